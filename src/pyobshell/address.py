@@ -1,0 +1,60 @@
+"""The address of an agent: IP and port, its text form and its parsing."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, NamedTuple
+
+from pyobshell import errors
+
+DEFAULT_AGENT_PORT = 2886
+_LOWEST_PORT, _HIGHEST_PORT = 1025, 65535
+
+
+class Address(NamedTuple):
+    """IP (IPv6 without brackets, in canonical form) and port; prints as ``ip:port``."""
+
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+    @property
+    def wire(self) -> dict[str, Any]:
+        """The form AgentInfo has in the API."""
+        return {"ip": self.ip, "port": self.port}
+
+    @classmethod
+    def of(cls, ip: str, port: int) -> Address:
+        """A checked address; raises ``Common.InvalidIp`` or ``Common.InvalidPort``."""
+        try:
+            canonical = str(ipaddress.ip_address(ip))
+        except ValueError:
+            raise errors.INVALID_IP(text=ip) from None
+        if not _LOWEST_PORT <= port <= _HIGHEST_PORT:
+            raise errors.INVALID_PORT(text=str(port))
+        return cls(canonical, port)
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Parse ``ip``, ``ip:port``, ``ipv6`` or ``[ipv6]:port``; without a port it is 2886.
+
+        Raises ``Common.InvalidAddress``, ``Common.InvalidIp`` or ``Common.InvalidPort``.
+        """
+        if text.startswith("["):
+            ip, bracket, rest = text[1:].partition("]")
+            if not bracket or (rest and not rest.startswith(":")):
+                raise errors.INVALID_ADDRESS(text=text)
+            port = rest[1:] if rest else None
+        elif text.count(":") == 1:
+            ip, port = text.split(":")
+        else:
+            ip, port = text, None
+        if not ip:
+            raise errors.INVALID_ADDRESS(text=text)
+        if port is None:
+            return cls.of(ip, DEFAULT_AGENT_PORT)
+        if not (port.isascii() and port.isdigit()):
+            raise errors.INVALID_PORT(text=port)
+        return cls.of(ip, int(port))
