@@ -17,7 +17,12 @@ Language = Literal["en", "zh"]
 
 
 class OBShellError(Exception):
-    """An error with a code of the catalogue; ``str()`` gives the English text."""
+    """An error with a code of the catalogue; ``str()`` gives the English text.
+
+    ``origin`` is the agent it happened on, if that was another one.
+    """
+
+    origin: str | None = None
 
     def __init__(self, code: ErrorCode, arguments: dict[str, object]) -> None:
         self.code = code
@@ -58,7 +63,7 @@ def coded(error: BaseException) -> OBShellError:
 _E = ErrorCode
 
 # ruff: disable[E501]
-# --- any request -------------------------------------------------------------------------------
+# --- any request ---------------------------------------------------------------------------------
 BAD_REQUEST = _E("Common.BadRequest", 400, "Bad request: {cause}", "错误的请求：{cause}")
 BIND_JSON_FAILED = _E(
     "Common.BindJsonFailed",
@@ -191,7 +196,7 @@ USER_PERMISSION_DENIED = _E(
     "只有 agent 的属主和 root 可以使用本地套接字",
 )
 
-# --- agents ----------------------------------------------------------------------------------------
+# --- agents --------------------------------------------------------------------------------------
 IDENTITY_NOT_SUPPORTED = _E(
     "Agent.Identify.NotSupportOperation",
     400,
@@ -242,7 +247,7 @@ RPC_REQUEST_ERROR = _E(
     "agent {agent} 对 {method} 返回错误：{cause}",
 )
 
-# --- cluster and servers -----------------------------------------------------------------------------
+# --- cluster and servers -------------------------------------------------------------------------
 SCOPE_INVALID = _E(
     "OB.Cluster.Scope.Invalid",
     400,
@@ -325,7 +330,7 @@ SERVER_UNAVAILABLE = _E(
     "OB.Server.Unavailable", 500, "The server is not available: {reason}", "数据库不可用：{reason}"
 )
 
-# --- tasks ---------------------------------------------------------------------------------------------
+# --- tasks ---------------------------------------------------------------------------------------
 TASK_NOT_FOUND = _E(
     "Task.NotFound", 404, "Task not found: {reason}", "任务不存在（Task not found）：{reason}"
 )

@@ -1,0 +1,248 @@
+"""One agent, put together in one place from its settings: made, started, served, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from pyobshell.api import forward
+from pyobshell.api.app import make_app
+from pyobshell.api.gateway import Gateway
+from pyobshell.cluster.doorway import Doorway
+from pyobshell.cluster.peers import Peers
+from pyobshell.cluster.procedures import ProcedureTable
+from pyobshell.cluster.state import ClusterState
+from pyobshell.engines import make_engine
+from pyobshell.operations import (
+    configure,
+    init,
+    inquire,
+    join,
+    remove,
+    server,
+    start,
+    stop,
+    together,
+)
+from pyobshell.operations.keeper import ServerKeeper
+from pyobshell.operations.site import Site
+from pyobshell.security.keys import PrivateKey
+from pyobshell.security.vault import Vault
+from pyobshell.settings import Settings
+from pyobshell.store.database import Database, sqlite_engine
+from pyobshell.store.migrate import migrate
+from pyobshell.tasks.engine import TaskEngine
+from pyobshell.tasks.stage import Catalogue
+
+_log = structlog.get_logger(__name__)
+_BACKLOG = 1024
+_SHUTDOWN_S = 3
+
+
+class BaseDirInUseError(Exception):
+    """Another agent runs on this base directory."""
+
+
+class Agent:
+    """An agent; ``serve`` runs it until ``stop`` is called."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.paths = settings.paths
+        self._stop_asked = asyncio.Event()
+        self._crypto = ThreadPoolExecutor(2, thread_name_prefix="crypto")
+
+    def stop(self) -> None:
+        """Ask the agent to end."""
+        self._stop_asked.set()
+
+    async def serve(self, ready: asyncio.Event | None = None) -> None:
+        """Run the agent: open its files, recover its tasks, listen, and clean up in the end.
+
+        Raises BaseDirInUseError, or OSError when an address cannot be had.
+        """
+        paths, own = self.paths, self.settings.address
+        for directory, mode in ((paths.base_dir, 0o755), (paths.state_dir, 0o700)):
+            directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        paths.run_dir.mkdir(mode=0o755, exist_ok=True)
+        with _locked(paths.lock), _listening(own.ip, own.port, paths.socket) as sockets:
+            paths.pid_file.write_text(str(os.getpid()))
+            database = await asyncio.to_thread(_open_database, paths.database)
+            try:
+                await self._run(database, *sockets, ready)
+            finally:
+                await asyncio.to_thread(database.close)
+                self._crypto.shutdown()
+                paths.pid_file.unlink(missing_ok=True)
+
+    async def _run(
+        self,
+        database: Database,
+        tcp: socket.socket,
+        local: socket.socket,
+        ready: asyncio.Event | None,
+    ) -> None:
+        site = await self._assemble(database)
+        await site.tasks.start()
+        await site.keeper.resume()
+        servers = [
+            _Server(self._config(Gateway(site.api, site.key, self._crypto, trusted=False)), tcp),
+            _Server(self._config(Gateway(site.api, site.key, self._crypto, trusted=True)), local),
+        ]
+        serving = [asyncio.create_task(one.serve([one.socket])) for one in servers]
+        for one in servers:
+            await one.up.wait()
+        _log.info("agent is up", action="agent.up", address=str(site.own), pid=os.getpid())
+        if ready is not None:
+            ready.set()
+        await self._stop_asked.wait()
+        _log.info("agent goes down", action="agent.down")
+        await site.tasks.stop()
+        for one in servers:
+            one.should_exit = True
+        await asyncio.gather(*serving)
+        await site.keeper.close()
+        await site.peers.close()
+        await site.engine.close()
+
+    async def _assemble(self, database: Database) -> Site:
+        """Put the site together, from the store up to the API."""
+        settings, paths = self.settings, self.paths
+        vault = Vault.open(paths.vault_key)
+        key = await asyncio.to_thread(_own_key, paths.private_key)
+        cluster = ClusterState(database, vault, settings.address)
+        await cluster.load()
+        engine = make_engine(settings.engine, settings.base_dir, paths.state_dir, settings.observer)
+        if cluster.passwords.root is not None and cluster.server_settings is not None:
+            engine.use_password(cluster.passwords.root)
+        site = Site(
+            settings=settings,
+            key=key,
+            vault=vault,
+            cluster=cluster,
+            engine=engine,
+            keeper=ServerKeeper(engine, cluster, settings.start_timeout_s),
+            works={"stop": stop.WORK, "start": start.WORK},
+        )
+        site.tasks = TaskEngine(database, catalogue(), site.own, site)
+        site.peers = Peers(cluster, key, site)
+        site.doorway = Doorway(cluster, key, procedures(), site)
+        site.api = make_app(site)
+        return site
+
+    def _config(self, app: Gateway) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+            backlog=_BACKLOG,
+        )
+
+
+def catalogue() -> Catalogue:
+    """Every stage of every operation."""
+    modules = (join, remove, configure, init, together, stop, start)
+    return Catalogue(one for module in modules for one in module.STAGES)
+
+
+def procedures() -> ProcedureTable:
+    """Everything one agent answers another."""
+    modules = (join, remove, init, server, together, inquire, forward)
+    return ProcedureTable(one for module in modules for one in module.PROCEDURES)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers, and with an event that says it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
+        super().__init__(config)
+        self.socket = listening
+        self.up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+def _open_database(path: Path) -> Database:
+    path.touch(mode=0o600)
+    engine = sqlite_engine(path)
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()
+    return Database.sqlite(path)
+
+
+def _own_key(path: Path) -> PrivateKey:
+    """The agent's private key, made at its first start and kept: clients remember it."""
+    if path.exists():
+        return PrivateKey.from_pem(path.read_text())
+    key = PrivateKey.generate()
+    draft = path.with_suffix(".draft")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(key.to_pem())
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    return key
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the base directory for this process alone."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BaseDirInUseError(f"an agent runs on {path.parent.parent} already") from None
+        yield
+
+
+@contextlib.contextmanager
+def _listening(ip: str, port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Sockets on the agent's address and on its local path, the latter for its own user only."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family) as tcp, socket.socket(socket.AF_UNIX) as local:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((ip, port))
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            with _short_name(path) as name:
+                local.bind(name)
+        finally:
+            os.umask(before)
+        try:
+            yield tcp, local
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _short_name(path: Path) -> Iterator[str]:
+    """A name for a socket that fits the 107 bytes a socket's name may have."""
+    if len(os.fsencode(path)) <= 107:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)

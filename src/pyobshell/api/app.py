@@ -1,0 +1,73 @@
+"""Puts the API together: the routes, and one place where errors become answers."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pyobshell import __version__, errors
+from pyobshell.api import agents, forward, information, ob, rpc, tasks
+from pyobshell.api.access import ForwardToMaster
+from pyobshell.api.call import call_of
+from pyobshell.operations.site import Site
+
+PREFIX = "/api/v1"
+_log = structlog.get_logger(__name__)
+
+
+def make_app(site: Site) -> FastAPI:
+    """The routes of one agent, without the gateway in front of them."""
+    app: FastAPI = FastAPIOffline(
+        title="pyobshell",
+        version=__version__,
+        description=__doc__,
+        openapi_url="/openapi.json",
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.site = site
+    for module in (information, agents, ob, tasks):
+        app.include_router(module.router, prefix=PREFIX)
+    app.router.routes.extend(rpc.ROUTES)
+    app.add_exception_handler(errors.OBShellError, _refused)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _no_such_route)
+    app.add_exception_handler(ForwardToMaster, _forwarded)
+    app.add_exception_handler(Exception, _crashed)
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return call_of(request).failure(errors.coded(error))
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        return await _crashed(request, error)
+    faults = "; ".join(
+        f"{'.'.join(map(str, fault['loc'][1:])) or 'body'}: {fault['msg']}"
+        for fault in error.errors()
+    )
+    return call_of(request).failure(errors.BIND_JSON_FAILED(cause=faults))
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    return call_of(request).failure(errors.NOT_FOUND(method=request.method, path=request.url.path))
+
+
+async def _forwarded(request: Request, error: Exception) -> Response:
+    site: Site = request.app.state.site
+    try:
+        return await forward.forward(request, site)
+    except errors.OBShellError as failure:
+        return call_of(request).failure(failure)
+
+
+async def _crashed(request: Request, error: Exception) -> Response:
+    _log.error("request crashed", action="request.crash", path=request.url.path, exc_info=error)
+    return call_of(request).failure(errors.UNEXPECTED(cause="see the agent's log"))

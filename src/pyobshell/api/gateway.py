@@ -1,0 +1,138 @@
+"""What every request passes before it is routed: a call is made of it, and it is decrypted.
+
+1  target and headers become a Call: trace id, language, clock
+2  the OCS header, if any, is opened with the agent's private key   (in a thread)
+3  the body, if encrypted, is opened with the keys from that header
+4  the body is cut down to its first JSON value, as OBShell's decoder does
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pyobshell import errors
+from pyobshell.api.call import Call
+from pyobshell.errors import OBShellError
+from pyobshell.security.hybrid import (
+    UNREADABLE_BODY,
+    RequestHeader,
+    open_body,
+    open_header_v1,
+    open_header_v2,
+)
+from pyobshell.security.keys import PrivateKey
+from pyobshell.security.verify import Credentials
+
+_LARGEST_BODY = 4 * 1024 * 1024
+_API = "/api/v1/"
+_Opener = Callable[[PrivateKey, str], RequestHeader]
+# In the order of precedence: the agent header wins over the others.
+_HEADERS: tuple[tuple[str, Literal["agent", "root", "v1"], _Opener], ...] = (
+    ("x-ocs-agent-header", "agent", open_header_v2),
+    ("x-ocs-header", "root", open_header_v2),
+    ("x-ocs-auth", "v1", open_header_v1),
+)
+
+
+class Gateway:
+    """ASGI middleware in front of the routes; ``trusted`` for the one on the local socket."""
+
+    def __init__(
+        self, app: ASGIApp, key: PrivateKey, crypto: ThreadPoolExecutor, *, trusted: bool
+    ) -> None:
+        self._app = app
+        self._key = key
+        self._crypto = crypto
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        call = Call.of(headers, _target(scope), trusted=self._trusted)
+        scope["call"] = call
+        try:
+            if scope["path"].startswith(_API):
+                body = await self._open(call, headers, receive)
+                receive = _replay(body, receive)
+                scope["headers"] = _as_json(scope["headers"], body)
+        except OBShellError as error:
+            await call.failure(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _open(self, call: Call, headers: dict[str, str], receive: Receive) -> bytes:
+        """Decrypt header and body; the call learns the credentials, the body is returned."""
+        body = await _read(receive)
+        found = next((one for one in _HEADERS if one[0] in headers), None)
+        if found is not None:
+            header_name, kind, opener = found
+            loop = asyncio.get_running_loop()
+            header = await loop.run_in_executor(
+                self._crypto, opener, self._key, headers[header_name]
+            )
+            call.credentials = Credentials(kind, header)
+            if kind != "v1":
+                body = open_body(header.keys, body)
+        return _first_json_value(body)
+
+
+def _target(scope: Scope) -> str:
+    """The raw request target: path and query as the client wrote them."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    path = raw.decode("latin-1").partition("?")[0]
+    query = scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+async def _read(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > _LARGEST_BODY:
+            raise errors.BAD_REQUEST(cause=f"the body exceeds {_LARGEST_BODY} bytes")
+        if not message.get("more_body"):
+            break
+    return b"".join(chunks)
+
+
+def _first_json_value(body: bytes) -> bytes:
+    """An empty body counts as ``{}``; whatever follows the first value is ignored."""
+    try:
+        text = body.decode().lstrip(" \t\r\n")
+        if not text:
+            return b"{}"
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        raise errors.BIND_JSON_FAILED(cause=UNREADABLE_BODY) from None
+    return text[:end].encode()
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Hand the opened body on, then whatever else the connection says."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+def _as_json(headers: list[tuple[bytes, bytes]], body: bytes) -> list[tuple[bytes, bytes]]:
+    """OBShell never looks at the content type; the routes do."""
+    kept = [(k, v) for k, v in headers if k not in (b"content-type", b"content-length")]
+    length = str(len(body)).encode()
+    return [*kept, (b"content-type", b"application/json"), (b"content-length", length)]

@@ -1,0 +1,1 @@
+"""Who this agent is, who the others are, and how to speak with them."""

@@ -1,0 +1,105 @@
+"""Lets the other agents in: opens sessions for those who prove themselves, runs what they ask."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.procedures import Caller, ProcedureTable, error_to_wire
+from pyobshell.cluster.state import ClusterState
+from pyobshell.deadline import Deadline
+from pyobshell.security.keys import PrivateKey
+from pyobshell.security.peer import PeerSession, accept_hello
+
+Site = TypeVar("Site")
+
+_SESSIONS = 4096
+_GUEST_SESSIONS = 64
+_LONGEST_CALL_S = 86400.0
+
+
+@dataclass(slots=True)
+class _Visitor:
+    session: PeerSession
+    address: Address
+    public_key: str
+
+
+class Doorway(Generic[Site]):
+    """Sessions opened by other agents; the least recently used one makes way for a new one."""
+
+    def __init__(
+        self, cluster: ClusterState, key: PrivateKey, procedures: ProcedureTable, site: Site
+    ) -> None:
+        self._cluster = cluster
+        self._key = key
+        self._procedures = procedures
+        self._site = site
+        self._members: OrderedDict[str, _Visitor] = OrderedDict()
+        self._guests: OrderedDict[str, _Visitor] = OrderedDict()
+
+    async def welcome(self, hello: Mapping[str, object]) -> str:
+        """Open a session; returns its id.
+
+        Raises ``Security.Authentication.IncorrectToken`` for a hello that proves nothing, and for
+        one that speaks in the name of a member with another key than that member's.
+        """
+        own = self._cluster.view.own
+        session, caller, claimed = await asyncio.to_thread(
+            accept_hello, own, self._key, hello, time.time()
+        )
+        member = self._cluster.view.member(caller)
+        if member is not None and member.public_key != claimed.text:
+            raise errors.INCORRECT_TOKEN(cause=f"{caller} is a member with another key")
+        visitors, most = (
+            (self._guests, _GUEST_SESSIONS) if member is None else (self._members, _SESSIONS)
+        )
+        visitors[session.id] = _Visitor(session, caller, claimed.text)
+        while len(visitors) > most:
+            visitors.popitem(last=False)
+        return session.id
+
+    async def answer(self, session_id: str, name: str, frame: bytes, binding: bytes) -> bytes:
+        """Run the procedure a sealed frame asks for; the answer is sealed as well.
+
+        Raises ``Security.Peer.Session.Unknown`` when the session is not known here (any more).
+        """
+        visitor = self._visitor(session_id)
+        asked = json.loads(visitor.session.open(frame, binding))
+        deadline = Deadline.after(min(float(asked["timeout_s"]), _LONGEST_CALL_S))
+        try:
+            answer = {"response": await self._run(visitor, name, asked["request"], deadline)}
+        except Exception as error:
+            answer = {"error": error_to_wire(errors.coded(error))}
+        return visitor.session.seal(json.dumps(answer).encode(), binding)
+
+    async def _run(
+        self, visitor: _Visitor, name: str, request: dict[str, Any], deadline: Deadline
+    ) -> dict[str, Any]:
+        procedure = self._procedures.get(name)
+        if procedure is None:
+            raise errors.NOT_FOUND(method="POST", path=name)
+        known = self._cluster.knows(visitor.address, visitor.public_key)
+        if not known and not procedure.for_guests:
+            raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
+        caller = Caller(visitor.address, visitor.public_key, known, deadline)
+        async with asyncio.timeout(deadline.remaining()):
+            response = await procedure.handler(
+                self._site, caller, procedure.request.model_validate(request)
+            )
+        dumped: dict[str, Any] = response.model_dump(mode="json")
+        return dumped
+
+    def _visitor(self, session_id: str) -> _Visitor:
+        for visitors in (self._members, self._guests):
+            if session_id in visitors:
+                visitors.move_to_end(session_id)
+                return visitors[session_id]
+        raise errors.PEER_SESSION_UNKNOWN()

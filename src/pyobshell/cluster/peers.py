@@ -1,0 +1,176 @@
+"""Speaks with the other agents: one session for each pair, kept connections, bounded waits.
+
+Within a session every request and answer is sealed and counted, so RSA is paid once for a pair of
+agents and not for each request. A session that the peer has lost is opened again, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.procedures import Caller, Procedure, error_from_wire
+from pyobshell.cluster.state import ClusterState
+from pyobshell.deadline import Deadline
+from pyobshell.security.keys import PrivateKey, PublicKey
+from pyobshell.security.peer import PeerSession, make_hello
+
+Site = TypeVar("Site")
+Req = TypeVar("Req", bound=BaseModel)
+Res = TypeVar("Res", bound=BaseModel)
+
+SESSION_HEADER = "X-Pyobshell-Session"
+RPC_PREFIX = "/rpc/v1/"
+SESSION_PATH = RPC_PREFIX + "session"
+_CONNECT_TIMEOUT_S = 3.0
+_GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
+_CONCURRENT_CALLS = 64
+
+
+def frame_binding(method: str, path: str) -> bytes:
+    """What a sealed frame is bound to besides its session."""
+    return f"{method} {path}".encode()
+
+
+class Peers(Generic[Site]):
+    """The other agents, as this one can call them."""
+
+    def __init__(self, cluster: ClusterState, key: PrivateKey, site: Site) -> None:
+        self._cluster = cluster
+        self._key = key
+        self._site = site
+        self._sessions: dict[Address, PeerSession] = {}
+        self._opening: dict[Address, asyncio.Lock] = {}
+        self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
+        self._http = httpx.AsyncClient(
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=1000),
+            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
+            trust_env=False,
+        )
+
+    async def call(
+        self,
+        peer: Address,
+        procedure: Procedure[Site, Req, Res],
+        request: Req,
+        deadline: Deadline,
+    ) -> Res:
+        """Have ``peer`` run a procedure; this agent's own procedures run in place.
+
+        Raises what the procedure raised, or ``Agent.RPC.RequestFailed`` when the peer cannot be
+        reached or does not answer by the deadline.
+        """
+        if peer == self._cluster.view.own:
+            caller = Caller(peer, self._key.public_text, member=True, deadline=deadline)
+            return await procedure.handler(self._site, caller, request)
+        body = {"timeout_s": deadline.remaining(), "request": request.model_dump(mode="json")}
+        try:
+            async with asyncio.timeout(deadline.remaining() + _GRACE_S):
+                answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body)
+        except (httpx.HTTPError, OSError, TimeoutError) as error:
+            cause = str(error) or f"no answer ({type(error).__name__})"
+            raise errors.RPC_REQUEST_FAILED(
+                agent=peer, method=procedure.name, cause=cause
+            ) from error
+        if "error" in answer:
+            raise error_from_wire(answer["error"], peer, procedure.name)
+        return procedure.response.model_validate(answer["response"])
+
+    async def call_all(
+        self,
+        peers: Iterable[Address],
+        procedure: Procedure[Site, Req, Res],
+        request: Req,
+        deadline: Deadline,
+    ) -> dict[Address, Res | errors.OBShellError]:
+        """Have several agents run a procedure at once; failures stand beside successes."""
+
+        async def one(peer: Address) -> Res | errors.OBShellError:
+            async with self._bound:
+                try:
+                    return await self.call(peer, procedure, request, deadline)
+                except errors.OBShellError as error:
+                    return error
+
+        addresses = list(peers)
+        results = await asyncio.gather(*map(one, addresses))
+        return dict(zip(addresses, results, strict=True))
+
+    async def public_key(self, peer: Address) -> PublicKey:
+        """A member's key from the member table; anybody else's from ``/api/v1/secret``."""
+        member = self._cluster.view.member(peer)
+        if member is not None:
+            return PublicKey.from_text(member.public_key)
+        secret = await self.ask(peer, "/api/v1/secret")
+        return PublicKey.from_text(secret["public_key"])
+
+    async def ask(self, peer: Address, path: str) -> dict[str, Any]:
+        """Data of one of the API's open routes at another agent."""
+        try:
+            response = await self._http.get(f"http://{peer}{path}", timeout=_CONNECT_TIMEOUT_S)
+            data = response.raise_for_status().json()["data"]
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=error) from error
+        if not isinstance(data, dict):
+            raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause="no data")
+        return data
+
+    def forget(self, peer: Address) -> None:
+        """Let go of the session with a peer, whose key may have changed."""
+        self._sessions.pop(peer, None)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def _exchange(self, peer: Address, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        for _ in range(2):
+            session = await self._session(peer)
+            binding = frame_binding("POST", path)
+            response = await self._http.post(
+                f"http://{peer}{path}",
+                content=session.seal(json.dumps(body).encode(), binding),
+                headers={SESSION_HEADER: session.id},
+            )
+            if response.status_code == httpx.codes.OK:
+                answer: dict[str, Any] = json.loads(session.open(response.content, binding))
+                return answer
+            if self._sessions.get(peer) is session:
+                self.forget(peer)
+        raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=_reason(response))
+
+    async def _session(self, peer: Address) -> PeerSession:
+        async with self._opening.setdefault(peer, asyncio.Lock()):
+            session = self._sessions.get(peer)
+            if session is None:
+                session = self._sessions[peer] = await self._open_session(peer)
+            return session
+
+    async def _open_session(self, peer: Address) -> PeerSession:
+        peer_key = await self.public_key(peer)
+        own = self._cluster.view.own
+        pending, hello = await asyncio.to_thread(
+            make_hello, own, self._key, peer, peer_key, time.time()
+        )
+        response = await self._http.post(f"http://{peer}{SESSION_PATH}", json=hello)
+        if response.status_code != httpx.codes.OK:
+            raise errors.RPC_REQUEST_FAILED(
+                agent=peer, method=SESSION_PATH, cause=_reason(response)
+            )
+        return pending.confirm(str(response.json().get("session")))
+
+
+def _reason(response: httpx.Response) -> str:
+    """Why a peer refused, as far as it says."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {response.status_code}"

@@ -1,0 +1,97 @@
+"""Procedures: what one agent may ask of another, declared once for both sides.
+
+A procedure is a decorated coroutine ``(site, caller, request) -> response`` with typed models.
+The answering agent runs it; the asking agent names the same object to ``Peers.call``. An error it
+raises arrives at the asking side as the same error.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.deadline import Deadline
+from pyobshell.errors import ErrorCode, OBShellError
+
+Site = TypeVar("Site")
+Req = TypeVar("Req", bound=BaseModel)
+Res = TypeVar("Res", bound=BaseModel)
+
+
+class Nothing(BaseModel):
+    """A request or response without content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a member, or an agent that is none yet (``member`` False), and until when."""
+
+    address: Address
+    public_key: str
+    member: bool
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure(Generic[Site, Req, Res]):
+    """A name, the models of request and response, and the handler."""
+
+    name: str
+    request: type[Req]
+    response: type[Res]
+    handler: Callable[[Site, Caller, Req], Awaitable[Res]]
+    for_guests: bool = False
+
+
+def procedure(
+    name: str, *, for_guests: bool = False
+) -> Callable[[Callable[[Site, Caller, Req], Awaitable[Res]]], Procedure[Site, Req, Res]]:
+    """Declare a procedure; ``for_guests`` lets agents call it that are not members."""
+
+    def decorate(
+        handler: Callable[[Site, Caller, Req], Awaitable[Res]],
+    ) -> Procedure[Site, Req, Res]:
+        hints = get_type_hints(handler)
+        request = list(inspect.signature(handler).parameters)[2]
+        return Procedure(name, hints[request], hints["return"], handler, for_guests)
+
+    return decorate
+
+
+class ProcedureTable(dict[str, Procedure[Any, Any, Any]]):
+    """Every procedure an agent answers, by name."""
+
+    def __init__(self, procedures: Iterable[Procedure[Any, Any, Any]]) -> None:
+        super().__init__({one.name: one for one in procedures})
+
+
+# --- errors on their way between agents ----------------------------------------------------------
+
+
+def error_to_wire(error: OBShellError) -> dict[str, Any]:
+    """An error as data."""
+    arguments = {
+        name: value if isinstance(value, int | float) else str(value)
+        for name, value in error.arguments.items()
+    }
+    return {"code": error.code.name, "arguments": arguments, "message": str(error)}
+
+
+def error_from_wire(data: dict[str, Any], agent: Address, name: str) -> OBShellError:
+    """The error that an agent answered; an unknown code becomes ``Agent.RPC.RequestError``."""
+    code = _catalogue().get(str(data.get("code")))
+    if code is not None:
+        error = code(**data.get("arguments", {}))
+        error.origin = str(agent)
+        return error
+    return errors.RPC_REQUEST_ERROR(agent=agent, method=name, cause=data.get("message"))
+
+
+def _catalogue() -> dict[str, ErrorCode]:
+    return {code.name: code for code in vars(errors).values() if isinstance(code, ErrorCode)}

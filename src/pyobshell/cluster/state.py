@@ -1,0 +1,142 @@
+"""Keeps the cluster's snapshot and its passwords: on disk first, in memory after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from pyobshell.address import Address
+from pyobshell.cluster.model import ClusterView, Identity, Member
+from pyobshell.security.vault import Vault
+from pyobshell.security.verify import Passwords
+from pyobshell.store.database import Database
+
+_SETTINGS = text("SELECT name, value FROM setting")
+_FORGET_SETTING = text("DELETE FROM setting WHERE name = :name")
+_ADD_SETTING = text("INSERT INTO setting (name, value) VALUES (:name, :value)")
+_MEMBERS = text("SELECT * FROM member ORDER BY position")
+_FORGET_MEMBERS = text("DELETE FROM member")
+_ADD_MEMBER = text(
+    "INSERT INTO member (ip, port, position, identity, zone, version, server_version, public_key,"
+    " mysql_port, rpc_port, home_path, architecture)"
+    " VALUES (:ip, :port, :position, :identity, :zone, :version, :server_version, :public_key,"
+    " :mysql_port, :rpc_port, :home_path, :architecture)"
+)
+_ADD_OPTION = text(
+    "INSERT INTO server_setting (scope, target, name, value)"
+    " VALUES (:scope, :target, :name, :value)"
+)
+_FORGET_OPTIONS = text("DELETE FROM server_setting")
+# Later values come later, whatever the scope they were set for.
+_OPTIONS_OF_MEMBER = text(
+    "SELECT name, value FROM server_setting WHERE scope = 'GLOBAL'"
+    " OR (scope = 'ZONE' AND target = :zone) OR (scope = 'SERVER' AND target = :address)"
+    " ORDER BY id"
+)
+_SECRETS = ("root_password", "agent_password")
+
+
+class ClusterState:
+    """What this agent knows of its cluster; ``view`` is replaced as a whole, never changed."""
+
+    def __init__(self, database: Database, vault: Vault, own: Address) -> None:
+        self._database = database
+        self._vault = vault
+        self.view = ClusterView(own=own)
+        self.passwords = Passwords(root=None, agent=None)
+        self.server_wanted = False
+        self.server_settings: str | None = None
+        # Agents that are no members yet but may ask already: the master this agent is joining.
+        self.acquaintances: dict[Address, str] = {}
+
+    async def load(self) -> None:
+        """Read what an earlier life of this agent knew."""
+
+        def read(connection: Connection) -> tuple[dict[str, str], list[dict[str, Any]]]:
+            settings = {row.name: row.value for row in connection.execute(_SETTINGS)}
+            return settings, [dict(row._mapping) for row in connection.execute(_MEMBERS)]
+
+        settings, rows = await self._database.read(read)
+        self.view = ClusterView(
+            own=self.view.own,
+            identity=Identity(settings.get("identity", Identity.SINGLE)),
+            cluster_id=int(settings.get("cluster_id", 0)),
+            cluster_name=settings.get("cluster_name", ""),
+            members=tuple(Member.model_validate(row) for row in rows),
+        )
+        root, agent = (
+            self._vault.open_text(settings[name]) if name in settings else None for name in _SECRETS
+        )
+        self.passwords = Passwords(root=root, agent=agent)
+        self.server_wanted = settings.get("server_wanted") == "yes"
+        self.server_settings = settings.get("server_settings")
+
+    async def save(self, view: ClusterView, passwords: Passwords | None = None) -> None:
+        """Replace the snapshot, and the passwords if given."""
+        passwords = passwords or self.passwords
+        settings = {
+            "identity": str(view.identity),
+            "cluster_id": str(view.cluster_id),
+            "cluster_name": view.cluster_name,
+            "root_password": self._sealed(passwords.root),
+            "agent_password": self._sealed(passwords.agent),
+        }
+        rows = [{**m.model_dump(), "position": n} for n, m in enumerate(view.members)]
+
+        def write(connection: Connection) -> None:
+            _put(connection, settings)
+            connection.execute(_FORGET_MEMBERS)
+            if rows:
+                connection.execute(_ADD_MEMBER, rows)
+
+        await self._database.write(write)
+        self.view, self.passwords = view, passwords
+
+    async def want_server(self, wanted: bool) -> None:
+        """Record whether the server shall run; it is restarted after a crash only if so."""
+        await self._database.write(lambda c: _put(c, {"server_wanted": "yes" if wanted else "no"}))
+        self.server_wanted = wanted
+
+    async def remember_server(self, settings: str | None) -> None:
+        """Record how the server here was deployed (JSON), or that there is none."""
+        await self._database.write(lambda c: _put(c, {"server_settings": settings}))
+        self.server_settings = settings
+
+    async def add_server_options(
+        self, scope: str, targets: list[str], options: dict[str, str]
+    ) -> None:
+        """Keep options for the servers to be of a zone, an agent, or (no targets) all."""
+        rows = [
+            {"scope": scope, "target": target, "name": name, "value": value}
+            for target in targets or [""]
+            for name, value in options.items()
+        ]
+        await self._database.write(lambda c: c.execute(_ADD_OPTION, rows))
+
+    async def server_options(self, member: Member) -> dict[str, str]:
+        """The options kept for a member's server; of two values for one the later."""
+        who = {"zone": member.zone, "address": str(member.address)}
+        return await self._database.read(
+            lambda c: {row.name: row.value for row in c.execute(_OPTIONS_OF_MEMBER, who)}
+        )
+
+    async def forget_server_options(self) -> None:
+        """Drop all options kept."""
+        await self._database.write(lambda c: c.execute(_FORGET_OPTIONS))
+
+    def knows(self, address: Address, public_key: str) -> bool:
+        """Whether that key is that of a member, or of the master this agent is joining."""
+        member = self.view.member(address)
+        known = member.public_key if member else self.acquaintances.get(address)
+        return known == public_key
+
+    def _sealed(self, secret: str | None) -> str | None:
+        return None if secret is None else self._vault.seal(secret)
+
+
+def _put(connection: Connection, settings: dict[str, str | None]) -> None:
+    for name, value in settings.items():
+        connection.execute(_FORGET_SETTING, {"name": name})
+        if value is not None:
+            connection.execute(_ADD_SETTING, {"name": name, "value": value})

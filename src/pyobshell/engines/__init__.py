@@ -1,0 +1,21 @@
+"""Database servers behind one interface; the only place that knows the kinds by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyobshell import errors
+from pyobshell.engines.base import Engine, Log, ObState, ServerConfig
+from pyobshell.engines.seekdb import Seekdb
+from pyobshell.engines.seekdb_command import find_binary
+
+__all__ = ["Engine", "Log", "ObState", "ServerConfig", "make_engine"]
+
+
+def make_engine(name: str, home: Path, state_dir: Path, binary: Path | None) -> Engine:
+    """The server of this kind in ``home``; ``binary`` is its program if not the installed one."""
+    if name == "seekdb":
+        return Seekdb(home, find_binary(binary), state_dir)
+    if name == "oceanbase":
+        raise errors.ILLEGAL_ARGUMENT(name="engine", reason="oceanbase is not available yet")
+    raise errors.ILLEGAL_ARGUMENT(name="engine", reason=f"'{name}' is unknown; use seekdb")

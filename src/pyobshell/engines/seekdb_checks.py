@@ -1,0 +1,81 @@
+"""Whether a seekdb server could start here: said before it tries, since afterwards it says little.
+
+A port that is taken ends a boot only after two seconds; another data directory than before is
+first stored and then found missing, which breaks the base.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from pyobshell import errors
+from pyobshell.engines.base import ServerConfig
+from pyobshell.engines.occupied import port_is_free
+from pyobshell.engines.seekdb_command import server_parameters
+from pyobshell.engines.seekdb_files import Layout
+
+_PORTS = range(1025, 65536)
+_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+)([BKMGT]?)B?", re.IGNORECASE)
+_LEAST_LOG_DISK = 2 << 30
+_ROOM_BESIDE_LOG = (4 << 30) // 10  # 2 GiB of log disk booted in 2.4 GiB, and not in 2.0
+
+
+def check_start(binary: Path, config: ServerConfig, layout: Layout) -> None:
+    """Raise, with a plain reason, if the server cannot start; it must not run already."""
+    if not (binary.is_file() and os.access(binary, os.X_OK)):
+        raise errors.SERVER_UNAVAILABLE(reason=f"{binary} is not a program that can be run")
+    _check_port(config.mysql_port)
+    if layout.is_initialized():
+        _check_unmoved(layout)
+    for directory in {layout.home, layout.data, layout.redo}:
+        _check_writable(directory)
+    if layout.is_fresh():
+        _check_space(layout.redo, server_parameters(config)["log_disk_size"])
+
+
+def _check_port(port: int) -> None:
+    if port not in _PORTS:
+        raise errors.INVALID_PORT(text=str(port))
+    if not port_is_free(port):
+        raise errors.SERVER_UNAVAILABLE(reason=f"port {port} is in use by another process")
+
+
+def _check_unmoved(layout: Layout) -> None:
+    stored = Layout.of(layout.home)
+    for name, before, now in (
+        ("data_dir", stored.data, layout.data),
+        ("redo_dir", stored.redo, layout.redo),
+    ):
+        if before != now:
+            raise errors.ILLEGAL_ARGUMENT(name=name, reason=f"the server has its data in {before}")
+
+
+def _check_writable(directory: Path) -> None:
+    existing = _nearest(directory)
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        raise errors.SERVER_UNAVAILABLE(reason=f"{existing} is not a directory we may write to")
+
+
+def _check_space(directory: Path, log_disk_size: str) -> None:
+    needed = max(_bytes(log_disk_size), _LEAST_LOG_DISK) + _ROOM_BESIDE_LOG
+    free = shutil.disk_usage(_nearest(directory)).free
+    if free < needed:
+        raise errors.SERVER_UNAVAILABLE(
+            reason=f"{directory} has {free / (1 << 30):.1f} GiB free; the first start with "
+            f"log_disk_size={log_disk_size} needs {needed / (1 << 30):.1f} GiB"
+        )
+
+
+def _nearest(directory: Path) -> Path:
+    """The directory itself, or what exists of the way to it."""
+    return next(path for path in (directory, *directory.parents) if path.exists())
+
+
+def _bytes(size: str) -> int:
+    """A size as the server reads it; 0, that is no demand, if it will refuse it anyway."""
+    match = _SIZE.fullmatch(size.strip())
+    return int(match[1]) * _UNITS[match[2].upper()] if match else 0

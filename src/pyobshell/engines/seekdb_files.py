@@ -1,0 +1,194 @@
+"""Where a seekdb server keeps its files, which of them are its own, and how they are removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pyobshell import errors
+from pyobshell.engines.process import take_lock
+
+_LOG_TAIL_BYTES = 1 << 18
+_LOG_LINE_LENGTH = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The directories of one server; all absolute and without symbolic links."""
+
+    home: Path
+    data: Path
+    redo: Path
+
+    @classmethod
+    def of(cls, home: Path, data_dir: Path | None = None, redo_dir: Path | None = None) -> Self:
+        """The layout with these directories; those not given are the ones the server has noted
+        itself, or at first its defaults. Relative ones are below the home.
+        """
+        noted = _stored_parameters(home / "store/sstable/meta.db")
+        data = home / (data_dir or noted.get("data_dir") or "store")
+        redo = home / (redo_dir or noted.get("redo_dir") or data / "redo")
+        return cls(home.resolve(), data.resolve(), redo.resolve())
+
+    @property
+    def pid_file(self) -> Path:
+        """The file whose lock says that the server runs; never to be removed while it may."""
+        return self.home / "run/seekdb.pid"
+
+    @property
+    def socket(self) -> Path:
+        """The socket of its SQL; the server makes it when its first boot is complete."""
+        return self.home / "run/sql.sock"
+
+    @property
+    def log(self) -> Path:
+        """The server's current log file."""
+        return self.home / "log/seekdb.log"
+
+    @property
+    def data_directories(self) -> list[Path]:
+        """Where the server has files open."""
+        return [self.home / "store", self.data, self.redo]
+
+    def is_initialized(self) -> bool:
+        """Whether a first boot has got as far as parameters and redo log."""
+        return (self.home / "store/sstable/meta.db").is_file() and (self.redo / "sys").is_dir()
+
+    def is_fresh(self) -> bool:
+        """Whether there is nothing at all of a server here: no start can harm data."""
+        return not any(os.path.lexists(tree) for tree in self._trees())
+
+    def remove_server_files(self) -> None:
+        """Remove what the server has made, by name, but for its pid file.
+
+        Fails if a server runs; while it removes, none can start.
+        """
+        with self._locked():
+            for tree in self._trees():
+                if tree.exists():
+                    shutil.rmtree(tree)
+            for file in self._files():
+                file.unlink(missing_ok=True)
+
+    def remove_all(self) -> None:
+        """Remove what the server and its deployment have made, as far as nobody else uses it."""
+        if not self.home.is_dir():
+            return
+        self.remove_server_files()
+        with self._locked():
+            self.pid_file.unlink()
+        home = self.home
+        for directory in (self.redo, self.data, home / "store", home / "etc", home / "log"):
+            # Not empty: it holds what is not ours. Busy: it is a mount point.
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
+    def last_error(self, offset: int) -> str | None:
+        """The last ERROR line that the server's log has got since it had this size."""
+        try:
+            with self.log.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                begin = offset if offset <= size else 0  # a smaller log is a new one
+                log.seek(max(begin, size - _LOG_TAIL_BYTES))
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return None
+        found = [line for line in lines if "] ERROR " in line]
+        return found[-1][:_LOG_LINE_LENGTH] if found else None
+
+    def _trees(self) -> list[Path]:
+        mine = [self.home / "store/sstable", self.redo / "sys"]
+        return mine + [self.data / name for name in ("sstable", "slog")]
+
+    def _files(self) -> list[Path]:
+        names = ("seekdb", "seekdb.clients", "sql.sock", "telemetry.json")
+        logs = list((self.home / "log").glob("seekdb.log*"))
+        return [
+            self.home / "etc/seekdb.data_version.bin",
+            *logs,
+            *(self.home / "run" / name for name in names),
+        ]
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.pid_file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = take_lock(self.pid_file)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class FirstBoot:
+    """The durable note that a first boot was begun and has not been seen to end.
+
+    A kill during the first boot leaves a base that never starts again, and nothing else tells it
+    from one with data in it. Removing data is the worst that could happen here, so the note alone
+    is not believed: the socket is made when the boot is complete, before anybody can log in.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._note = state_dir / "first-boot"
+
+    def is_ruined(self, layout: Layout) -> bool:
+        """Whether the base of a server that does not run can be given up without loss."""
+        return self._note.exists() and not layout.socket.exists()
+
+    def begin(self, layout: Layout) -> None:
+        """Note that a first boot begins; on disk when it returns."""
+        layout.socket.unlink(missing_ok=True)
+        self._note.parent.mkdir(parents=True, exist_ok=True)
+        with self._note.open("w") as note:
+            note.write("The first boot of the server was begun and has not been seen to end.\n")
+            note.flush()
+            os.fsync(note.fileno())
+        _sync(self._note.parent)
+        _sync(self._note.parent.parent)
+
+    def end(self) -> None:
+        """Note that the first boot is complete; on disk when it returns."""
+        if self._note.exists():
+            self._note.unlink()
+            _sync(self._note.parent)
+
+
+def make_directories(layout: Layout) -> None:
+    """Make the directories of a new server; raises if one for its data is not empty."""
+    for directory in (layout.data, layout.redo):
+        # The root of a file system of its own has a lost+found.
+        if directory.is_dir() and any(p.name != "lost+found" for p in directory.iterdir()):
+            raise errors.ILLEGAL_ARGUMENT(name="home", reason=f"{directory} is not empty")
+    for directory in (layout.home, layout.data):
+        directory.mkdir(parents=True, exist_ok=True)
+    # One below the data is left to the server, or else the data would not be empty any more.
+    if not layout.redo.is_relative_to(layout.data):
+        layout.redo.mkdir(parents=True, exist_ok=True)
+
+
+def _stored_parameters(database: Path) -> dict[str, str]:
+    """What the server keeps of its parameters; nothing if it cannot be read.
+
+    Opened as immutable: otherwise SQLite would leave files of its own beside it.
+    """
+    if not database.is_file():
+        return {}
+    address = f"{database.absolute().as_uri()}?mode=ro&immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            return dict(connection.execute("select name, value from __all_sys_parameter"))
+    except sqlite3.Error:
+        return {}
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

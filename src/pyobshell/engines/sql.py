@@ -1,0 +1,197 @@
+"""The only door to a server's SQL: its own unix socket, so that no other server can answer.
+
+The pool is ours, and a list, because the driver's keeps a lock while it connects: behind one
+paused server every other question would wait. No text of a password gets into an error or a log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiomysql
+import pymysql
+
+from pyobshell import errors
+from pyobshell.deadline import Deadline
+
+Row = tuple[Any, ...]
+
+_MAX_IDLE = 2
+_READ_SECONDS = 10.0  # the server's own ob_query_timeout
+_ACCESS_DENIED = 1045
+_CONNECTION_LOST = {2002, 2003, 2006, 2013, 2014}
+_SET_PASSWORD = "ALTER USER root IDENTIFIED BY %s"  # noqa: S105
+# Sessions start at +08:00, and with the sql_mode of the server, under which a backslash or a
+# quotation mark might mean something else than the driver's escaping takes it for.
+_SESSION = "SET time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES'"
+
+
+class AccessDenied(errors.OBShellError):
+    """The server answers, but not to this password."""
+
+    def __init__(self) -> None:
+        super().__init__(errors.MYSQL_ERROR, {"cause": "the password of root is not accepted"})
+
+
+class _QuietCursor(aiomysql.Cursor):  # type: ignore[misc] # the driver has no types
+    """A cursor that does not turn the server's notes into Python warnings."""
+
+    async def _show_warnings(self, conn: object) -> None:
+        return
+
+
+class Sql:
+    """SQL on one server as root; each statement is bounded, whatever state the server is in."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._password = ""
+        self._idle: list[aiomysql.Connection] = []
+        self._open: set[aiomysql.Connection] = set()
+
+    def use_password(self, password: str) -> None:
+        """Log in with this password from now on."""
+        self._password = password
+        self.forget()
+
+    @property
+    def sessions(self) -> set[int]:
+        """The ids of our own connections, as the server's process list shows them."""
+        return {connection.thread_id() for connection in self._open}
+
+    async def query(
+        self, statement: str, *values: object, deadline: Deadline, confidential: bool = False
+    ) -> list[Row]:
+        """Run one statement with its values escaped into the places marked ``%s``.
+
+        Raises ``AccessDenied``, ``SERVER_UNAVAILABLE`` if the server gives no answer (not waiting
+        longer than the server itself would), ``MYSQL_ERROR`` with the server's words if it refuses,
+        without them if the statement is confidential: they may repeat a part of it.
+        """
+        with _coded(confidential):
+            async with asyncio.timeout(deadline.within(_READ_SECONDS).remaining()):
+                async with self._connection() as connection:
+                    return await _run(connection, statement, values)
+
+    async def login(self, password: str, deadline: Deadline) -> None:
+        """Log in with this password once, on a connection of its own; raises as ``query``."""
+        with _coded():
+            async with asyncio.timeout(deadline.within(_READ_SECONDS).remaining()):
+                self._discard(await self._connect(password))
+
+    async def set_password(self, new: str, deadline: Deadline) -> None:
+        """Change root's password, and log in with it to be sure; raises as ``query``."""
+        _encoded(new)  # refused before the driver could complain about it, with the text
+        await self.query(_SET_PASSWORD, new, deadline=deadline, confidential=True)
+        await self.login(new, deadline)
+
+    def forget(self) -> None:
+        """Close the idle connections: the server has ended, or its password is another."""
+        while self._idle:
+            self._discard(self._idle.pop())
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiomysql.Connection]:
+        connection = await self._take()
+        try:
+            yield connection
+        except pymysql.err.MySQLError:  # an answer, after which the connection is in order
+            self._give_back(connection)
+            raise
+        except BaseException:  # the answer may still come: nobody else may read it
+            self._discard(connection)
+            raise
+        self._give_back(connection)
+
+    async def _take(self) -> aiomysql.Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                await connection.ping(reconnect=False)
+            except pymysql.err.MySQLError:
+                self._discard(connection)  # of a server that has ended since
+            except BaseException:
+                self._discard(connection)
+                raise
+            else:
+                return connection
+        return await self._connect(self._password)
+
+    def _give_back(self, connection: aiomysql.Connection) -> None:
+        if connection.closed or len(self._idle) >= _MAX_IDLE:
+            self._discard(connection)
+        else:
+            self._idle.append(connection)
+
+    def _discard(self, connection: aiomysql.Connection) -> None:
+        self._open.discard(connection)
+        connection.close()
+
+    async def _connect(self, password: str) -> aiomysql.Connection:
+        # The address of a unix socket has 107 bytes; through a descriptor of its directory the
+        # home may be as long as it likes.
+        directory = os.open(self._socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            connection = await aiomysql.connect(
+                unix_socket=f"/proc/self/fd/{directory}/{self._socket.name}",
+                user="root",
+                # The driver knows passwords of latin-1 only; this way it sends the UTF-8 bytes.
+                password=_encoded(password).decode("latin-1"),
+                charset="utf8mb4",
+                autocommit=True,
+                init_command=_SESSION,
+                cursorclass=_QuietCursor,
+                program_name="pyobshell",
+            )
+        finally:
+            os.close(directory)
+        self._open.add(connection)
+        return connection
+
+
+async def _run(
+    connection: aiomysql.Connection, statement: str, values: tuple[object, ...]
+) -> list[Row]:
+    async with connection.cursor() as cursor:
+        await cursor.execute(statement, values or None)
+        return list(await cursor.fetchall())
+
+
+@contextmanager
+def _coded(confidential: bool = False) -> Iterator[None]:
+    """Errors of the driver, as errors of the catalogue."""
+    try:
+        yield
+    except TimeoutError:
+        raise errors.SERVER_UNAVAILABLE(reason="it gives no answer to SQL") from None
+    except pymysql.err.MySQLError as error:
+        raise _translated(error, confidential) from None
+    except OSError as error:
+        raise errors.SERVER_UNAVAILABLE(
+            reason=f"no SQL over its socket: {error.strerror}"
+        ) from None
+
+
+def _translated(error: pymysql.err.MySQLError, confidential: bool) -> errors.OBShellError:
+    number, text = error.args if len(error.args) == 2 else (0, str(error))
+    if number == _ACCESS_DENIED:
+        return AccessDenied()
+    if number in _CONNECTION_LOST or isinstance(error, pymysql.err.InterfaceError):
+        cause = error.__cause__
+        detail = cause.strerror if isinstance(cause, OSError) else None
+        return errors.SERVER_UNAVAILABLE(reason=f"no SQL over its socket: {detail or text}")
+    if confidential:
+        return errors.MYSQL_ERROR(cause=f"error {number}")
+    return errors.MYSQL_ERROR(cause=f"{text} ({number})")
+
+
+def _encoded(password: str) -> bytes:
+    try:
+        return password.encode()
+    except UnicodeEncodeError:
+        raise errors.ILLEGAL_ARGUMENT(name="password", reason="it is not valid Unicode") from None

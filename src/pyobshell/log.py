@@ -1,0 +1,73 @@
+"""Structured logs: one JSON object a line, rotated, and no secret in them."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+_MAX_BYTES, _KEPT_FILES = 32 * 1024 * 1024, 5
+_SECRETS = (
+    "password",
+    "rootpwd",
+    "masterpassword",
+    "targetagentpassword",
+    "proxyro_password",
+    "token",
+    "passphrase",
+    "aes_key",
+    "keys",
+    "auth",
+)
+
+
+def configure(level: str, file: Path | None) -> None:
+    """Send the process's logs to a file, or to stderr where none is given."""
+    handler: logging.Handler = logging.StreamHandler()
+    if file is not None:
+        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(
+            file, maxBytes=_MAX_BYTES, backupCount=_KEPT_FILES
+        )
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=False),
+        structlog.processors.format_exc_info,
+        mask_secrets,
+    ]
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for chatty in ("httpx", "httpcore", "alembic", "uvicorn.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def mask_secrets(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Replace the values of fields that hold secrets."""
+    for name in event:
+        if name.lower() in _SECRETS or name.lower().endswith("_password"):
+            event[name] = "***"
+    return event

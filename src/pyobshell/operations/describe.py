@@ -1,0 +1,65 @@
+"""Describes the cluster: its agents, its servers, and how each of them is."""
+
+from __future__ import annotations
+
+from pyobshell.cluster.model import ClusterView, Identity, Member
+from pyobshell.cluster.procedures import Nothing
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import ObState
+from pyobshell.errors import OBShellError
+from pyobshell.operations import server
+from pyobshell.operations.site import Site
+from pyobshell.settings import API_VERSION
+from pyobshell.wire import AgentInstance, ObclusterInfo, ObInfo, ServerInfo
+
+_PATIENCE_S = 5.0
+
+
+async def ob_info(site: Site) -> ObInfo:
+    """The cluster as it is now; a server whose agent cannot be reached is INACTIVE."""
+    view = site.cluster.view
+    if view.identity is Identity.SINGLE:
+        alone = AgentInstance(
+            ip=site.own.ip, port=site.own.port, zone="", identity=view.identity, version=API_VERSION
+        )
+        return ObInfo(agent_info=[alone], obcluster_info=ObclusterInfo(id=0, name="", version=""))
+    return ObInfo(agent_info=[_agent(m) for m in view.members], obcluster_info=await _servers(site))
+
+
+def _agent(member: Member) -> AgentInstance:
+    return AgentInstance(
+        ip=member.ip,
+        port=member.port,
+        zone=member.zone,
+        identity=member.identity,
+        version=member.version,
+    )
+
+
+async def _servers(site: Site) -> ObclusterInfo:
+    view: ClusterView = site.cluster.view
+    version = await site.engine.version()
+    topology: dict[str, list[ServerInfo]] | None = None
+    if view.identity is Identity.CLUSTER_AGENT:
+        topology = {zone: [] for zone in view.zones}
+        answers = await site.peers.call_all(
+            view.addresses, server.status, Nothing(), Deadline.after(_PATIENCE_S)
+        )
+        for member in view.members:
+            topology[member.zone].append(_server(member, answers[member.address]))
+    return ObclusterInfo(
+        id=view.cluster_id, name=view.cluster_name, version=version, topology=topology
+    )
+
+
+def _server(member: Member, answer: server.ServerStatus | OBShellError) -> ServerInfo:
+    serves = not isinstance(answer, OBShellError) and answer.state is ObState.CONNECTION_AVAILABLE
+    return ServerInfo(
+        svr_ip=member.ip,
+        svr_port=member.rpc_port,
+        sql_port=member.mysql_port,
+        agent_port=member.port,
+        with_rootserver="NO",
+        status="ACTIVE" if serves else "INACTIVE",
+        build_version=member.server_version.partition("-")[0],
+    )

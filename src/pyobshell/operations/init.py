@@ -1,0 +1,257 @@
+"""Makes a cluster of agents that have come together: deploys and starts every server."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.model import ClusterView, Identity, Member
+from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import ObState
+from pyobshell.operations import server
+from pyobshell.operations.join import DEFAULT_MYSQL_PORT, LOCKED
+from pyobshell.operations.keeper import ServerSettings
+from pyobshell.operations.site import Run, Site
+from pyobshell.security.verify import Passwords
+from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
+from pyobshell.tasks.stage import stage
+from pyobshell.wire import InitRequest
+
+_BEFORE_CONVERSION = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
+_CONVERSION = Ability.CONTINUE | Ability.RETRY
+_PLACES = ("data_dir", "redo_dir")
+
+
+class Making(BaseModel):
+    """Parameters of ``Initialize cluster``."""
+
+    members: list[Address]
+    sealed_proxyro_password: str | None = None
+
+
+async def initialize(site: Site, request: InitRequest) -> Dag:
+    """Begin to make the cluster; only a MASTER can, and only one whose cluster has a name."""
+    view = site.cluster.view
+    if view.identity is Identity.CLUSTER_AGENT:
+        raise errors.CLUSTER_ALREADY_INITIALIZED()
+    view.require(Identity.MASTER)
+    if not view.cluster_name:
+        raise errors.CLUSTER_NAME_EMPTY()
+    if request.import_script:
+        raise errors.ILLEGAL_ARGUMENT(name="import_script", reason="this server has no scripts")
+    making = Making(members=view.addresses)
+    everywhere = view.addresses
+    nodes = [
+        NodePlan(integrate_config),
+        NodePlan(create_workdir, everywhere),
+        NodePlan(start_observer, everywhere),
+        NodePlan(bootstrap, everywhere),
+        NodePlan(modify_password, everywhere),
+    ]
+    if request.create_proxyro_user:
+        making.sealed_proxyro_password = site.vault.seal(request.proxyro_password)
+        nodes.append(NodePlan(create_proxyro, everywhere))
+    nodes += [NodePlan(convert_followers)]
+    if view.others:
+        nodes.append(NodePlan(synchronize, view.others))
+    nodes += [NodePlan(convert_master), NodePlan(synchronize_all, everywhere)]
+    return await site.submit(DagPlan("Initialize cluster", nodes, making, LOCKED))
+
+
+# --- making the servers --------------------------------------------------------------------------
+
+
+@stage("Integrate config", _BEFORE_CONVERSION)
+async def integrate_config(run: Run, making: Making) -> None:
+    """Work out how each server is to be deployed; of two values for one option the later wins."""
+    cluster = run.site.cluster
+    taken: dict[tuple[str, int], Address] = {}
+    members: list[Member] = []
+    plans: dict[str, dict[str, object]] = {}
+    for member in cluster.view.members:
+        options = await cluster.server_options(member)
+        settings = _server_settings(options)
+        given = [settings.rpc_port] if "rpc_port" in options else []
+        for port in (settings.mysql_port, *given):
+            other = taken.setdefault((member.ip, port), member.address)
+            if other != member.address:
+                raise errors.ILLEGAL_ARGUMENT(
+                    name="mysql_port, rpc_port",
+                    reason=f"{member.address} and {other} would share port {port}; "
+                    "set them apart with observer/config",
+                )
+        ports = {"mysql_port": settings.mysql_port, "rpc_port": settings.rpc_port}
+        members.append(member.model_copy(update=ports))
+        plans[str(member.address)] = settings.model_dump()
+        run.log(f"{member.address} zone {member.zone}: SQL port {settings.mysql_port}")
+    await cluster.save(cluster.view.model_copy(update={"members": tuple(members)}))
+    run.publish(servers=plans)
+
+
+def _server_settings(options: dict[str, str]) -> ServerSettings:
+    rest = dict(options)
+    mysql_port = int(rest.pop("mysql_port", DEFAULT_MYSQL_PORT))
+    return ServerSettings(
+        mysql_port=mysql_port,
+        rpc_port=int(rest.pop("rpc_port", mysql_port + 1)),
+        **{name: rest.pop(name, None) for name in _PLACES},
+        log_level=rest.pop("syslog_level", None),
+        parameters=rest,
+    )
+
+
+async def _undo_server(run: Run, making: Making) -> None:
+    """Remove a server that was made in vain."""
+    patience = run.deadline.within(run.site.settings.stop_timeout_s)
+    await _log_report(run, server.destroy, Nothing(), patience)
+
+
+@stage("Create observer workdir", _BEFORE_CONVERSION, undo=_undo_server)
+async def create_workdir(run: Run, making: Making) -> None:
+    """Make the directories of one server."""
+    settings = ServerSettings.model_validate(run.data["servers"][str(run.agent)])
+    await _log_report(run, server.deploy, settings, _short(run))
+
+
+@stage("Start observer", _BEFORE_CONVERSION)
+async def start_observer(run: Run, making: Making) -> None:
+    """Start one server for the first time."""
+    run.log(f"Start the server of {run.agent}")
+    patience = run.deadline.within(run.site.settings.start_timeout_s)
+    await _log_report(run, server.start, Nothing(), patience)
+
+
+@stage("Cluster boostrap", _BEFORE_CONVERSION)
+async def bootstrap(run: Run, making: Making) -> None:
+    """See that one server serves; each is whole by itself and needs no more to be born."""
+    status = await run.site.peers.call(run.agent, server.status, Nothing(), _short(run))
+    if status.state is not ObState.CONNECTION_AVAILABLE:
+        raise errors.SERVER_UNAVAILABLE(reason=f"{run.agent}: obState {int(status.state)}")
+    run.log(f"{run.agent} serves, version {status.version}")
+
+
+@stage("Modify password", _BEFORE_CONVERSION)
+async def modify_password(run: Run, making: Making) -> None:
+    """Give root its password on one server."""
+    new = server.NewPassword(password=run.site.cluster.passwords.root or "")
+    await _log_report(run, server.set_password, new, _short(run))
+
+
+@stage("Create user: proxyro", _BEFORE_CONVERSION)
+async def create_proxyro(run: Run, making: Making) -> None:
+    """Make the user by which an obproxy reads."""
+    password = run.site.vault.open_text(making.sealed_proxyro_password or "")
+    await _log_report(
+        run, server.create_proxyro, server.NewPassword(password=password), _short(run)
+    )
+
+
+# --- becoming a cluster --------------------------------------------------------------------------
+
+
+@stage("Convert follower to cluster agent", _CONVERSION)
+async def convert_followers(run: Run, making: Making) -> None:
+    """From here on the followers are members of a cluster; there is no way back."""
+    await _convert(run, Identity.FOLLOWER)
+
+
+@stage("Convert master to cluster agent", _CONVERSION)
+async def convert_master(run: Run, making: Making) -> None:
+    """The master becomes a member like any other."""
+    await _convert(run, Identity.MASTER)
+
+
+async def synchronize_one(run: Run, making: Making) -> None:
+    """Give one agent the list of members and the root password."""
+    await run.site.peers.call(run.agent, learn, _knowledge(run.site), _short(run))
+    run.log(f"{run.agent} knows the cluster")
+
+
+synchronize = stage("Synchronize agent from cluster", _CONVERSION, key="init.synchronize")(
+    synchronize_one
+)
+synchronize_all = stage("Synchronize agent from cluster", _CONVERSION, key="init.synchronize_all")(
+    synchronize_one
+)
+
+
+async def _convert(run: Run, identity: Identity) -> None:
+    cluster = run.site.cluster
+    members = tuple(
+        m.model_copy(update={"identity": Identity.CLUSTER_AGENT}) if m.identity is identity else m
+        for m in cluster.view.members
+    )
+    own = Identity.CLUSTER_AGENT if cluster.view.identity is identity else cluster.view.identity
+    await cluster.save(cluster.view.model_copy(update={"members": members, "identity": own}))
+    run.log(f"Every {identity} is a {Identity.CLUSTER_AGENT} now")
+
+
+def _short(run: Run) -> Deadline:
+    return Deadline.after(run.site.settings.rpc_timeout_s)
+
+
+async def _log_report(
+    run: Run, asked: server.Asked, request: BaseModel, patience: Deadline
+) -> None:
+    report = await run.site.peers.call(run.agent, asked, request, patience)
+    for line in report.lines:
+        run.log(f"{run.agent} {line}")
+
+
+# --- what a member is told -----------------------------------------------------------------------
+
+
+class Knowledge(BaseModel):
+    """What every member knows of the cluster."""
+
+    cluster_id: int
+    cluster_name: str
+    members: tuple[Member, ...]
+    root_password: str | None
+
+
+def _knowledge(site: Site) -> Knowledge:
+    view = site.cluster.view
+    return Knowledge(
+        cluster_id=view.cluster_id,
+        cluster_name=view.cluster_name,
+        members=view.members,
+        root_password=site.cluster.passwords.root,
+    )
+
+
+@procedure("agent/learn")
+async def learn(site: Site, caller: Caller, knowledge: Knowledge) -> Nothing:
+    """Learn the list of members, what this agent is among them, and the root password."""
+    me = next((m for m in knowledge.members if m.address == site.own), None)
+    if me is None:
+        raise errors.AGENT_NOT_EXIST(agent=site.own)
+    view = ClusterView(
+        own=site.own,
+        identity=me.identity,
+        cluster_id=knowledge.cluster_id,
+        cluster_name=knowledge.cluster_name,
+        members=knowledge.members,
+    )
+    passwords = Passwords(root=knowledge.root_password, agent=site.cluster.passwords.agent)
+    await site.cluster.save(view, passwords)
+    if knowledge.root_password is not None:
+        site.engine.use_password(knowledge.root_password)
+    return Nothing()
+
+
+STAGES = (
+    integrate_config,
+    create_workdir,
+    start_observer,
+    bootstrap,
+    modify_password,
+    create_proxyro,
+    convert_followers,
+    synchronize,
+    convert_master,
+    synchronize_all,
+)
+PROCEDURES = (learn,)

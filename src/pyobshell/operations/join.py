@@ -1,0 +1,191 @@
+"""Agents come together before there is a cluster: one leads (MASTER), others follow."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.model import ClusterView, Identity, Member
+from pyobshell.cluster.procedures import Caller, procedure
+from pyobshell.deadline import Deadline
+from pyobshell.operations.site import Run, Site
+from pyobshell.security.keys import PublicKey
+from pyobshell.settings import API_VERSION, architecture
+from pyobshell.tasks.model import Ability, Dag, DagPlan, Maintenance, MaintenanceType, NodePlan
+from pyobshell.tasks.stage import stage
+from pyobshell.wire import JoinRequest
+
+LOCKED = Maintenance(MaintenanceType.GLOBAL)
+DEFAULT_MYSQL_PORT = 2881
+
+
+class Joining(BaseModel):
+    """Parameters of a join: whom, as what, and the master's password as sealed by the vault."""
+
+    master: Address
+    zone: str
+    sealed_password: str = ""
+
+
+async def join(site: Site, request: JoinRequest) -> Dag:
+    """Begin to lead (own address), or to follow the agent named.
+
+    Raises ``Agent.Identify.NotSupportOperation``, ``OB.Zone.Name.Empty``, the errors of an address
+    and of versions, or ``Common.Unexpected`` when the agent named cannot be reached.
+    """
+    view = site.cluster.view
+    view.require(Identity.SINGLE)
+    if not request.zoneName.strip():
+        raise errors.ZONE_NAME_EMPTY()
+    master = Address.of(request.agentInfo.ip, request.agentInfo.port)
+    joining = Joining(master=master, zone=request.zoneName)
+    if master == site.own:
+        return await site.submit(DagPlan("Join self", [NodePlan(join_self)], joining, LOCKED))
+    await _check_master(site, master)
+    site.cluster.acquaintances[master] = (await site.peers.public_key(master)).text
+    joining.sealed_password = site.vault.seal(request.masterPassword)
+    nodes = [NodePlan(join_to_master), NodePlan(be_follower)]
+    return await site.submit(DagPlan("Join to master", nodes, joining, LOCKED))
+
+
+async def _check_master(site: Site, master: Address) -> None:
+    try:
+        info = await site.peers.ask(master, "/api/v1/info")
+    except errors.OBShellError as error:
+        raise errors.UNEXPECTED(cause=error) from error
+    if info["identity"] != Identity.MASTER:
+        raise errors.IDENTITY_NOT_SUPPORTED(
+            agent=master, identity=info["identity"], needed=Identity.MASTER
+        )
+    if info["version"] != API_VERSION:
+        raise errors.AGENT_VERSION_INCONSISTENT(
+            agent=site.own, version=API_VERSION, other=master, other_version=info["version"]
+        )
+    version = await site.engine.version()
+    if info["obVersion"] != version:
+        raise errors.AGENT_OB_VERSION_INCONSISTENT(
+            agent=site.own, version=version, other=master, other_version=info["obVersion"]
+        )
+
+
+async def own_member(site: Site, identity: Identity, zone: str) -> Member:
+    """This agent as a member of a cluster."""
+    return Member(
+        ip=site.own.ip,
+        port=site.own.port,
+        identity=identity,
+        zone=zone,
+        version=API_VERSION,
+        server_version=await site.engine.version(),
+        public_key=site.key.public_text,
+        mysql_port=DEFAULT_MYSQL_PORT,
+        rpc_port=DEFAULT_MYSQL_PORT + 1,
+        home_path=str(site.settings.base_dir),
+        architecture=architecture(),
+    )
+
+
+# --- stages --------------------------------------------------------------------------------------
+
+
+@stage("Join self", Ability.CONTINUE | Ability.RETRY)
+async def join_self(run: Run, joining: Joining) -> None:
+    """Become the MASTER of a cluster to be."""
+    site = run.site
+    me = await own_member(site, Identity.MASTER, joining.zone)
+    view = ClusterView(own=site.own, identity=Identity.MASTER, members=(me,))
+    await site.cluster.save(view)
+    run.log(f"{site.own} leads, in zone {joining.zone}")
+
+
+@stage("Join to master", Ability.CONTINUE | Ability.RETRY)
+async def join_to_master(run: Run, joining: Joining) -> None:
+    """Have the master take this agent in."""
+    site = run.site
+    applying = Application(
+        member=await own_member(site, Identity.FOLLOWER, joining.zone),
+        master_password=site.vault.open_text(joining.sealed_password),
+    )
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    await site.peers.call(joining.master, admit, applying, patience)
+    run.log(f"{joining.master} has taken {site.own} in, in zone {joining.zone}")
+
+
+@stage("Be follower", Ability.CONTINUE | Ability.RETRY)
+async def be_follower(run: Run, joining: Joining) -> None:
+    """Become a FOLLOWER of that master."""
+    site = run.site
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    membership = await site.peers.call(joining.master, members, Asking(), patience)
+    view = ClusterView(own=site.own, identity=Identity.FOLLOWER, members=membership.members)
+    await site.cluster.save(view)
+    run.log(f"{site.own} follows {joining.master}")
+
+
+# --- what a joining agent asks of the master -----------------------------------------------------
+
+
+class Application(BaseModel):
+    """An agent that wants to join, and the master's agent password if it has one."""
+
+    member: Member
+    master_password: str
+
+
+class Membership(BaseModel):
+    """The members of a cluster."""
+
+    members: tuple[Member, ...]
+
+
+class Asking(BaseModel):
+    """The request for the list of members."""
+
+
+@procedure("agent/admit", for_guests=True)
+async def admit(site: Site, caller: Caller, application: Application) -> Membership:
+    """Take an agent in as a FOLLOWER, once it is known to be what answers at its address.
+
+    Asked again by the same agent, the answer is the same. Raises ``Agent.AlreadyExists`` for an
+    address that is another agent's.
+    """
+    view = site.cluster.view
+    view.require(Identity.MASTER)
+    applicant = application.member
+    if applicant.address != caller.address or applicant.public_key != caller.public_key:
+        raise errors.INCORRECT_TOKEN(cause="it applies for somebody else")
+    if site.cluster.passwords.agent not in (None, application.master_password):
+        raise errors.INCORRECT_AGENT_PASSWORD()
+    known = view.member(applicant.address)
+    if known is None:
+        await _verify_address(site, applicant.address, caller.public_key)
+        await site.cluster.save(
+            view.model_copy(
+                update={
+                    "members": (
+                        *view.members,
+                        applicant.model_copy(update={"identity": Identity.FOLLOWER}),
+                    )
+                }
+            )
+        )
+    elif known.public_key != applicant.public_key:
+        raise errors.AGENT_ALREADY_EXISTS(agent=applicant.address)
+    return Membership(members=site.cluster.view.members)
+
+
+async def _verify_address(site: Site, address: Address, public_key: str) -> None:
+    secret = await site.peers.ask(address, "/api/v1/secret")
+    if PublicKey.from_text(secret["public_key"]).text != public_key:
+        raise errors.INCORRECT_TOKEN(cause=f"another agent answers at {address}")
+
+
+@procedure("agent/members")
+async def members(site: Site, caller: Caller, asking: Asking) -> Membership:
+    """The members as this agent knows them."""
+    return Membership(members=site.cluster.view.members)
+
+
+STAGES = (join_self, join_to_master, be_follower)
+PROCEDURES = (admit, members)

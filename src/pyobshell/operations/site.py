@@ -1,0 +1,92 @@
+"""What the operations work with: everything one agent has, gathered in one object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.doorway import Doorway
+from pyobshell.cluster.peers import Peers
+from pyobshell.cluster.state import ClusterState
+from pyobshell.engines.base import Engine
+from pyobshell.operations.keeper import ServerKeeper
+from pyobshell.security.keys import PrivateKey
+from pyobshell.security.vault import Vault
+from pyobshell.security.verify import Passwords
+from pyobshell.settings import Settings
+from pyobshell.tasks.engine import TaskEngine
+from pyobshell.tasks.locks import MaintenanceConflictError
+from pyobshell.tasks.model import Dag, DagPlan
+from pyobshell.tasks.stage import Run as StageRun
+from pyobshell.tasks.stage import Stage
+
+Application = Callable[..., Awaitable[None]]
+"""The routes of the API, as an ASGI application."""
+
+
+@dataclass(slots=True)
+class Site:
+    """One agent's settings, keys, cluster, server, tasks and peers.
+
+    ``works`` has for each kind of work that all agents do together the name of the sub DAG and
+    the stages a target runs.
+    """
+
+    settings: Settings
+    key: PrivateKey
+    vault: Vault
+    cluster: ClusterState
+    engine: Engine
+    keeper: ServerKeeper
+    works: dict[str, tuple[str, tuple[Stage[Any, Any], ...]]]
+    started_at: int = field(default_factory=time.time_ns)
+    tasks: TaskEngine[Site] = field(init=False)
+    peers: Peers[Site] = field(init=False)
+    doorway: Doorway[Site] = field(init=False)
+    api: Application = field(init=False)
+
+    @property
+    def own(self) -> Address:
+        """This agent's address."""
+        return self.cluster.view.own
+
+    async def try_password(self, offered: str) -> bool:
+        """Whether the server takes a password that is not the one we know; if so it is kept.
+
+        Thus a password that was changed in the database is noticed.
+        """
+        try:
+            accepted = await self.engine.login(offered)
+        except errors.OBShellError:
+            return False
+        if accepted:
+            self.engine.use_password(offered)
+            await self.cluster.save(
+                self.cluster.view, Passwords(root=offered, agent=self.cluster.passwords.agent)
+            )
+        return accepted
+
+    async def submit(self, plan: DagPlan) -> Dag:
+        """Record and start a DAG; a held lock becomes the error that names its holder."""
+        try:
+            return await self.tasks.submit(plan)
+        except MaintenanceConflictError as conflict:
+            holder = await self.tasks.dag(conflict.dag_id, logs=False)
+            raise refusal(self.own, holder) from conflict
+
+
+Run = StageRun[Site]
+
+
+def refusal(own: Address, holder: Dag) -> errors.OBShellError:
+    """Why an agent whose lock ``holder`` has takes no other maintenance."""
+    main_dag_id = holder.data.get("main_dag_id")
+    if main_dag_id is None:
+        return errors.AGENT_UNDER_MAINTENANCE(agent=own)
+    return errors.AGENT_UNDER_MAINTENANCE_DAG(
+        agent=own, main_dag_id=main_dag_id, dag_name=holder.name
+    )

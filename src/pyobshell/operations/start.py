@@ -1,0 +1,143 @@
+"""StartCluster: start servers by scope, and know that they serve."""
+
+from __future__ import annotations
+
+from pyobshell import errors
+from pyobshell.cluster.model import ClusterView, Identity
+from pyobshell.cluster.procedures import Nothing
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import ObState
+from pyobshell.errors import OBShellError
+from pyobshell.operations import server, together
+from pyobshell.operations.scope import ScopeType, Targets, resolve
+from pyobshell.operations.site import Run, Site
+from pyobshell.operations.together import Part, Undertaking
+from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
+from pyobshell.tasks.stage import stage
+from pyobshell.wire import StartRequest
+
+
+async def start_cluster(site: Site, request: StartRequest) -> Dag:
+    """Validate a start in OBShell's order, and begin it; an error leaves nothing recorded."""
+    view = site.cluster.view
+    targets = resolve(request.scope, view)
+    if not site.engine.is_initialized():
+        raise errors.CLUSTER_NOT_INITIALIZED()
+    view.require(Identity.CLUSTER_AGENT)
+    return await site.submit(plan(view, targets, request.forcePassDag.id))
+
+
+def plan(view: ClusterView, targets: Targets, force_pass: list[str]) -> DagPlan:
+    """The stages of ``Start OB``."""
+    nodes = [
+        NodePlan(inform, view.addresses),
+        NodePlan(make_sure_all_are_ready),
+        NodePlan(advance_all),
+        NodePlan(wait_for_all, view.addresses),
+    ]
+    if targets.type is not ScopeType.SERVER:
+        nodes.append(NodePlan(start_zone))
+    nodes.append(NodePlan(end_all))
+    undertaking = Undertaking(
+        work="start",
+        scope=targets.type,
+        members=view.addresses,
+        targets=list(targets.agents),
+        zones=list(targets.zones),
+        force_pass=force_pass,
+    )
+    return DagPlan("Start OB", nodes, undertaking)
+
+
+# --- the stages of Start OB ----------------------------------------------------------------------
+
+inform = stage("Inform all agents to start observer", Ability.CANCEL, key="start.inform")(
+    together.inform
+)
+
+make_sure_all_are_ready = stage(
+    "Make sure all agents are ready", Ability.CANCEL, key="start.make_sure_all_are_ready"
+)(together.make_sure_all_are_ready)
+
+advance_all = stage("Advance agents to execute the task", Ability.CANCEL, key="start.advance_all")(
+    together.advance_all
+)
+
+wait_for_all = stage(
+    "Wait for all agents to execute tasks successfully",
+    Ability.CONTINUE | Ability.CANCEL,
+    key="start.wait_for_all",
+)(together.wait_for_one)
+
+
+@stage("Start Zone", Ability.CONTINUE | Ability.CANCEL | Ability.RETRY)
+async def start_zone(run: Run, task: Undertaking) -> None:
+    """See that every server of the zones serves, those that were up already included."""
+    failures = run.data.get("failures", {})
+    expected = [agent for agent in task.targets if str(agent) not in failures]
+    patience = Deadline.after(run.site.settings.rpc_timeout_s)
+    answers = await run.site.peers.call_all(expected, server.status, Nothing(), patience)
+    missing: dict[str, str] = {}
+    for agent, answer in answers.items():
+        if isinstance(answer, OBShellError):
+            missing[str(agent)] = str(answer)
+        elif answer.state is not ObState.CONNECTION_AVAILABLE:
+            missing[str(agent)] = f"its server does not serve (obState {int(answer.state)})"
+    for agent_text, why in missing.items():
+        run.log(f"{agent_text}: {why}")
+    run.publish(failures=missing)
+    run.log(f"{len(expected) - len(missing)} of {len(task.targets)} servers serve")
+
+
+end_all = stage("Inform all agents to end the task", Ability.CANCEL, key="start.end_all")(
+    together.end_all
+)
+
+
+# --- the work of the sub DAG Start observer ------------------------------------------------------
+
+_WITHOUT_ROLLBACK = Ability.CONTINUE | Ability.PASS | Ability.CANCEL
+
+
+@stage("Check ob process and config", _WITHOUT_ROLLBACK)
+async def check_process_and_config(run: Run, part: Part) -> None:
+    """See whether there is something to start, and whether a start can succeed."""
+    site = run.site
+    process = await site.engine.process()
+    if process is not None:
+        run.log(f"The server runs already, pid {process.pid}")
+        process.close()
+        return
+    await site.engine.check_start(site.keeper.config)
+    run.log("The server is down and can be started")
+
+
+@stage("Start observer", Ability.ALL)
+async def start_observer(run: Run, part: Part) -> None:
+    """Start the server beside this agent and wait until it accepts SQL."""
+    await run.site.keeper.start(run.log, run.deadline.within(run.site.settings.start_timeout_s))
+
+
+@stage("Execute start observer sql", _WITHOUT_ROLLBACK)
+async def execute_start_sql(run: Run, part: Part) -> None:
+    """See that the server serves the cluster's root user."""
+    state = await run.site.engine.state()
+    if state is not ObState.CONNECTION_AVAILABLE:
+        raise errors.SERVER_UNAVAILABLE(
+            reason=f"it runs, but does not serve this agent's user (obState {int(state)})"
+        )
+    run.log("The server serves")
+
+
+WORK = ("Start observer", (check_process_and_config, start_observer, execute_start_sql))
+STAGES = (
+    inform,
+    make_sure_all_are_ready,
+    advance_all,
+    wait_for_all,
+    start_zone,
+    end_all,
+    check_process_and_config,
+    start_observer,
+    execute_start_sql,
+)

@@ -1,0 +1,1 @@
+"""Who is asking, and what only they may read: keys, sealed requests, credentials, peers, vault."""

@@ -1,0 +1,120 @@
+"""The decision whether a request over TCP may pass, from its credentials and who this agent is.
+
+Pure: nothing is read or remembered here. The one look outside, a login with the password
+offered, is the caller's and comes in as a function.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pyobshell import errors
+from pyobshell.security.hybrid import RequestHeader
+
+TryLogin = Callable[[str], Awaitable[bool]]
+"""Whether root@sys can log in with the password given; False when no database can be asked."""
+
+_SECONDS = re.compile(r"[0-9]{1,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A decrypted header, and which one it was.
+
+    ``root`` is ``X-OCS-Header``, ``agent`` is ``X-OCS-Agent-Header``, ``v1`` is ``X-OCS-Auth``
+    (a root password as well).
+    """
+
+    kind: Literal["root", "agent", "v1"]
+    header: RequestHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """The passwords this agent knows: of root@sys and of the agent; None when there is none."""
+
+    root: str | None = field(default=None, repr=False)
+    agent: str | None = field(default=None, repr=False)
+
+
+def check_binding(header: RequestHeader, request_target: str, now: float) -> None:
+    """Check that a header was made for this request and is still valid at ``now`` (Unix seconds).
+
+    ``request_target`` is the raw one: path, ``?query`` when there is one. Raises
+    ``Security.Authentication.Header.UriMismatch``, ``…Timestamp.Invalid`` or ``…Expired``.
+    The expiry counts for an empty password too.
+    """
+    if header.bound and header.uri != request_target:
+        raise errors.URI_MISMATCH()
+    if not _SECONDS.fullmatch(header.ts):
+        raise errors.TIMESTAMP_INVALID()
+    if int(now) > int(header.ts):
+        raise errors.EXPIRED()
+
+
+async def verify(
+    identity: str, credentials: Credentials, passwords: Passwords, try_login: TryLogin
+) -> None:
+    """Let credentials pass, or raise the coded refusal (all 401) that says which password to give.
+
+    ``identity`` is this agent's, as ``/info`` spells it. Requests to a FOLLOWER are forwarded
+    instead: asking for it is a ``ValueError``. What ``try_login`` raises goes through.
+    """
+    if identity == "FOLLOWER":
+        raise ValueError("requests to a FOLLOWER are forwarded, not verified")
+    offered = credentials.header.auth
+    if identity == "SINGLE":
+        _verify_single(credentials, passwords)
+    elif credentials.kind == "agent":
+        _verify_agent_header(identity, offered, passwords)
+    else:
+        await _verify_root_header(identity, offered, passwords, try_login)
+
+
+def _verify_single(credentials: Credentials, passwords: Passwords) -> None:
+    """An agent of no cluster guards nothing, unless it was given a password of its own."""
+    if passwords.agent is None:
+        return
+    if credentials.kind != "agent":
+        raise errors.WITH_AGENT_PASSWORD()
+    _compare_agent_password(credentials.header.auth, passwords.agent)
+
+
+def _verify_agent_header(identity: str, offered: str, passwords: Passwords) -> None:
+    """The agent password where one is set; only a MASTER not yet configured needs none.
+
+    Any other agent without passwords belongs to a cluster whose password it does not know (yet).
+    """
+    if passwords.agent is not None:
+        _compare_agent_password(offered, passwords.agent)
+    elif passwords.root is not None or identity != "MASTER":
+        raise errors.WITH_OCEANBASE_PASSWORD()
+
+
+async def _verify_root_header(
+    identity: str, offered: str, passwords: Passwords, try_login: TryLogin
+) -> None:
+    """The password of root@sys as remembered, or else as the database has it now."""
+    if passwords.root is None and passwords.agent is not None:
+        raise errors.WITH_AGENT_PASSWORD()
+    remembered = "" if passwords.root is None and identity == "MASTER" else passwords.root
+    if remembered is not None and _same(offered, remembered):
+        return
+    if not await try_login(offered):
+        raise errors.INCORRECT_OCEANBASE_PASSWORD()
+
+
+def _compare_agent_password(offered: str, password: str) -> None:
+    if not _same(offered, password):
+        raise errors.INCORRECT_AGENT_PASSWORD()
+
+
+def _same(one: str, other: str) -> bool:
+    """Equality in constant time; passwords from the environment may hold surrogates."""
+    return hmac.compare_digest(
+        one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
+    )

@@ -1,0 +1,84 @@
+"""The agent's settings: declared once with default and help, read once, frozen, handed down."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pyobshell.address import DEFAULT_AGENT_PORT, Address
+
+# The release of OBShell whose API this agent speaks; its clients choose their ways by it.
+API_VERSION = "4.5.0.0-0"
+
+
+class Settings(BaseModel):
+    """What one agent is started with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ip: str = Field(description="the address other agents and clients reach this agent at")
+    port: int = Field(DEFAULT_AGENT_PORT, description="the agent's port, 1025 to 65535")
+    base_dir: Path = Field(description="home of the agent and of its database server")
+    engine: str = Field("seekdb", description="the kind of database server")
+    observer: Path | None = Field(None, description="the server program; default: the installed")
+    dag_hold_ms: int = Field(
+        500, ge=0, le=30_000, description="how long GET of a running task waits for its end"
+    )
+    start_timeout_s: float = Field(300, gt=0, description="for a server to accept SQL")
+    stop_timeout_s: float = Field(60, gt=0, description="for a server process to end")
+    drain_timeout_s: float = Field(
+        60, gt=0, description="for running statements to end before a gentle stop"
+    )
+    freeze_timeout_s: float = Field(1200, gt=0, description="for a minor freeze to be finished")
+    rpc_timeout_s: float = Field(10, gt=0, description="for a short question to another agent")
+    lost_agent_s: float = Field(
+        30, gt=0, description="how long an agent may be out of reach before it is given up"
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @field_validator("base_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("use DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @property
+    def address(self) -> Address:
+        """The agent's address; raises ``Common.InvalidIp`` or ``Common.InvalidPort``."""
+        return Address.of(self.ip, self.port)
+
+    @property
+    def paths(self) -> Paths:
+        """Where the agent keeps its own files."""
+        return Paths(self.base_dir)
+
+
+class Paths:
+    """The agent's own files below its base directory; the server's lie beside them."""
+
+    def __init__(self, base_dir: Path) -> None:
+        self.base_dir = base_dir
+        self.state_dir = base_dir / ".obshell"
+        self.database = self.state_dir / "meta.db"
+        self.vault_key = self.state_dir / "vault.key"
+        self.private_key = self.state_dir / "agent.key"
+        self.settings = self.state_dir / "settings.json"
+        self.lock = self.state_dir / "lock"
+        self.run_dir = base_dir / "run"
+        self.socket = self.run_dir / "obshell.sock"
+        self.pid_file = self.run_dir / "obshell.pid"
+        self.log_dir = base_dir / "log_obshell"
+        self.log_file = self.log_dir / "obshell.log"
+
+
+def architecture() -> str:
+    """The processor's architecture as OBShell names it."""
+    return platform.machine()

@@ -1,0 +1,134 @@
+"""What is kept on disk, one table each; times are nanoseconds since the Unix epoch (UTC)."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# SQLite counts a row id up only for INTEGER keys; OceanBase wants 64 bits.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+dag = Table(
+    "dag",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("name", String(128), nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("max_stage", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("operator", String(16), nullable=False),
+    Column("maintenance_type", Integer, nullable=False),
+    Column("maintenance_key", String(128), nullable=False),
+    Column("params", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("signals", Text, nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Index("dag_state", "state"),
+    sqlite_autoincrement=True,
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("dag_id", ForeignKey("dag.id", ondelete="CASCADE"), nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("stage_key", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("operator", String(16), nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Index("node_dag_stage", "dag_id", "stage", unique=True),
+    sqlite_autoincrement=True,
+)
+
+sub_task = Table(
+    "sub_task",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("node_id", ForeignKey("node.id", ondelete="CASCADE"), nullable=False),
+    Column("dag_id", BigInteger, nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("operator", String(16), nullable=False),
+    Column("agent_ip", String(64), nullable=False),
+    Column("agent_port", Integer, nullable=False),
+    Column("execute_times", Integer, nullable=False),
+    Column("abilities", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Index("sub_task_node", "node_id", "state"),
+    Index("sub_task_dag", "dag_id"),
+    sqlite_autoincrement=True,
+)
+
+sub_task_log = Table(
+    "sub_task_log",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("sub_task_id", ForeignKey("sub_task.id", ondelete="CASCADE"), nullable=False),
+    Column("execute_times", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Index("sub_task_log_sub_task", "sub_task_id"),
+    sqlite_autoincrement=True,
+)
+
+# A lock is a row that names the DAG it belongs to; it cannot outlive that DAG.
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("lock_key", String(128), primary_key=True),
+    Column("dag_id", ForeignKey("dag.id", ondelete="CASCADE"), nullable=False),
+    Column("locked_at", BigInteger, nullable=False),
+)
+
+member = Table(
+    "member",
+    metadata,
+    Column("ip", String(64), primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, nullable=False),
+    Column("identity", String(32), nullable=False),
+    Column("zone", String(128), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("server_version", String(128), nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("mysql_port", Integer, nullable=False),
+    Column("rpc_port", Integer, nullable=False),
+    Column("home_path", Text, nullable=False),
+    Column("architecture", String(32), nullable=False),
+)
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+server_setting = Table(
+    "server_setting",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("scope", String(16), nullable=False),
+    Column("target", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("value", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,325 @@
+"""Runs DAGs: claims what may run, runs it, records how it ended, and wakes whoever waits.
+
+Nothing here polls. The transaction that ends a stage admits the next one, which starts in the same
+breath; waiting for a DAG or for a signal is waiting on an event that every change of that DAG sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.deadline import Deadline
+from pyobshell.store.database import Database
+from pyobshell.tasks import locks, records, transitions
+from pyobshell.tasks.ids import GenericId
+from pyobshell.tasks.model import Dag, DagPlan, Maintenance, Node, Operator, State, SubTask
+from pyobshell.tasks.operators import check_node_operator, check_operator
+from pyobshell.tasks.stage import Catalogue, Run, Stage
+from pyobshell.tasks.transitions import Claim, Outcome
+
+Site = TypeVar("Site")
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class TaskEngine(Generic[Site]):
+    """The DAGs of one store, run on one event loop; ``site`` is what their stages work with."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, own: Address, site: Site) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._own = own
+        self._site = site
+        self._running: dict[int, dict[int, asyncio.Task[None]]] = {}
+        self._cancelling: set[int] = set()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._changes: dict[int, asyncio.Event] = {}
+        self._stopping = False
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up again whatever a previous life of this agent left unfinished."""
+
+        def recover(connection: Connection) -> list[Claim]:
+            claims: list[Claim] = []
+            for dag_id in records.list_dag_ids(connection, unfinished=True):
+                claims += transitions.recover(connection, dag_id, time.time_ns())
+            return claims
+
+        claims = await self._database.write(recover)
+        if claims:
+            _log.info("recovered", action="dag.recover", sub_tasks=len(claims))
+        self._launch(claims)
+
+    async def stop(self) -> None:
+        """Let go of everything that runs; it stays RUNNING on disk and is recovered at start."""
+        self._stopping = True
+        tasks = [task for running in self._running.values() for task in running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._settling, return_exceptions=True)
+
+    # --- making and operating DAGs ---------------------------------------------------------------
+
+    async def submit(self, plan: DagPlan) -> Dag:
+        """Record a DAG with its lock and start it; returns it as recorded, in state READY.
+
+        Raises MaintenanceConflictError, with nothing recorded, when its lock is held.
+        """
+
+        def create(connection: Connection) -> Dag:
+            dag_id = transitions.create(connection, plan, self._own, time.time_ns())
+            return _found(records.read_dag_head(connection, dag_id), dag_id)
+
+        dag = await self._database.write(create)
+        self._begin(dag.id)
+        return dag
+
+    async def operate(self, dag_id: int, operator: Operator) -> None:
+        """Apply an operator, or raise the error that says why it is illegal.
+
+        The change is on disk when this returns. Of concurrent operators each sees the state that
+        the one before it left.
+        """
+
+        def apply(connection: Connection) -> None:
+            dag = _found(records.read_dag(connection, dag_id), dag_id)
+            check_operator(dag, operator)
+            now = time.time_ns()
+            if operator is Operator.CANCEL:
+                transitions.cancel(connection, dag_id, now)
+            elif operator is Operator.RETRY:
+                transitions.retry(connection, dag_id)
+            elif operator is Operator.ROLLBACK:
+                transitions.roll_back(connection, dag_id)
+            else:
+                transitions.pass_dag(connection, dag_id, now)
+
+        await self._database.write(apply)
+        _log.info("operated", action="dag.operate", dag_id=dag_id, operator=str(operator))
+        self._changed(dag_id)
+        if operator is Operator.CANCEL:
+            self._cancel_running(dag_id)
+        elif operator is not Operator.PASS:
+            self._cancelling.discard(dag_id)
+            self._begin(dag_id)
+
+    async def operate_node(self, node_id: int, operator: str) -> None:
+        """Pass a FAILED node, so that its DAG goes on with the next stage."""
+
+        def apply(connection: Connection) -> tuple[int, list[Claim]]:
+            node = _found(records.read_node(connection, node_id), node_id)
+            dag = _found(records.read_dag(connection, node.dag_id), node.dag_id)
+            check_node_operator(dag, node, operator)
+            return dag.id, transitions.pass_node(connection, dag.id, node.id, time.time_ns())
+
+        dag_id, claims = await self._database.write(apply)
+        self._cancelling.discard(dag_id)
+        self._changed(dag_id)
+        self._launch(claims)
+
+    async def signal(self, dag_id: int, name: str) -> None:
+        """Give a DAG a signal; it is recorded, so a stage that waits for it later has it too."""
+        await self._database.write(lambda c: transitions.give_signal(c, dag_id, name))
+        self._changed(dag_id)
+
+    # --- asking and waiting --------------------------------------------------------------------
+
+    async def dag(self, dag_id: int, *, logs: bool = True) -> Dag:
+        """A DAG with its nodes; raises ``Task.NotFound``."""
+        found = await self._database.read(lambda c: records.read_dag(c, dag_id, logs=logs))
+        return _found(found, dag_id)
+
+    async def node(self, node_id: int) -> Node:
+        """A node with its sub tasks; raises ``Task.NotFound``."""
+        return _found(await self._database.read(lambda c: records.read_node(c, node_id)), node_id)
+
+    async def sub_task(self, sub_task_id: int) -> SubTask:
+        """A sub task with its logs; raises ``Task.NotFound``."""
+        return _found(
+            await self._database.read(lambda c: records.read_sub_task(c, sub_task_id)), sub_task_id
+        )
+
+    async def dags(self, *, unfinished: bool = False) -> list[Dag]:
+        """DAGs in order of creation, with their nodes."""
+
+        def read(connection: Connection) -> list[Dag]:
+            ids = records.list_dag_ids(connection, unfinished=unfinished)
+            return [_found(records.read_dag(connection, i, logs=True), i) for i in ids]
+
+        return await self._database.read(read)
+
+    async def newest_maintenance_dag(self) -> Dag | None:
+        """The DAG created last among those that take a lock; None when there was never one."""
+
+        def read(connection: Connection) -> Dag | None:
+            dag_id = records.newest_maintenance_dag_id(connection)
+            return None if dag_id is None else records.read_dag(connection, dag_id, logs=True)
+
+        return await self._database.read(read)
+
+    async def lock_holder(self, wanted: Maintenance) -> Dag | None:
+        """The DAG that holds a lock in the way of ``wanted``, if any."""
+
+        def read(connection: Connection) -> Dag | None:
+            dag_id = locks.holder(connection, wanted)
+            return None if dag_id is None else records.read_dag(connection, dag_id)
+
+        return await self._database.read(read)
+
+    async def wait(self, dag_id: int, wanted: Callable[[Dag], T | None], deadline: Deadline) -> T:
+        """Wait until ``wanted`` gives something for the DAG (without nodes) as it stands.
+
+        Raises TimeoutError if it never does.
+        """
+        async with asyncio.timeout(deadline.remaining()):
+            while True:
+                change = self._changes.setdefault(dag_id, asyncio.Event())
+                head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
+                found = wanted(_found(head, dag_id))
+                if found is not None:
+                    return found
+                await change.wait()
+
+    async def wait_end(self, dag_id: int, deadline: Deadline) -> Dag:
+        """Wait until a DAG has SUCCEEDed or FAILED; TimeoutError if it does not in time."""
+        return await self.wait(dag_id, lambda dag: dag if dag.state.ended else None, deadline)
+
+    # --- running -------------------------------------------------------------------------------
+
+    def _begin(self, dag_id: int) -> None:
+        """Claim a READY DAG and run it, without making the caller wait for it."""
+        self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns()))
+
+    def _settle(self, dag_id: int, transition: Callable[[Connection], list[Claim]]) -> None:
+        """Make a transition and launch what it admits; no cancellation parts the two."""
+
+        async def settle() -> None:
+            claims = await self._database.write(transition)
+            self._changed(dag_id)
+            self._launch(claims)
+
+        task = asyncio.create_task(settle(), name=f"settle dag {dag_id}")
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    def _launch(self, claims: Sequence[Claim]) -> None:
+        if self._stopping:
+            return
+        for claim in claims:
+            running = self._running.setdefault(claim.dag_id, {})
+            task = asyncio.create_task(self._execute(claim), name=f"sub task {claim.sub_task_id}")
+            running[claim.sub_task_id] = task
+            if claim.dag_id in self._cancelling:
+                task.cancel()
+
+    def _cancel_running(self, dag_id: int) -> None:
+        """Cancel what a DAG runs, and what a transition just under way may still launch for it."""
+        self._cancelling.add(dag_id)
+        for task in list(self._running.get(dag_id, {}).values()):
+            task.cancel()
+
+    async def _execute(self, claim: Claim) -> None:
+        try:
+            outcome = await self._run(claim)
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise
+            outcome = Outcome(State.FAILED, {}, "Cancelled by an operator")
+        finally:
+            self._forget(claim)
+        self._settle(claim.dag_id, lambda c: transitions.finish(c, claim, outcome, time.time_ns()))
+
+    def _forget(self, claim: Claim) -> None:
+        running = self._running[claim.dag_id]
+        del running[claim.sub_task_id]
+        if not running:
+            del self._running[claim.dag_id]
+
+    async def _run(self, claim: Claim) -> Outcome:
+        """Run the body of a stage; whatever it raises becomes a FAILED outcome with its text."""
+        try:
+            stage = self._catalogue[claim.stage_key]
+            deadline = Deadline.after(stage.timeout_s)
+            run = self._hand(claim, deadline)
+            try:
+                async with asyncio.timeout(stage.timeout_s):
+                    await _bodies(stage, claim, run)
+            except TimeoutError as error:
+                if not deadline.passed():
+                    raise
+                raise errors.DAG_EXECUTE_TIMEOUT(
+                    stage=stage.name, seconds=stage.timeout_s
+                ) from error
+        except Exception as error:
+            if not isinstance(error, errors.OBShellError):
+                _log.exception("stage failed", action="stage.error", stage=claim.stage_key)
+            return Outcome(State.FAILED, {}, errors.coded(error).logged())
+        return Outcome(State.SUCCEED, run.published)
+
+    def _hand(self, claim: Claim, deadline: Deadline) -> Run[Site]:
+        def log(content: str) -> None:
+            now = time.time_ns()
+            self._database.submit(
+                lambda c: transitions.add_log(
+                    c, claim.sub_task_id, claim.execute_times, content, now
+                )
+            )
+
+        return Run(
+            site=self._site,
+            dag_id=claim.dag_id,
+            generic_id=str(GenericId(claim.dag_id, self._own)),
+            agent=claim.agent,
+            data=claim.data,
+            deadline=deadline,
+            continuing=claim.continuing,
+            log=log,
+            _signals=_Signals(self),
+        )
+
+    def _changed(self, dag_id: int) -> None:
+        event = self._changes.pop(dag_id, None)
+        if event is not None:
+            event.set()
+
+
+class _Signals:
+    """Gives stages the engine's signals, and no more of it."""
+
+    def __init__(self, engine: TaskEngine[Any]) -> None:
+        self._engine = engine
+
+    async def wait(self, dag_id: int, name: str) -> None:
+        def given(dag: Dag) -> bool | None:
+            return True if name in dag.signals else None
+
+        await self._engine.wait(dag_id, given, Deadline.after(_FOREVER_S))
+
+
+_FOREVER_S = 10.0 * 365 * 86400  # the stage's own time limit is the nearer one
+
+
+async def _bodies(stage: Stage[Any, Any], claim: Claim, run: Run[Any]) -> None:
+    """What a claim stands for: the body, its undoing, or on RETRY the one after the other."""
+    params = stage.parse(claim.params)
+    if claim.operator in (Operator.ROLLBACK, Operator.RETRY) and stage.undo is not None:
+        await stage.undo(run, params)
+    if claim.operator is not Operator.ROLLBACK:
+        await stage.body(run, params)
+
+
+def _found(record: T | None, number: int) -> T:
+    if record is None:
+        raise errors.TASK_NOT_FOUND(reason=f"no such task {number}")
+    return record

@@ -1,0 +1,48 @@
+"""A first boot that was cut off is begun anew; a base that was ever in use is never removed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from pyobshell.deadline import Deadline
+from pyobshell.engines import ObState
+
+pytestmark = pytest.mark.anyio
+REMOVED = "the first boot was cut off, which leaves a useless base: removing it"
+
+
+async def test_a_first_boot_that_was_killed_is_begun_anew(make_server):
+    server = make_server()
+    start = asyncio.create_task(server.start())
+    while (process := await server.engine.process()) is None:
+        await asyncio.sleep(0)
+    with process:
+        assert not await process.wait_end(Deadline.after(0.3))  # it is in the middle of it
+        assert server.marker.exists()
+        process.send(signal.SIGKILL)
+        assert await process.wait_end(Deadline.after(10))
+    with pytest.raises(Exception, match="ended while starting"):
+        await start
+    assert server.marker.exists()
+    await server.start()
+    assert REMOVED in server.lines
+    assert not server.marker.exists()
+    assert await server.engine.state() is ObState.CONNECTION_AVAILABLE
+
+
+async def test_a_note_that_was_left_behind_costs_no_data(server):
+    """As when the agent died at the very end of the boot, and the server was used for a year."""
+    server.rows("create table test.precious(a int)", "insert into test.precious values (1)")
+    pid = await server.pid()
+    server.marker.touch()
+    assert await server.start() == pid
+    assert not server.marker.exists()
+    await server.kill()
+    server.marker.touch()
+    await server.start()
+    assert REMOVED not in server.lines
+    assert not server.marker.exists()
+    assert server.rows("select * from test.precious") == ((1,),)

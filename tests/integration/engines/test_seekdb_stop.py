@@ -1,0 +1,116 @@
+"""A stop ends the right process and no other, and says done only when it is."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.deadline import Deadline
+from pyobshell.engines import ObState
+from pyobshell.engines.occupied import holders_of, port_is_free
+
+pytestmark = pytest.mark.anyio
+
+_LOCK = """
+import fcntl, os, sys, time
+os.chdir(sys.argv[1])
+file = open("run/seekdb.pid", "a")
+fcntl.lockf(file, fcntl.LOCK_EX)
+os.close(1)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def stranger(make_server):
+    """A home of no server, and somebody else's process that locks its pid file or does not."""
+    started = []
+
+    def start(*, locks):
+        server = make_server()
+        (server.home / "run").mkdir(parents=True)
+        code = _LOCK if locks else "import os, time; os.close(1); time.sleep(600)"
+        words = [sys.executable, "-c", code, str(server.home)]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout.read() == b""
+        (server.home / "run/seekdb.pid").write_text(str(process.pid))
+        return server, process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+async def test_when_a_kill_returns_process_port_and_files_are_free(server):
+    await server.start()
+    began = time.monotonic()
+    await server.kill()
+    took = time.monotonic() - began
+    assert port_is_free(server.config.mysql_port)
+    assert holders_of([server.home]) == []
+    assert took < 1
+
+
+@pytest.mark.parametrize("how", ["kill", "terminate"])
+async def test_a_stopped_server_is_a_success(how, make_server):
+    await getattr(make_server().engine, how)(print, Deadline.after(1))
+
+
+async def test_a_paused_server_answers_no_sql_ignores_terminate_and_can_be_killed(server):
+    await server.start()
+    assert await server.engine.state() is ObState.CONNECTION_AVAILABLE  # leaves a connection idle
+    with await server.engine.process() as process:
+        process.send(signal.SIGSTOP)
+        began = time.monotonic()
+        assert await server.engine.state() is ObState.PROCESS_RUNNING
+        assert time.monotonic() - began < 3
+        with pytest.raises(errors.OBShellError) as late:
+            await server.engine.terminate(server.lines.append, Deadline.after(0.5))
+        assert late.value.code is errors.CLUSTER_ASYNC_TIMEOUT
+        assert not process.ended
+        await server.kill()
+        assert process.ended
+
+
+async def test_a_server_without_its_pid_file_is_found_by_its_data(server):
+    pid = await server.start()
+    pid_file = server.home / "run/seekdb.pid"
+    aside = pid_file.rename(pid_file.with_name("aside"))
+    try:
+        for attempt in (server.kill(), server.start()):
+            with pytest.raises(errors.OBShellError, match=f"process {pid} .*seekdb") as refused:
+                await attempt
+            assert refused.value.code is errors.SERVER_PROCESS_CHECK_FAILED
+    finally:
+        aside.rename(pid_file)
+    assert await server.pid() == pid
+    await server.kill()
+
+
+async def test_a_process_whose_number_is_in_the_pid_file_is_not_touched(stranger):
+    server, process = stranger(locks=False)
+    await server.kill()
+    assert process.poll() is None
+
+
+async def test_a_process_that_is_not_the_server_is_not_touched_though_it_has_the_lock(stranger):
+    server, process = stranger(locks=True)
+    for attempt in (server.kill(), server.engine.state(), server.start()):
+        with pytest.raises(errors.OBShellError, match=f"process {process.pid} runs") as refused:
+            await attempt
+        assert refused.value.code is errors.SERVER_PROCESS_CHECK_FAILED
+    assert process.poll() is None
+
+
+async def test_two_kills_at_once_both_end_when_the_server_has(server):
+    await server.start()
+    await asyncio.gather(server.kill(), server.kill())
+    assert await server.engine.state() is ObState.PROCESS_NOT_RUNNING
