@@ -37,10 +37,9 @@ class ServerEnded(errors.OBShellError):
 class ServerProcess:
     """One process, held so that its number cannot come to mean another; close it after use."""
 
-    def __init__(self, pid: int, pidfd: int, started: float, *, ending: bool = False) -> None:
+    def __init__(self, pid: int, pidfd: int, started: float) -> None:
         self.pid = pid
         self.started = started
-        self.ending = ending  # nothing but the kernel's cleaning up is left of it
         self._pidfd = pidfd
 
     def __enter__(self) -> Self:
@@ -169,31 +168,30 @@ def open_verified(pid_file: Path, home: Path, executable: Path) -> ServerProcess
         pidfd = os.pidfd_open(owner)
     except ProcessLookupError:
         return None  # it ended, and was reaped, just now
-    process = ServerProcess(owner, pidfd, 0.0)
     try:
         # Only now that the pidfd is held does the answer to "who has the lock" stay true.
         if lock_owner(pid_file) != owner:
             raise errors.SERVER_PROCESS_CHECK_FAILED(
                 reason=f"{pid_file} changed hands while it was looked at"
             )
-        process.ending = not _is_server(owner, home, executable)
-        process.started = psutil.Process(owner).create_time()
+        _require_server(owner, home, executable)
+        started = psutil.Process(owner).create_time()
     except psutil.NoSuchProcess:
-        process.close()
+        os.close(pidfd)
         return None
     except BaseException:
-        process.close()
+        os.close(pidfd)
         raise
-    return process
+    return ServerProcess(owner, pidfd, started)
 
 
-def _is_server(pid: int, home: Path, executable: Path) -> bool:
-    """True if it is; False if it is ending; raises if it is another process or cannot be told."""
+def _require_server(pid: int, home: Path, executable: Path) -> None:
+    """Raise if the process is not the server, or if that cannot be told."""
     try:
         directory = Path(f"/proc/{pid}/cwd").readlink()
         program = str(Path(f"/proc/{pid}/exe").readlink())
     except (FileNotFoundError, ProcessLookupError):
-        return False  # the kernel has taken its memory and directory back: no signal can hurt it
+        return  # it is ending, the kernel is taking its memory back: no signal can hurt it
     except PermissionError:
         raise errors.SERVER_PROCESS_CHECK_FAILED(
             reason=f"process {pid} belongs to another user and cannot be looked at"
@@ -207,4 +205,3 @@ def _is_server(pid: int, home: Path, executable: Path) -> bool:
         raise errors.SERVER_PROCESS_CHECK_FAILED(
             reason=f"process {pid} works in {directory}, not in {home.resolve()}"
         )
-    return True

@@ -70,22 +70,24 @@ class Seekdb:
 
     async def start(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
         layout = self._layout(config)
+        process = await self.process()
+        if process is not None:
+            log(f"the server runs already as process {process.pid}")
+            if await self._opened(process, log, deadline):
+                return
+            log(f"process {process.pid} has ended: starting anew")
         log_size = await asyncio.to_thread(_size, layout.log)
         async with self._launching:
-            process = await self._living(deadline)
-            if process is None:
-                await self._launch(config, layout, log)
-                process = await self.process()
-            else:
-                log(f"the server runs already as process {process.pid}")
-        if process is None:
+            await self._launch(config, layout, log)
+        process = await self.process()
+        if process is None or not await self._opened(process, log, deadline):
             raise await _failed(layout, log_size)
-        with process:
-            await self._opened(process, layout, log_size, deadline)
-            log(f"process {process.pid} accepts SQL")
-        await asyncio.to_thread(self._first_boot.end)
 
     async def _launch(self, config: ServerConfig, layout: Layout, log: Log) -> None:
+        process = await self.process()
+        if process is not None:  # somebody was faster
+            process.close()
+            return
         # A server whose pid file was removed cannot be seen there, and a second one on the same
         # files would destroy them.
         await asyncio.to_thread(_require_no_holders, layout)
@@ -101,19 +103,9 @@ class Seekdb:
         self._sql.forget()
         await asyncio.to_thread(launch, command)
 
-    async def _living(self, deadline: Deadline) -> ServerProcess | None:
-        """The process, but for one that is ending: its end is awaited."""
-        process = await self.process()
-        if process is None or not process.ending:
-            return process
-        with process:
-            if not await process.wait_end(deadline):
-                raise _late("The end of the process before", deadline)
-        return await self.process()
+    async def _opened(self, process: ServerProcess, log: Log, deadline: Deadline) -> bool:
+        """Wait until the process accepts SQL; False if it ends instead. The process is closed."""
 
-    async def _opened(
-        self, process: ServerProcess, layout: Layout, log_size: int, deadline: Deadline
-    ) -> None:
         async def answers() -> bool:
             try:
                 await self._sql.query("select 1", deadline=deadline)
@@ -123,11 +115,15 @@ class Seekdb:
                 return False
             return True
 
-        try:
-            if not await process.until(answers, deadline):
-                raise _late(f"The start of the server in {layout.home}", deadline)
-        except ServerEnded:
-            raise await _failed(layout, log_size) from None
+        with process:
+            try:
+                if not await process.until(answers, deadline):
+                    raise _late(f"The start of the server in {self.home}", deadline)
+            except ServerEnded:
+                return False
+        await asyncio.to_thread(self._first_boot.end)
+        log(f"process {process.pid} accepts SQL")
+        return True
 
     # --- state and end ---------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ def plan(view: ClusterView, targets: Targets, mode: Mode, force_pass: list[str])
         scope=targets.type,
         members=view.addresses,
         targets=list(targets.agents),
+        workers=[] if mode is Mode.GENTLE else list(targets.agents),
         zones=list(targets.zones),
         force_pass=force_pass,
     )

@@ -48,13 +48,17 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
 class Undertaking(BaseModel):
-    """Parameters of a main DAG: what is to be done to which members."""
+    """Parameters of a main DAG: what is to be done to which members.
+
+    ``workers`` are the targets whose sub DAG does the work; the others only hold their lock.
+    """
 
     work: Literal["start", "stop"]
     mode: str = ""
     scope: str
     members: list[Address]
     targets: list[Address]
+    workers: list[Address]
     zones: list[str]
     force_pass: list[str]
 
@@ -65,7 +69,7 @@ class Part(BaseModel):
     main_dag_id: str
     work: Literal["start", "stop"]
     mode: str
-    is_target: bool
+    works: bool
     force_pass: list[str]
 
 
@@ -101,7 +105,7 @@ async def inform(run: Run, task: Undertaking) -> None:
         main_dag_id=run.generic_id,
         work=task.work,
         mode=task.mode,
-        is_target=run.agent in task.targets,
+        works=run.agent in task.workers,
         force_pass=task.force_pass,
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
@@ -251,7 +255,7 @@ async def wait_for_task_to_end(run: Run, part: Part) -> None:
 
 def sub_dag_plan(name: str, part: Part, work: Sequence[Stage[Site, Part]]) -> DagPlan:
     """A member's sub DAG: its lock, held around its work."""
-    stages = [start_preparations, *(work if part.is_target else ()), wait_for_task_to_end]
+    stages = [start_preparations, *(work if part.works else ()), wait_for_task_to_end]
     return DagPlan(
         name,
         [NodePlan(one) for one in stages],

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-
 import pytest
 
+from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.engines import ObState
 
@@ -16,16 +14,10 @@ REMOVED = "the first boot was cut off, which leaves a useless base: removing it"
 
 async def test_a_first_boot_that_was_killed_is_begun_anew(make_server):
     server = make_server()
-    start = asyncio.create_task(server.start())
-    while (process := await server.engine.process()) is None:
-        await asyncio.sleep(0)
-    with process:
-        assert not await process.wait_end(Deadline.after(0.3))  # it is in the middle of it
-        assert server.marker.exists()
-        process.send(signal.SIGKILL)
-        assert await process.wait_end(Deadline.after(10))
-    with pytest.raises(Exception, match="ended while starting"):
-        await start
+    with pytest.raises(errors.OBShellError) as late:
+        await server.engine.start(server.config, server.lines.append, Deadline.after(0.4))
+    assert late.value.code is errors.CLUSTER_ASYNC_TIMEOUT
+    await server.kill()
     assert server.marker.exists()
     await server.start()
     assert REMOVED in server.lines

@@ -63,7 +63,6 @@ def test_the_right_process_is_opened_with_its_start_time(pid_file, holder, tmp_p
         assert found.pid == process.pid
         assert found.started > 0
         assert not found.ended
-        assert not found.ending
 
 
 @pytest.mark.parametrize(

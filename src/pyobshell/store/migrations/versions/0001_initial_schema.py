@@ -41,6 +41,7 @@ def upgrade() -> None:
         "member",
         sa.Column("ip", sa.String(length=64), nullable=False),
         sa.Column("port", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("identity", sa.String(length=32), nullable=False),
         sa.Column("zone", sa.String(length=128), nullable=False),
         sa.Column("version", sa.String(length=64), nullable=False),

@@ -1,0 +1,5 @@
+"""A typed client of the API, for the command line and for users' own Python."""
+
+from pyobshell.client.client import ApiError, Client, Unreachable
+
+__all__ = ["ApiError", "Client", "Unreachable"]

@@ -1,0 +1,262 @@
+"""One typed client of the API, over HTTP with hybrid encryption or over an agent's local socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from pyobshell.address import Address
+from pyobshell.security.hybrid import seal_request
+from pyobshell.security.keys import PublicKey
+from pyobshell.wire import (
+    AgentInfoDTO,
+    AgentStatus,
+    DagDetailDTO,
+    NodeDetailDTO,
+    ObInfo,
+    TaskDetailDTO,
+)
+
+Model = TypeVar("Model", bound=BaseModel)
+_PREFIX = "/api/v1"
+_DECRYPT_FAILED = "Security.Authentication.Header.DecryptFailed"
+_TIMEOUT_S = 60.0
+_CONNECT_TIMEOUT_S = 5.0
+_HOLD_MS = 5000
+_ENDED = ("SUCCEED", "FAILED")
+
+
+class ApiError(Exception):
+    """The agent refused: ``code`` (dotted), HTTP ``status``, and the message as its text."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+class Unreachable(Exception):  # noqa: N818
+    """No agent answers there."""
+
+
+class Client:
+    """The API of one agent, to be used as an async context manager.
+
+    ``password`` is that of root@sys; ``agent_password`` is used instead where given.
+    """
+
+    def __init__(
+        self, address: Address, password: str = "", *, agent_password: str | None = None
+    ) -> None:
+        self._start(f"http://{address}", httpx.AsyncHTTPTransport())
+        self.name = str(address)
+        self._encrypts = True
+        self._password = password
+        self._agent_password = agent_password
+
+    @classmethod
+    def local(cls, socket: Path) -> Self:
+        """The agent that listens on a socket of this host; its own user needs no password."""
+        client = cls.__new__(cls)
+        directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY) if _too_long(socket) else -1
+        path = f"/proc/self/fd/{directory}/{socket.name}" if directory >= 0 else str(socket)
+        client._start("http://localhost", httpx.AsyncHTTPTransport(uds=path))
+        client.name = str(socket)
+        client._encrypts = False
+        return client
+
+    def _start(self, base_url: str, transport: httpx.AsyncHTTPTransport) -> None:
+        self._public_key: PublicKey | None = None
+        timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+        self._http = httpx.AsyncClient(base_url=base_url, transport=transport, timeout=timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    # --- what an agent can be asked ------------------------------------------------------------
+
+    async def info(self) -> AgentInfoDTO:
+        """What the agent is."""
+        return AgentInfoDTO.model_validate(await self.call("GET", "/info"))
+
+    async def status(self) -> AgentStatus:
+        """How the agent and its server are."""
+        return AgentStatus.model_validate(await self.call("GET", "/status"))
+
+    async def ob_info(self) -> ObInfo:
+        """The cluster's agents and servers."""
+        return ObInfo.model_validate(await self.call("GET", "/ob/info"))
+
+    async def join(self, master: Address, zone: str, master_password: str = "") -> DagDetailDTO:
+        """Have the agent follow ``master``, or lead if that is its own address."""
+        body = {"agentInfo": master.wire, "zoneName": zone, "masterPassword": master_password}
+        return await self._task("/agent/join", body)
+
+    async def remove(self, agent: Address) -> DagDetailDTO | None:
+        """Remove an agent from a cluster that is not initialized; None: nothing to do."""
+        data = await self.call("POST", "/agent/remove", agent.wire)
+        return None if data is None else DagDetailDTO.model_validate(data)
+
+    async def configure_cluster(self, name: str, cluster_id: int, password: str) -> DagDetailDTO:
+        """Set name, id and root password of a cluster to be."""
+        body = {"clusterName": name, "clusterId": cluster_id, "rootPwd": password}
+        return await self._task("/obcluster/config", body)
+
+    async def configure_servers(
+        self, options: dict[str, str], scope: str, target: list[str]
+    ) -> DagDetailDTO:
+        """Set options of the servers to be."""
+        body = {"observerConfig": options, "scope": {"type": scope, "target": target}}
+        return await self._task("/observer/config", body)
+
+    async def initialize(
+        self, *, create_proxyro_user: bool = False, proxyro_password: str = ""
+    ) -> DagDetailDTO:
+        """Make the cluster."""
+        body = {"create_proxyro_user": create_proxyro_user, "proxyro_password": proxyro_password}
+        return await self._task("/ob/init", body)
+
+    async def stop(
+        self,
+        scope: str,
+        target: list[str],
+        *,
+        force: bool = False,
+        terminate: bool = False,
+        force_pass_dag: list[str] | None = None,
+    ) -> DagDetailDTO:
+        """Stop the servers of a scope."""
+        body = {
+            "scope": {"type": scope, "target": target},
+            "force": force,
+            "terminate": terminate,
+            "forcePassDag": force_pass_dag or [],
+        }
+        return await self._task("/ob/stop", body)
+
+    async def start(
+        self, scope: str, target: list[str], *, force_pass_dag: list[str] | None = None
+    ) -> DagDetailDTO:
+        """Start the servers of a scope."""
+        body = {"scope": {"type": scope, "target": target}, "forcePassDag": force_pass_dag or []}
+        return await self._task("/ob/start", body)
+
+    async def dag(
+        self, task_id: str, *, details: bool = True, hold_ms: int = 0, seen_stage: int | None = None
+    ) -> DagDetailDTO:
+        """A task; the answer is held up to ``hold_ms`` while it runs (in ``seen_stage``)."""
+        query = f"show_details={'true' if details else 'false'}&hold_ms={hold_ms}"
+        if seen_stage is not None:
+            query += f"&seen_stage={seen_stage}"
+        return DagDetailDTO.model_validate(await self.call("GET", f"/task/dag/{task_id}?{query}"))
+
+    async def node(self, task_id: str) -> NodeDetailDTO:
+        """A stage of a task."""
+        return NodeDetailDTO.model_validate(await self.call("GET", f"/task/node/{task_id}"))
+
+    async def sub_task(self, task_id: str) -> TaskDetailDTO:
+        """One agent's part of a stage."""
+        return TaskDetailDTO.model_validate(await self.call("GET", f"/task/sub_task/{task_id}"))
+
+    async def operate(self, task_id: str, operator: str) -> None:
+        """Apply ROLLBACK, RETRY, CANCEL or PASS to a task."""
+        await self.call("POST", f"/task/dag/{task_id}", {"operator": operator})
+
+    async def unfinished(self) -> list[DagDetailDTO]:
+        """The tasks of all agents that have not ended, or failed and hold a lock."""
+        return await self._tasks("/task/dag/unfinish")
+
+    async def newest_maintenance(self) -> list[DagDetailDTO]:
+        """For each agent its newest maintenance task."""
+        return await self._tasks("/task/dag/maintain/agents")
+
+    async def follow(self, task_id: str) -> AsyncIterator[DagDetailDTO]:
+        """A task as it goes: once at first, then after each stage, last when it has ended."""
+        dag = await self.dag(task_id)
+        yield dag
+        while dag.state not in _ENDED:
+            dag = await self.dag(task_id, hold_ms=_HOLD_MS, seen_stage=dag.stage)
+            yield dag
+
+    # --- how it is asked -------------------------------------------------------------------------
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The data of any route under ``/api/v1``.
+
+        Raises ApiError when the agent refuses, Unreachable when there is none. An agent whose key
+        has changed is asked once more.
+        """
+        try:
+            return await self._send(method, _PREFIX + path, body)
+        except ApiError as error:
+            if error.code != _DECRYPT_FAILED:
+                raise
+        self._public_key = None
+        return await self._send(method, _PREFIX + path, body)
+
+    async def _send(self, method: str, target: str, body: Any) -> Any:
+        content = None if body is None else json.dumps(body).encode()
+        headers: dict[str, str] = {}
+        if self._encrypts:
+            sealed = seal_request(
+                await self._key(),
+                password=self._password if self._agent_password is None else self._agent_password,
+                uri=target,
+                body=content,
+                now=time.time(),
+            )
+            name = "X-OCS-Header" if self._agent_password is None else "X-OCS-Agent-Header"
+            headers, content = {name: sealed.header_value}, sealed.body
+        return await self._exchange(method, target, content, headers)
+
+    async def _key(self) -> PublicKey:
+        if self._public_key is None:
+            secret = await self._exchange("GET", _PREFIX + "/secret", None, {})
+            self._public_key = PublicKey.from_text(secret["public_key"])
+        return self._public_key
+
+    async def _exchange(
+        self, method: str, target: str, content: bytes | None, headers: dict[str, str]
+    ) -> Any:
+        try:
+            response = await self._http.request(method, target, content=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{self.name}: {error or type(error).__name__}") from error
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return None
+        try:
+            envelope = response.json()
+            if response.is_success:
+                return envelope.get("data")
+            error = envelope["error"]
+            raise ApiError(response.status_code, error["errCode"], error["message"])
+        except (ValueError, KeyError, TypeError):
+            raise Unreachable(f"{self.name}: what answers there is no agent") from None
+
+    async def _task(self, path: str, body: dict[str, Any]) -> DagDetailDTO:
+        return DagDetailDTO.model_validate(await self.call("POST", path, body))
+
+    async def _tasks(self, path: str) -> list[DagDetailDTO]:
+        data = await self.call("GET", path)
+        return [DagDetailDTO.model_validate(one) for one in data["contents"]]
+
+
+def _too_long(socket: Path) -> bool:
+    """Whether a path exceeds the 107 bytes that the name of a socket may have."""
+    return len(os.fsencode(socket)) > 107
