@@ -17,6 +17,7 @@ import uvicorn
 from pyobshell.api import forward
 from pyobshell.api.app import make_app
 from pyobshell.api.gateway import Gateway
+from pyobshell.api.rpc import Rpc
 from pyobshell.cluster.doorway import Doorway
 from pyobshell.cluster.peers import Peers
 from pyobshell.cluster.procedures import ProcedureTable
@@ -95,8 +96,8 @@ class Agent:
         await site.tasks.start()
         await site.keeper.resume()
         servers = [
-            _Server(self._config(Gateway(site.api, site.key, self._crypto, trusted=False)), tcp),
-            _Server(self._config(Gateway(site.api, site.key, self._crypto, trusted=True)), local),
+            _Server(self._config(site, trusted=False), tcp),
+            _Server(self._config(site, trusted=True), local),
         ]
         serving = [asyncio.create_task(one.serve([one.socket])) for one in servers]
         for one in servers:
@@ -139,9 +140,9 @@ class Agent:
         site.api = make_app(site)
         return site
 
-    def _config(self, app: Gateway) -> uvicorn.Config:
+    def _config(self, site: Site, *, trusted: bool) -> uvicorn.Config:
         return uvicorn.Config(
-            app,
+            Gateway(site.api, Rpc(site), site.key, self._crypto, trusted=trusted),
             log_config=None,
             access_log=False,
             lifespan="off",

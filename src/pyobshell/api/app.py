@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pyobshell import __version__, errors
-from pyobshell.api import agents, forward, information, ob, rpc, tasks
+from pyobshell.api import agents, forward, information, ob, tasks
 from pyobshell.api.access import ForwardToMaster
 from pyobshell.api.call import call_of
 from pyobshell.operations.site import Site
@@ -33,7 +33,6 @@ def make_app(site: Site) -> FastAPI:
     app.state.site = site
     for module in (information, agents, ob, tasks):
         app.include_router(module.router, prefix=PREFIX)
-    app.router.routes.extend(rpc.ROUTES)
     app.add_exception_handler(errors.OBShellError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _no_such_route)

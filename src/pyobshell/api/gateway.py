@@ -1,5 +1,7 @@
 """What every request passes before it is routed: a call is made of it, and it is decrypted.
 
+Other agents' requests (``/rpc/v1``) leave after step 1: they are sealed in their own way.
+
 1  target and headers become a Call: trace id, language, clock
 2  the OCS header, if any, is opened with the agent's private key   (in a thread)
 3  the body, if encrypted, is opened with the keys from that header
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyobshell import errors
 from pyobshell.api.call import Call
+from pyobshell.cluster.peers import RPC_PREFIX
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import (
     UNREADABLE_BODY,
@@ -44,9 +47,16 @@ class Gateway:
     """ASGI middleware in front of the routes; ``trusted`` for the one on the local socket."""
 
     def __init__(
-        self, app: ASGIApp, key: PrivateKey, crypto: ThreadPoolExecutor, *, trusted: bool
+        self,
+        app: ASGIApp,
+        rpc: ASGIApp,
+        key: PrivateKey,
+        crypto: ThreadPoolExecutor,
+        *,
+        trusted: bool,
     ) -> None:
         self._app = app
+        self._rpc = rpc
         self._key = key
         self._crypto = crypto
         self._trusted = trusted
@@ -59,6 +69,9 @@ class Gateway:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
+        if scope["path"].startswith(RPC_PREFIX):
+            await self._rpc(scope, receive, send)
+            return
         try:
             if scope["path"].startswith(_API):
                 body = await self._open(call, headers, receive)

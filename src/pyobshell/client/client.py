@@ -244,8 +244,8 @@ class Client:
             envelope = response.json()
             if response.is_success:
                 return envelope.get("data")
-            error = envelope["error"]
-            raise ApiError(response.status_code, error["errCode"], error["message"])
+            refusal = envelope["error"]
+            raise ApiError(response.status_code, refusal["errCode"], refusal["message"])
         except (ValueError, KeyError, TypeError):
             raise Unreachable(f"{self.name}: what answers there is no agent") from None
 

@@ -6,13 +6,15 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import structlog
+
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.procedures import Caller, ProcedureTable, error_to_wire
+from pyobshell.cluster.procedures import Caller, Log, ProcedureTable, error_to_wire, framed
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.security.keys import PrivateKey
@@ -20,6 +22,7 @@ from pyobshell.security.peer import PeerSession, accept_hello
 
 Site = TypeVar("Site")
 
+_log = structlog.get_logger(__name__)
 _SESSIONS = 4096
 _GUEST_SESSIONS = 64
 _LONGEST_CALL_S = 86400.0
@@ -30,6 +33,17 @@ class _Visitor:
     session: PeerSession
     address: Address
     public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A procedure that another agent asks for."""
+
+    visitor: _Visitor
+    name: str
+    request: dict[str, Any]
+    deadline: Deadline
+    binding: bytes
 
 
 class Doorway(Generic[Site]):
@@ -66,33 +80,45 @@ class Doorway(Generic[Site]):
             visitors.popitem(last=False)
         return session.id
 
-    async def answer(self, session_id: str, name: str, frame: bytes, binding: bytes) -> bytes:
-        """Run the procedure a sealed frame asks for; the answer is sealed as well.
+    def open(self, session_id: str, name: str, frame: bytes, binding: bytes) -> Asked:
+        """What a sealed frame asks for.
 
-        Raises ``Security.Peer.Session.Unknown`` when the session is not known here (any more).
+        Raises ``Security.Peer.Session.Unknown`` when the session is not known here (any more), and
+        ``Security.Authentication.IncorrectToken`` for a frame that is not of it.
         """
         visitor = self._visitor(session_id)
-        asked = json.loads(visitor.session.open(frame, binding))
-        deadline = Deadline.after(min(float(asked["timeout_s"]), _LONGEST_CALL_S))
-        try:
-            answer = {"response": await self._run(visitor, name, asked["request"], deadline)}
-        except Exception as error:
-            answer = {"error": error_to_wire(errors.coded(error))}
-        return visitor.session.seal(json.dumps(answer).encode(), binding)
+        content = json.loads(visitor.session.open(frame, binding))
+        timeout_s = min(float(content["timeout_s"]), _LONGEST_CALL_S)
+        return Asked(visitor, name, content["request"], Deadline.after(timeout_s), binding)
 
-    async def _run(
-        self, visitor: _Visitor, name: str, request: dict[str, Any], deadline: Deadline
-    ) -> dict[str, Any]:
-        procedure = self._procedures.get(name)
+    async def run(self, asked: Asked, answer: Callable[[bytes], None]) -> None:
+        """Run what was asked for; lines it logs and then its response are sealed for ``answer``."""
+
+        def send(content: dict[str, Any]) -> None:
+            sealed = asked.visitor.session.seal(json.dumps(content).encode(), asked.binding)
+            answer(framed(sealed))
+
+        try:
+            response = await self._run(asked, lambda line: send({"line": line}))
+        except Exception as error:
+            if not isinstance(error, errors.OBShellError):
+                _log.exception("procedure failed", action="rpc.error", procedure=asked.name)
+            send({"error": error_to_wire(errors.coded(error))})
+        else:
+            send({"response": response})
+
+    async def _run(self, asked: Asked, log: Log) -> dict[str, Any]:
+        visitor = asked.visitor
+        procedure = self._procedures.get(asked.name)
         if procedure is None:
-            raise errors.NOT_FOUND(method="POST", path=name)
+            raise errors.NOT_FOUND(method="POST", path=asked.name)
         known = self._cluster.knows(visitor.address, visitor.public_key)
         if not known and not procedure.for_guests:
             raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
-        caller = Caller(visitor.address, visitor.public_key, known, deadline)
-        async with asyncio.timeout(deadline.remaining()):
+        caller = Caller(visitor.address, visitor.public_key, known, asked.deadline, log)
+        async with asyncio.timeout(asked.deadline.remaining()):
             response = await procedure.handler(
-                self._site, caller, procedure.request.model_validate(request)
+                self._site, caller, procedure.request.model_validate(asked.request)
             )
         dumped: dict[str, Any] = response.model_dump(mode="json")
         return dumped

@@ -10,14 +10,21 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
-import httpx
+import aiohttp
 from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.procedures import Caller, Procedure, error_from_wire
+from pyobshell.cluster.procedures import (
+    LENGTH_BYTES,
+    Caller,
+    Log,
+    Procedure,
+    error_from_wire,
+)
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.security.keys import PrivateKey, PublicKey
@@ -31,8 +38,13 @@ SESSION_HEADER = "X-Pyobshell-Session"
 RPC_PREFIX = "/rpc/v1/"
 SESSION_PATH = RPC_PREFIX + "session"
 _CONNECT_TIMEOUT_S = 3.0
+_KEEPALIVE_S = 60.0
 _GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
 _CONCURRENT_CALLS = 64
+
+
+def ignore(line: str) -> None:
+    """Where lines go that nobody wants to read."""
 
 
 def frame_binding(method: str, path: str) -> bytes:
@@ -50,10 +62,9 @@ class Peers(Generic[Site]):
         self._sessions: dict[Address, PeerSession] = {}
         self._opening: dict[Address, asyncio.Lock] = {}
         self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
-        self._http = httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=1000),
-            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
-            trust_env=False,
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
         )
 
     async def call(
@@ -62,20 +73,23 @@ class Peers(Generic[Site]):
         procedure: Procedure[Site, Req, Res],
         request: Req,
         deadline: Deadline,
+        log: Log = ignore,
     ) -> Res:
         """Have ``peer`` run a procedure; this agent's own procedures run in place.
+
+        ``log`` takes the lines that the procedure logs, as they come.
 
         Raises what the procedure raised, or ``Agent.RPC.RequestFailed`` when the peer cannot be
         reached or does not answer by the deadline.
         """
         if peer == self._cluster.view.own:
-            caller = Caller(peer, self._key.public_text, member=True, deadline=deadline)
+            caller = Caller(peer, self._key.public_text, True, deadline, log)
             return await procedure.handler(self._site, caller, request)
         body = {"timeout_s": deadline.remaining(), "request": request.model_dump(mode="json")}
         try:
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
-                answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body)
-        except (httpx.HTTPError, OSError, TimeoutError) as error:
+                answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body, log)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             cause = str(error) or f"no answer ({type(error).__name__})"
             raise errors.RPC_REQUEST_FAILED(
                 agent=peer, method=procedure.name, cause=cause
@@ -90,13 +104,20 @@ class Peers(Generic[Site]):
         procedure: Procedure[Site, Req, Res],
         request: Req,
         deadline: Deadline,
+        log: Log = ignore,
     ) -> dict[Address, Res | errors.OBShellError]:
-        """Have several agents run a procedure at once; failures stand beside successes."""
+        """Have several agents run a procedure at once; failures stand beside successes.
+
+        ``log`` takes the lines they log, each with its agent before it.
+        """
 
         async def one(peer: Address) -> Res | errors.OBShellError:
+            def told(line: str) -> None:
+                log(f"{peer} {line}")
+
             async with self._bound:
                 try:
-                    return await self.call(peer, procedure, request, deadline)
+                    return await self.call(peer, procedure, request, deadline, told)
                 except errors.OBShellError as error:
                     return error
 
@@ -114,11 +135,14 @@ class Peers(Generic[Site]):
 
     async def ask(self, peer: Address, path: str) -> dict[str, Any]:
         """Data of one of the API's open routes at another agent."""
+        limit = aiohttp.ClientTimeout(total=_CONNECT_TIMEOUT_S)
         try:
-            response = await self._http.get(f"http://{peer}{path}", timeout=_CONNECT_TIMEOUT_S)
-            data = response.raise_for_status().json()["data"]
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=error) from error
+            async with self._http.get(f"http://{peer}{path}", timeout=limit) as response:
+                response.raise_for_status()
+                data = (await response.json())["data"]
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError) as error:
+            cause = str(error) or type(error).__name__
+            raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause) from error
         if not isinstance(data, dict):
             raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause="no data")
         return data
@@ -129,23 +153,25 @@ class Peers(Generic[Site]):
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._http.close()
 
-    async def _exchange(self, peer: Address, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _exchange(
+        self, peer: Address, path: str, body: dict[str, Any], log: Log
+    ) -> dict[str, Any]:
+        binding = frame_binding("POST", path)
         for _ in range(2):
             session = await self._session(peer)
-            binding = frame_binding("POST", path)
-            response = await self._http.post(
-                f"http://{peer}{path}",
-                content=session.seal(json.dumps(body).encode(), binding),
-                headers={SESSION_HEADER: session.id},
-            )
-            if response.status_code == httpx.codes.OK:
-                answer: dict[str, Any] = json.loads(session.open(response.content, binding))
-                return answer
+            frame = session.seal(json.dumps(body).encode(), binding)
+            headers = {SESSION_HEADER: session.id}
+            async with self._http.post(
+                f"http://{peer}{path}", data=frame, headers=headers
+            ) as response:
+                if response.status == HTTPStatus.OK:
+                    return await _read_answer(response.content, session, binding, log)
+                reason = _reason(response.status, await response.read())
             if self._sessions.get(peer) is session:
                 self.forget(peer)
-        raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=_reason(response))
+        raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=reason)
 
     async def _session(self, peer: Address) -> PeerSession:
         async with self._opening.setdefault(peer, asyncio.Lock()):
@@ -160,17 +186,34 @@ class Peers(Generic[Site]):
         pending, hello = await asyncio.to_thread(
             make_hello, own, self._key, peer, peer_key, time.time()
         )
-        response = await self._http.post(f"http://{peer}{SESSION_PATH}", json=hello)
-        if response.status_code != httpx.codes.OK:
+        async with self._http.post(f"http://{peer}{SESSION_PATH}", json=hello) as response:
+            content = await response.read()
+        if response.status != HTTPStatus.OK:
             raise errors.RPC_REQUEST_FAILED(
-                agent=peer, method=SESSION_PATH, cause=_reason(response)
+                agent=peer, method=SESSION_PATH, cause=_reason(response.status, content)
             )
-        return pending.confirm(str(response.json().get("session")))
+        return pending.confirm(str(json.loads(content).get("session")))
 
 
-def _reason(response: httpx.Response) -> str:
+async def _read_answer(
+    stream: aiohttp.StreamReader, session: PeerSession, binding: bytes, log: Log
+) -> dict[str, Any]:
+    """Read frames until the one that is the answer; lines logged before it go to ``log``."""
+    while True:
+        try:
+            length = int.from_bytes(await stream.readexactly(LENGTH_BYTES))
+            frame = await stream.readexactly(length)
+        except asyncio.IncompleteReadError as error:
+            raise aiohttp.ClientPayloadError("the answer broke off") from error
+        content: dict[str, Any] = json.loads(session.open(frame, binding))
+        if "line" not in content:
+            return content
+        log(content["line"])
+
+
+def _reason(status: int, content: bytes) -> str:
     """Why a peer refused, as far as it says."""
     try:
-        return str(response.json()["error"]["message"])
+        return str(json.loads(content)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {response.status_code}"
+        return f"HTTP {status}"

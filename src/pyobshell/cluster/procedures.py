@@ -2,7 +2,7 @@
 
 A procedure is a decorated coroutine ``(site, caller, request) -> response`` with typed models.
 The answering agent runs it; the asking agent names the same object to ``Peers.call``. An error it
-raises arrives at the asking side as the same error.
+raises arrives at the asking side as the same error, and what it logs arrives line by line.
 """
 
 from __future__ import annotations
@@ -24,18 +24,25 @@ Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
 
+Log = Callable[[str], None]
+
+
 class Nothing(BaseModel):
     """A request or response without content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a member, or an agent that is none yet (``member`` False), and until when."""
+    """Who asks: a member, or an agent that is none yet (``member`` False), and until when.
+
+    ``log`` takes a line for the asking side, which reads it at once.
+    """
 
     address: Address
     public_key: str
     member: bool
     deadline: Deadline
+    log: Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,16 @@ class ProcedureTable(dict[str, Procedure[Any, Any, Any]]):
 
     def __init__(self, procedures: Iterable[Procedure[Any, Any, Any]]) -> None:
         super().__init__({one.name: one for one in procedures})
+
+
+# --- frames on a connection ---------------------------------------------------------------------
+
+LENGTH_BYTES = 4
+
+
+def framed(content: bytes) -> bytes:
+    """A sealed frame with its length before it, as it goes onto the connection."""
+    return len(content).to_bytes(LENGTH_BYTES) + content
 
 
 # --- errors on their way between agents ----------------------------------------------------------

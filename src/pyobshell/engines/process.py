@@ -167,16 +167,19 @@ def open_verified(pid_file: Path, home: Path, executable: Path) -> ServerProcess
     try:
         pidfd = os.pidfd_open(owner)
     except ProcessLookupError:
-        return None  # it ended, and was reaped, just now
+        return None  # it has ended just now
     try:
         # Only now that the pidfd is held does the answer to "who has the lock" stay true.
-        if lock_owner(pid_file) != owner:
+        still = lock_owner(pid_file)
+        if still is None:
+            raise psutil.NoSuchProcess(owner)
+        if still != owner:
             raise errors.SERVER_PROCESS_CHECK_FAILED(
                 reason=f"{pid_file} changed hands while it was looked at"
             )
         _require_server(owner, home, executable)
         started = psutil.Process(owner).create_time()
-    except psutil.NoSuchProcess:
+    except psutil.NoSuchProcess:  # it has ended just now
         os.close(pidfd)
         return None
     except BaseException:

@@ -153,7 +153,7 @@ class FirstBoot:
 
     def end(self) -> None:
         """Note that the first boot is complete; on disk when it returns."""
-        if self._note.exists():
+        with contextlib.suppress(FileNotFoundError):
             self._note.unlink()
             _sync(self._note.parent)
 

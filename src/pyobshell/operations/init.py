@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView, Identity, Member
-from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations import server
@@ -19,6 +21,7 @@ from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 from pyobshell.wire import InitRequest
 
+Req = TypeVar("Req", bound=BaseModel)
 _BEFORE_CONVERSION = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
 _CONVERSION = Ability.CONTINUE | Ability.RETRY
 _PLACES = ("data_dir", "redo_dir")
@@ -105,14 +108,14 @@ def _server_settings(options: dict[str, str]) -> ServerSettings:
 async def _undo_server(run: Run, making: Making) -> None:
     """Remove a server that was made in vain."""
     patience = run.deadline.within(run.site.settings.stop_timeout_s)
-    await _log_report(run, server.destroy, Nothing(), patience)
+    await _ask(run, server.destroy, Nothing(), patience)
 
 
 @stage("Create observer workdir", _BEFORE_CONVERSION, undo=_undo_server)
 async def create_workdir(run: Run, making: Making) -> None:
     """Make the directories of one server."""
     settings = ServerSettings.model_validate(run.data["servers"][str(run.agent)])
-    await _log_report(run, server.deploy, settings, _short(run))
+    await _ask(run, server.deploy, settings, _short(run))
 
 
 @stage("Start observer", _BEFORE_CONVERSION)
@@ -120,7 +123,7 @@ async def start_observer(run: Run, making: Making) -> None:
     """Start one server for the first time."""
     run.log(f"Start the server of {run.agent}")
     patience = run.deadline.within(run.site.settings.start_timeout_s)
-    await _log_report(run, server.start, Nothing(), patience)
+    await _ask(run, server.start, Nothing(), patience)
 
 
 @stage("Cluster boostrap", _BEFORE_CONVERSION)
@@ -136,16 +139,14 @@ async def bootstrap(run: Run, making: Making) -> None:
 async def modify_password(run: Run, making: Making) -> None:
     """Give root its password on one server."""
     new = server.NewPassword(password=run.site.cluster.passwords.root or "")
-    await _log_report(run, server.set_password, new, _short(run))
+    await _ask(run, server.set_password, new, _short(run))
 
 
 @stage("Create user: proxyro", _BEFORE_CONVERSION)
 async def create_proxyro(run: Run, making: Making) -> None:
     """Make the user by which an obproxy reads."""
     password = run.site.vault.open_text(making.sealed_proxyro_password or "")
-    await _log_report(
-        run, server.create_proxyro, server.NewPassword(password=password), _short(run)
-    )
+    await _ask(run, server.create_proxyro, server.NewPassword(password=password), _short(run))
 
 
 # --- becoming a cluster --------------------------------------------------------------------------
@@ -192,12 +193,13 @@ def _short(run: Run) -> Deadline:
     return Deadline.after(run.site.settings.rpc_timeout_s)
 
 
-async def _log_report(
-    run: Run, asked: server.Asked, request: BaseModel, patience: Deadline
+async def _ask(
+    run: Run, asked: Procedure[Site, Req, Nothing], request: Req, patience: Deadline
 ) -> None:
-    report = await run.site.peers.call(run.agent, asked, request, patience)
-    for line in report.lines:
-        run.log(f"{run.agent} {line}")
+    """Have the agent of this sub task do something, and log what it says."""
+    await run.site.peers.call(
+        run.agent, asked, request, patience, lambda line: run.log(f"{run.agent} {line}")
+    )
 
 
 # --- what a member is told -----------------------------------------------------------------------

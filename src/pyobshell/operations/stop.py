@@ -112,14 +112,11 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
     site = run.site
     run.log(f"Minor freeze of {', '.join(map(str, task.targets))}")
     reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
-    answers = await site.peers.call_all(
-        reachable, server.freeze, Nothing(), run.deadline.within(site.settings.freeze_timeout_s)
-    )
+    patience = run.deadline.within(site.settings.freeze_timeout_s)
+    answers = await site.peers.call_all(reachable, server.freeze, Nothing(), patience, run.log)
     failed = {agent: one for agent, one in answers.items() if isinstance(one, OBShellError)}
-    for agent, answer in answers.items():
-        lines = [answer.logged()] if isinstance(answer, OBShellError) else answer.lines
-        for line in lines:
-            run.log(f"{agent} {line}")
+    for agent, error in failed.items():
+        run.log(f"{agent} {error.logged()}")
     if failed:
         detail = "; ".join(f"{agent}: {error}" for agent, error in failed.items())
         raise errors.SERVER_UNAVAILABLE(
@@ -147,14 +144,11 @@ async def execute_stop_sql(run: Run, task: Undertaking) -> None:
     limit = 2 * site.settings.drain_timeout_s + site.settings.freeze_timeout_s
     patience = run.deadline.within(limit + site.settings.stop_timeout_s)
     reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
-    answers = await site.peers.call_all(reachable, server.retire, Nothing(), patience)
+    answers = await site.peers.call_all(reachable, server.retire, Nothing(), patience, run.log)
     for agent, answer in answers.items():
         if isinstance(answer, OBShellError):
             run.log(f"{agent} {answer.logged()}")
             run.publish(failures={str(agent): str(answer)})
-        else:
-            for line in answer.lines:
-                run.log(f"{agent} {line}")
 
 
 end_all = stage("Inform all agents to end the task", Ability.CANCEL, key="stop.end_all")(

@@ -79,10 +79,15 @@ class SubDag(BaseModel):
     id: str
 
 
-class Progress(BaseModel):
-    """Where a sub DAG stands; ``failure`` says why its work is not done, if so."""
+class Watching(SubDag):
+    """A sub DAG to be watched, and how many lines of its log are known already."""
 
-    lines: list[str] = []
+    seen_lines: int = 0
+
+
+class Progress(BaseModel):
+    """How the work of a sub DAG ended; ``failure`` says why it is not done, if so."""
+
     failure: str | None = None
 
 
@@ -157,8 +162,6 @@ async def wait_for_one(run: Run, task: Undertaking) -> None:
         return
     run.log(f"Wait for {run.agent}")
     progress = await _watch(run, SubDag(id=sub_dag))
-    for line in progress.lines:
-        run.log(f"{run.agent} {line}")
     if progress.failure is None:
         run.log(f"{run.agent} succeeded")
     else:
@@ -209,10 +212,16 @@ async def _watch(run: Run, sub_dag: SubDag) -> Progress:
     """Hold a question to an agent until its work has ended; ask again if it is lost meanwhile."""
     lost_since: Deadline | None = None
     pause = _FIRST_PAUSE_S
+    watching = Watching(id=sub_dag.id)
+
+    def told(line: str) -> None:
+        watching.seen_lines += 1
+        run.log(f"{run.agent} {line}")
+
     while True:
         try:
             patience = run.deadline.within(_LONGEST_WAIT_S)
-            return await run.site.peers.call(run.agent, watch, sub_dag, patience)
+            return await run.site.peers.call(run.agent, watch, watching, patience, told)
         except OBShellError as error:
             if error.code is not errors.RPC_REQUEST_FAILED:
                 return Progress(failure=str(error))
@@ -300,22 +309,35 @@ async def advance(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
 
 
 @procedure("sub_dag/watch")
-async def watch(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
-    """Answer when the work of a sub DAG has ended."""
+async def watch(site: Site, caller: Caller, request: Watching) -> Progress:
+    """Log what a sub DAG logs, and answer when its work has ended."""
+    number, seen = GenericId.parse(request.id).number, request.seen_lines
 
-    def worked(dag: Dag) -> Dag | None:
-        return dag if dag.state.ended or dag.stage == dag.max_stage else None
+    def moved(dag: Dag) -> Dag | None:
+        return dag if dag.state.ended or dag.stage != stage_seen else None
 
-    number = _number(sub_dag)
-    await site.tasks.wait(number, worked, caller.deadline)
-    dag = await site.tasks.dag(number)
-    lines = [
+    stage_seen = 0
+    while True:
+        await site.tasks.wait(number, moved, caller.deadline)
+        dag = await site.tasks.dag(number)
+        lines = _lines(dag)
+        for line in lines[seen:]:
+            caller.log(line)
+        seen, stage_seen = len(lines), dag.stage
+        if dag.state.ended:
+            return Progress(failure=_ended_early(dag))
+        if dag.stage == dag.max_stage:
+            return Progress()
+
+
+def _lines(dag: Dag) -> list[str]:
+    """What the stages of a sub DAG logged, without its last stage, which only waits."""
+    return [
         f"[{node.name}] {line}"
         for node in dag.nodes[:-1]
         for task in node.sub_tasks
         for line in task.logs
     ]
-    return Progress(lines=lines, failure=_ended_early(dag) if dag.state.ended else None)
 
 
 @procedure("sub_dag/end")

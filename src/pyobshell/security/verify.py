@@ -67,16 +67,20 @@ async def verify(
     if identity == "FOLLOWER":
         raise ValueError("requests to a FOLLOWER are forwarded, not verified")
     offered = credentials.header.auth
-    if identity == "SINGLE":
-        _verify_single(credentials, passwords)
+    if identity == "SINGLE" or (identity == "MASTER" and passwords.root is None):
+        _verify_unguarded(credentials, passwords)
     elif credentials.kind == "agent":
-        _verify_agent_header(identity, offered, passwords)
+        _verify_agent_header(offered, passwords)
     else:
-        await _verify_root_header(identity, offered, passwords, try_login)
+        await _verify_root_header(offered, passwords, try_login)
 
 
-def _verify_single(credentials: Credentials, passwords: Passwords) -> None:
-    """An agent of no cluster guards nothing, unless it was given a password of its own."""
+def _verify_unguarded(credentials: Credentials, passwords: Passwords) -> None:
+    """An agent without a cluster's password guards nothing, unless it was given one of its own.
+
+    OBShell has a MASTER of that kind take the empty password alone, which guards as little. The
+    official SDK sends the password that root@sys is to get if it meets the MASTER first as such.
+    """
     if passwords.agent is None:
         return
     if credentials.kind != "agent":
@@ -84,25 +88,18 @@ def _verify_single(credentials: Credentials, passwords: Passwords) -> None:
     _compare_agent_password(credentials.header.auth, passwords.agent)
 
 
-def _verify_agent_header(identity: str, offered: str, passwords: Passwords) -> None:
-    """The agent password where one is set; only a MASTER not yet configured needs none.
-
-    Any other agent without passwords belongs to a cluster whose password it does not know (yet).
-    """
-    if passwords.agent is not None:
-        _compare_agent_password(offered, passwords.agent)
-    elif passwords.root is not None or identity != "MASTER":
+def _verify_agent_header(offered: str, passwords: Passwords) -> None:
+    """The agent password, where one is set."""
+    if passwords.agent is None:
         raise errors.WITH_OCEANBASE_PASSWORD()
+    _compare_agent_password(offered, passwords.agent)
 
 
-async def _verify_root_header(
-    identity: str, offered: str, passwords: Passwords, try_login: TryLogin
-) -> None:
+async def _verify_root_header(offered: str, passwords: Passwords, try_login: TryLogin) -> None:
     """The password of root@sys as remembered, or else as the database has it now."""
     if passwords.root is None and passwords.agent is not None:
         raise errors.WITH_AGENT_PASSWORD()
-    remembered = "" if passwords.root is None and identity == "MASTER" else passwords.root
-    if remembered is not None and _same(offered, remembered):
+    if passwords.root is not None and _same(offered, passwords.root):
         return
     if not await try_login(offered):
         raise errors.INCORRECT_OCEANBASE_PASSWORD()

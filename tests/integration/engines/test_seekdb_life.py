@@ -129,9 +129,11 @@ async def test_a_launcher_that_fails_is_explained(make_server):
     assert failed.value.code is errors.SERVER_UNAVAILABLE
 
 
-async def test_a_server_that_ends_while_starting_is_an_error_with_its_last_words(make_server):
+async def test_a_server_that_ends_while_starting_is_an_error(make_server):
     server = make_server(log_level="INFO", parameters={"log_disk_size": "1G"})
-    with pytest.raises(errors.OBShellError, match=r"ended while starting: .* ERROR ") as failed:
+    # Its log may lack the last lines, since it does not wait for them when it ends.
+    reasons = r"ended while starting: .* ERROR |ended while starting, and gave no reason in .*log"
+    with pytest.raises(errors.OBShellError, match=reasons) as failed:
         await server.start()
     assert failed.value.code is errors.SERVER_UNAVAILABLE
     assert await server.engine.state() is ObState.PROCESS_NOT_RUNNING

@@ -65,6 +65,21 @@ def test_the_right_process_is_opened_with_its_start_time(pid_file, holder, tmp_p
         assert not found.ended
 
 
+@pytest.mark.parametrize("later", [None, 1], ids=["gone", "another"])
+def test_a_lock_that_changes_while_it_is_looked_at_is_not_trusted(
+    later, pid_file, holder, tmp_path, monkeypatch
+):
+    answers = iter([holder(tmp_path, pid_file).pid, later])
+    monkeypatch.setattr("pyobshell.engines.process.lock_owner", lambda _: next(answers))
+    before = descriptors()
+    if later is None:
+        assert open_verified(pid_file, tmp_path, PYTHON) is None
+    else:
+        with pytest.raises(errors.OBShellError, match="changed hands"):
+            open_verified(pid_file, tmp_path, PYTHON)
+    assert descriptors() == before
+
+
 @pytest.mark.parametrize(
     ("home", "program", "reason"),
     [("elsewhere", PYTHON, "works in"), (".", Path("/bin/true"), "runs .*python")],

@@ -1,0 +1,39 @@
+"""Waiting for what should come about: on events, and never without limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE_S = 20.0
+"""Longer than anything takes on a busy machine, shorter than the limit of a test."""
+
+
+async def soon(awaited: Awaitable[T]) -> T:
+    """What is awaited, which must come within the patience of a test."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await awaited
+
+
+class Gate:
+    """A place where something under test stops until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._reached = asyncio.Event()
+        self._opened = asyncio.Event()
+
+    async def pass_through(self) -> None:
+        """Called by what is stopped."""
+        self._reached.set()
+        await self._opened.wait()
+
+    async def reached(self) -> None:
+        """Return once something stands at the gate."""
+        await soon(self._reached.wait())
+
+    def open(self) -> None:
+        """Let go what stands here, and all that comes later."""
+        self._opened.set()
