@@ -19,6 +19,7 @@ from pyobshell.api.app import make_app
 from pyobshell.api.gateway import Gateway
 from pyobshell.api.rpc import Rpc
 from pyobshell.cluster.doorway import Doorway
+from pyobshell.cluster.model import Identity
 from pyobshell.cluster.peers import Peers
 from pyobshell.cluster.procedures import ProcedureTable
 from pyobshell.cluster.state import ClusterState
@@ -53,6 +54,10 @@ class BaseDirInUseError(Exception):
     """Another agent runs on this base directory."""
 
 
+class AddressChangedError(Exception):
+    """The agent is known to its cluster under another address than the one it is started with."""
+
+
 class Agent:
     """An agent; ``serve`` runs it until ``stop`` is called."""
 
@@ -69,7 +74,7 @@ class Agent:
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Run the agent: open its files, recover its tasks, listen, and clean up in the end.
 
-        Raises BaseDirInUseError, or OSError when an address cannot be had.
+        Raises BaseDirInUseError, AddressChangedError, or OSError when an address cannot be had.
         """
         paths, own = self.paths, self.settings.address
         for directory, mode in ((paths.base_dir, 0o755), (paths.state_dir, 0o700)):
@@ -122,6 +127,10 @@ class Agent:
         key = await asyncio.to_thread(_own_key, paths.private_key)
         cluster = ClusterState(database, vault, settings.address)
         await cluster.load()
+        view = cluster.view
+        if view.identity is not Identity.SINGLE and view.member(view.own) is None:
+            others = ", ".join(map(str, view.addresses))
+            raise AddressChangedError(f"{view.own} is no member of this agent's cluster ({others})")
         engine = make_engine(settings.engine, settings.base_dir, paths.state_dir, settings.observer)
         if cluster.passwords.root is not None and cluster.server_settings is not None:
             engine.use_password(cluster.passwords.root)
@@ -223,6 +232,8 @@ def _listening(ip: str, port: int, path: Path) -> Iterator[tuple[socket.socket, 
     with socket.socket(family) as tcp, socket.socket(socket.AF_UNIX) as local:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((ip, port))
+        # Not left to the server: two sockets may be bound to a port as long as none listens.
+        tcp.listen(_BACKLOG)
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:

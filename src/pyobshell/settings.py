@@ -24,7 +24,7 @@ class Settings(BaseModel):
     engine: str = Field("seekdb", description="the kind of database server")
     observer: Path | None = Field(None, description="the server program; default: the installed")
     dag_hold_ms: int = Field(
-        500, ge=0, le=30_000, description="how long GET of a running task waits for its end"
+        800, ge=0, le=30_000, description="how long GET of a running task waits for its end"
     )
     start_timeout_s: float = Field(300, gt=0, description="for a server to accept SQL")
     stop_timeout_s: float = Field(60, gt=0, description="for a server process to end")

@@ -91,9 +91,6 @@ class AgentInfo(Request):
     ip: str
     port: int
 
-    def __str__(self) -> str:
-        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
-
 
 class Scope(Request):
     """Which servers an operation is for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from pyobshell import errors
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
-from pyobshell.engines.base import Engine, Log, ServerConfig
+from pyobshell.engines.base import Engine, Log, ObState, ServerConfig
 
 _log = structlog.get_logger(__name__)
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_STEADY_S = 60.0
 
 
 class ServerSettings(BaseModel):
@@ -78,11 +79,15 @@ class ServerKeeper:
     async def start(self, log: Log, deadline: Deadline) -> None:
         """Start the server unless it runs; returns when it accepts SQL."""
         await self._leave_alone()
+        wanted = self._cluster.server_wanted
         await self._cluster.want_server(True)
         try:
             await self._engine.start(self.config, log, deadline)
+        except BaseException:
+            await self._cluster.want_server(wanted)
+            raise
         finally:
-            self.watch()
+            await self.resume()
 
     async def kill(self, log: Log, deadline: Deadline) -> None:
         """End the server at once; it stays down until a start is asked for."""
@@ -93,13 +98,8 @@ class ServerKeeper:
         await self._stop(self._engine.terminate, log, deadline)
 
     async def resume(self) -> None:
-        """At the agent's start: have the server run if it shall, in the background."""
-        if self._cluster.server_wanted:
-            self.watch()
-
-    def watch(self) -> None:
-        """Restart the server whenever it dies, until somebody stops it."""
-        if self._watcher is None or self._watcher.done():
+        """If the server shall run, restart it whenever it dies, until somebody stops it."""
+        if self._cluster.server_wanted and (self._watcher is None or self._watcher.done()):
             self._watcher = asyncio.create_task(self._keep_running(), name="server keeper")
 
     async def close(self) -> None:
@@ -115,35 +115,32 @@ class ServerKeeper:
         try:
             await end(log, deadline)
         except BaseException:
-            process = await self._engine.process()
-            if process is not None:
-                process.close()
+            if await self._engine.state() is not ObState.PROCESS_NOT_RUNNING:
                 await self._cluster.want_server(wanted)
-                if wanted:
-                    self.watch()
+                await self.resume()
             raise
 
     async def _leave_alone(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+            await asyncio.wait([self._watcher])
             self._watcher = None
 
     async def _keep_running(self) -> None:
-        pause = _FIRST_PAUSE_S
+        pause_s = _FIRST_PAUSE_S
         while True:
+            watched_since = time.monotonic()
             await self._engine.wait_death()
+            if time.monotonic() - watched_since > _STEADY_S:
+                pause_s = _FIRST_PAUSE_S
             _log.warning("the server is down, starting it", action="server.restart")
             try:
-                await self._engine.start(
-                    self.config, _log_line, Deadline.after(self._start_timeout_s)
-                )
-                pause = _FIRST_PAUSE_S
+                deadline = Deadline.after(self._start_timeout_s)
+                await self._engine.start(self.config, _log_line, deadline)
             except (errors.OBShellError, OSError) as error:
                 _log.error("restart failed", action="server.restart.failed", cause=str(error))
-                await asyncio.sleep(pause)  # the clock itself is meant: do not hammer a sick host
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)  # the clock is meant: do not hammer what dies at once
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _log_line(line: str, **more: Any) -> None:

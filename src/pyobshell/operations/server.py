@@ -6,7 +6,8 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
-from pyobshell.engines.base import ObState
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import Log, ObState
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Site
 
@@ -73,33 +74,22 @@ async def create_proxyro(site: Site, caller: Caller, request: NewPassword) -> No
 @procedure("server/freeze")
 async def freeze(site: Site, caller: Caller, request: Nothing) -> Nothing:
     """Flush the server here to its data files, verified; a server that is down is skipped."""
+    await flush(site, caller.log, caller.deadline)
+    return Nothing()
+
+
+async def flush(site: Site, log: Log, deadline: Deadline) -> None:
+    """Minor freeze, verified; raises when a server that runs cannot be flushed."""
     state = await site.engine.state()
     if state is ObState.PROCESS_NOT_RUNNING:
-        caller.log("WARNING: the server is not running; there is nothing to freeze")
-    elif state is not ObState.CONNECTION_AVAILABLE:
+        log("WARNING: the server is not running; there is nothing to freeze")
+    elif state is ObState.CONNECTION_AVAILABLE:
+        await site.engine.minor_freeze(log, deadline.within(site.settings.freeze_timeout_s))
+    else:
         raise errors.SERVER_UNAVAILABLE(
             reason=f"its process runs but accepts no SQL (obState {int(state)}), so it cannot be "
             "flushed; 'force' stops it without"
         )
-    else:
-        await site.engine.minor_freeze(caller.log, caller.deadline)
-    return Nothing()
 
 
-@procedure("server/retire")
-async def retire(site: Site, caller: Caller, request: Nothing) -> Nothing:
-    """Stop the server here gently: idle, flushed, then SIGTERM; never SIGKILL."""
-    if await site.engine.state() is ObState.PROCESS_NOT_RUNNING:
-        caller.log("the server is not running")
-        await site.keeper.terminate(caller.log, caller.deadline)
-        return Nothing()
-    settings, log = site.settings, caller.log
-    idle_by = caller.deadline.within(settings.drain_timeout_s)
-    await site.engine.drain(log, idle_by)
-    await freeze.handler(site, caller, Nothing())
-    await site.engine.drain(log, caller.deadline.within(settings.drain_timeout_s))
-    await site.keeper.terminate(log, caller.deadline.within(settings.stop_timeout_s))
-    return Nothing()
-
-
-PROCEDURES = (status, deploy, destroy, start, set_password, create_proxyro, freeze, retire)
+PROCEDURES = (status, deploy, destroy, start, set_password, create_proxyro, freeze)

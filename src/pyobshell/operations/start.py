@@ -43,7 +43,6 @@ def plan(view: ClusterView, targets: Targets, force_pass: list[str]) -> DagPlan:
         scope=targets.type,
         members=view.addresses,
         targets=list(targets.agents),
-        workers=list(targets.agents),
         zones=list(targets.zones),
         force_pass=force_pass,
     )

@@ -88,7 +88,6 @@ def plan(view: ClusterView, targets: Targets, mode: Mode, force_pass: list[str])
         scope=targets.type,
         members=view.addresses,
         targets=list(targets.agents),
-        workers=[] if mode is Mode.GENTLE else list(targets.agents),
         zones=list(targets.zones),
         force_pass=force_pass,
     )
@@ -138,17 +137,18 @@ wait_for_all = stage(
 
 @stage("Execute stop sql", Ability.CONTINUE | Ability.CANCEL)
 async def execute_stop_sql(run: Run, task: Undertaking) -> None:
-    """Take the targets out of service; each server concerns itself alone, so each is asked."""
-    site = run.site
-    run.log(f"Stop {', '.join(map(str, task.targets))} gently")
-    limit = 2 * site.settings.drain_timeout_s + site.settings.freeze_timeout_s
-    patience = run.deadline.within(limit + site.settings.stop_timeout_s)
-    reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
-    answers = await site.peers.call_all(reachable, server.retire, Nothing(), patience, run.log)
+    """See that the targets are out of service: these servers have no SQL to stop each other."""
+    failures = run.data.get("failures", {})
+    expected = [agent for agent in task.targets if str(agent) not in failures]
+    patience = Deadline.after(run.site.settings.rpc_timeout_s)
+    answers = await run.site.peers.call_all(expected, server.status, Nothing(), patience)
     for agent, answer in answers.items():
         if isinstance(answer, OBShellError):
-            run.log(f"{agent} {answer.logged()}")
             run.publish(failures={str(agent): str(answer)})
+        elif answer.state is not ObState.PROCESS_NOT_RUNNING:
+            run.publish(failures={str(agent): "its server runs again"})
+        else:
+            run.log(f"{agent} is out of service")
 
 
 end_all = stage("Inform all agents to end the task", Ability.CANCEL, key="stop.end_all")(
@@ -161,8 +161,22 @@ end_all = stage("Inform all agents to end the task", Ability.CANCEL, key="stop.e
 
 @stage("Stop observer", Ability.RETRY | Ability.CONTINUE | Ability.PASS | Ability.CANCEL)
 async def stop_observer(run: Run, part: Part) -> None:
-    """Kill the server beside this agent; a server that is down is fine."""
-    await run.site.keeper.kill(run.log, run.deadline.within(run.site.settings.stop_timeout_s))
+    """End the server beside this agent; a server that is down is fine."""
+    stop_timeout_s = run.site.settings.stop_timeout_s
+    if part.mode != Mode.GENTLE:
+        await run.site.keeper.kill(run.log, run.deadline.within(stop_timeout_s))
+        return
+    if await run.site.engine.state() is not ObState.PROCESS_NOT_RUNNING:
+        await _make_idle(run)
+        await server.flush(run.site, run.log, run.deadline)
+        await _make_idle(run)
+    await run.site.keeper.terminate(run.log, run.deadline.within(stop_timeout_s))
+
+
+async def _make_idle(run: Run) -> None:
+    """Wait until no statement runs; raises, and the server goes on, if that never comes."""
+    patience = run.deadline.within(run.site.settings.drain_timeout_s)
+    await run.site.engine.drain(run.log, patience)
 
 
 WORK = ("Stop observer", (stop_observer,))

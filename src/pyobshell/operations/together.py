@@ -48,17 +48,13 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
 class Undertaking(BaseModel):
-    """Parameters of a main DAG: what is to be done to which members.
-
-    ``workers`` are the targets whose sub DAG does the work; the others only hold their lock.
-    """
+    """Parameters of a main DAG: what is to be done to which members."""
 
     work: Literal["start", "stop"]
     mode: str = ""
     scope: str
     members: list[Address]
     targets: list[Address]
-    workers: list[Address]
     zones: list[str]
     force_pass: list[str]
 
@@ -110,7 +106,7 @@ async def inform(run: Run, task: Undertaking) -> None:
         main_dag_id=run.generic_id,
         work=task.work,
         mode=task.mode,
-        works=run.agent in task.workers,
+        works=run.agent in task.targets,
         force_pass=task.force_pass,
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
@@ -171,27 +167,34 @@ async def wait_for_one(run: Run, task: Undertaking) -> None:
 
 async def end_all(run: Run, task: Undertaking) -> None:
     """Release every agent, then say how the whole ended."""
-    shared = Shared.model_validate(run.data)
-    for agent, why in shared.failures.items():
+    failures = Shared.model_validate(run.data).failures
+    unreleased, released_before = await _end_all(run, run.data.get("sub_dags", {}))
+    failures = {**released_before, **failures}
+    for agent, why in failures.items():
         run.log(f"{agent} did not succeed: {why}")
-    unreleased = await _end_all(run, shared.sub_dags)
-    if shared.failures:
-        raise errors.SUB_DAG_NOT_ALL_SUCCEED(agents=_listed(shared.failures))
+    if failures:
+        raise errors.SUB_DAG_NOT_ALL_SUCCEED(agents=_listed(failures))
     if unreleased:
         raise errors.SUB_DAG_NOT_ALL_PASSED(agents=_listed(unreleased))
     run.log("All agents succeeded")
 
 
-async def _end_all(run: Run, sub_dags: dict[str, str]) -> dict[str, str]:
-    """End every sub DAG, whatever its state; returns the agents whose lock may remain, with why."""
+async def _end_all(run: Run, sub_dags: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """End every sub DAG, whatever its state.
+
+    Returns the agents whose lock may remain, and those that somebody else had released, with why.
+    """
     unreleased: dict[str, str] = {}
+    released_before: dict[str, str] = {}
     for agent, answer in (await _call_all(run, sub_dags, end)).items():
         if isinstance(answer, OBShellError):
             run.log(f"{agent} could not be released: {answer}")
             unreleased[str(agent)] = str(answer)
-        else:
-            run.log(f"{agent} is released")
-    return unreleased
+            continue
+        run.log(f"{agent} is released")
+        if answer.failure is not None:
+            released_before[str(agent)] = answer.failure
+    return unreleased, released_before
 
 
 async def _call_all(run: Run, sub_dags: dict[str, str], asked: Any) -> dict[Address, Any]:
@@ -341,18 +344,21 @@ def _lines(dag: Dag) -> list[str]:
 
 
 @procedure("sub_dag/end")
-async def end(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
-    """End a sub DAG whatever its state, and with it this agent's lock."""
+async def end(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
+    """End a sub DAG whatever its state, and with it this agent's lock.
+
+    Answers with a failure if somebody else had ended it before.
+    """
     number = _number(sub_dag)
     dag = await site.tasks.dag(number, logs=False)
     if dag.state is State.SUCCEED:
-        return Nothing()
+        return Progress(failure=_ended_early(dag) if dag.operator is Operator.PASS else None)
     if dag.state is State.RUNNING and dag.stage == dag.max_stage:
         await site.tasks.signal(number, END)
         await site.tasks.wait_end(number, caller.deadline)
     else:
         await _release(site, number, caller.deadline)
-    return Nothing()
+    return Progress()
 
 
 async def _release(site: Site, number: int, deadline: Deadline) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import Connection
@@ -41,7 +42,8 @@ class TaskEngine(Generic[Site]):
         self._running: dict[int, dict[int, asyncio.Task[None]]] = {}
         self._cancelling: set[int] = set()
         self._settling: set[asyncio.Task[None]] = set()
-        self._changes: dict[int, asyncio.Event] = {}
+        # An event lives as long as somebody waits for it.
+        self._changes: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         self._stopping = False
 
     # --- life --------------------------------------------------------------------------------
@@ -63,6 +65,8 @@ class TaskEngine(Generic[Site]):
     async def stop(self) -> None:
         """Let go of everything that runs; it stays RUNNING on disk and is recovered at start."""
         self._stopping = True
+        for event in list(self._changes.values()):
+            event.set()
         tasks = [task for running in self._running.values() for task in running.values()]
         for task in tasks:
             task.cancel()
@@ -184,6 +188,8 @@ class TaskEngine(Generic[Site]):
         """
         async with asyncio.timeout(deadline.remaining()):
             while True:
+                if self._stopping:
+                    raise errors.UNEXPECTED(cause="the agent is going down")
                 change = self._changes.setdefault(dag_id, asyncio.Event())
                 head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
                 found = wanted(_found(head, dag_id))

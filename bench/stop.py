@@ -1,0 +1,123 @@
+"""StopCluster on real servers: from the request to SUCCEED, against what dying alone takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyobshell.address import Address
+from pyobshell.client import Client
+from pyobshell.engines.process import lock_owner
+
+OBSHELL = [sys.executable, "-m", "pyobshell.cli.main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Medians, in milliseconds."""
+
+    agents: int
+    post: float
+    first_to_last_death: float
+    total: float
+    dying_alone: float
+
+    @property
+    def after_last_death(self) -> float:
+        """What is left to do once the slowest process has died."""
+        return self.total - self.first_to_last_death
+
+    @property
+    def orchestration(self) -> float:
+        """What is not the processes' own dying."""
+        return self.total - self.dying_alone
+
+
+def measure(agents: int, rounds: int) -> Figures:
+    """Stop and start a sandbox of so many agents some times."""
+    with tempfile.TemporaryDirectory(prefix="obshell-bench-") as directory:
+        base_dir = str(Path(directory) / "sandbox")
+        up = ["sandbox", "up", "--nodes", str(agents), "--zones", str(min(agents, 3))]
+        out = subprocess.run(
+            [*OBSHELL, *up, "--base-dir", base_dir, "--json"], check=True, stdout=subprocess.PIPE
+        ).stdout
+        try:
+            return asyncio.run(_measure(json.loads(out), rounds))
+        finally:
+            down = [*OBSHELL, "sandbox", "down", "--base-dir", base_dir, "--json"]
+            subprocess.run(down, check=True, stdout=subprocess.DEVNULL)
+
+
+async def _measure(sandbox: dict[str, Any], rounds: int) -> Figures:
+    first = sandbox["agents"][0]
+    homes = [Path(agent["base_dir"]) for agent in sandbox["agents"]]
+    address = Address(first["ip"], first["port"])
+    async with Client(address, sandbox["root_password"]) as client:
+        await client.ob_info()  # connections and sessions are there before the clock runs
+        stops = [await _stop(client, homes) for _ in range(rounds)]
+        dying = [await _die(client, homes) for _ in range(rounds)]
+    post, deaths, total = (statistics.median(column) for column in zip(*stops, strict=True))
+    return Figures(len(homes), post, deaths, total, statistics.median(dying))
+
+
+async def _stop(client: Client, homes: list[Path]) -> tuple[float, float, float]:
+    watch = Deaths(homes)
+    begun = time.perf_counter()
+    dag = await client.stop("GLOBAL", [], force=True)
+    answered = time.perf_counter()
+    last_death = asyncio.create_task(asyncio.to_thread(watch.last))
+    while dag.state not in ("SUCCEED", "FAILED"):
+        dag = await client.dag(dag.id, hold_ms=10_000)
+    ended = time.perf_counter()
+    if dag.state != "SUCCEED":
+        raise SystemExit(f"the stop failed: {dag}")
+    died = await last_death
+    await _start(client)
+    return (answered - begun) * 1000, (died - begun) * 1000, (ended - begun) * 1000
+
+
+async def _die(client: Client, homes: list[Path]) -> float:
+    """The physical limit: kill the servers with no agent in between, and see the last one end.
+
+    The agents bring them up again by themselves; a start waits until they have.
+    """
+    watch = Deaths(homes)
+    begun = time.perf_counter()
+    for pidfd in watch.pidfds:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    died = await asyncio.to_thread(watch.last)
+    await _start(client)
+    return (died - begun) * 1000
+
+
+async def _start(client: Client) -> None:
+    dag = await client.start("GLOBAL", [])
+    *_, last = [seen async for seen in client.follow(dag.id)]
+    if last.state != "SUCCEED":
+        raise SystemExit(f"the start failed: {last}")
+
+
+class Deaths:
+    """Watches the server processes of some homes."""
+
+    def __init__(self, homes: list[Path]) -> None:
+        pids = [lock_owner(home / "run" / "seekdb.pid") for home in homes]
+        self.pidfds = [os.pidfd_open(pid) for pid in pids if pid is not None]
+
+    def last(self) -> float:
+        """Wait until all have ended; returns when the last one did (perf_counter)."""
+        for pidfd in self.pidfds:
+            select.select([pidfd], [], [])
+            os.close(pidfd)
+        return time.perf_counter()

@@ -1,0 +1,227 @@
+"""`obshell agent`: start, stop, restart and status of the agent on this host."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pyobshell.cli import output, place, secrets
+from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile
+from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting
+
+app = typer.Typer(help="Start, stop and look at the agent on this host.", no_args_is_help=True)
+admin = typer.Typer(help="As OBShell's SDK calls it.", no_args_is_help=True)
+
+_STARTING_S = 60.0
+_ENDING_S = 60.0
+_STATES = ("not running", "running, no connection", "restricted connection", "available")
+
+Ip = Annotated[str | None, typer.Option("--ip", help="Address that others reach this agent at.")]
+Port = Annotated[
+    int | None, typer.Option("-P", "--port", help="The agent's port.  [default: 2886]")
+]
+Engine = Annotated[
+    str | None, typer.Option("--engine", help="Kind of database server.  [default: seekdb]")
+]
+Observer = Annotated[
+    Path | None, typer.Option("--observer", metavar="PATH", help="The server program to run.")
+]
+AgentLogLevel = Annotated[
+    str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+]
+More = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other setting: dag_hold_ms, start_timeout_s, stop_timeout_s, drain_timeout_s, "
+        "freeze_timeout_s, rpc_timeout_s, lost_agent_s.",
+    ),
+]
+Foreground = Annotated[
+    bool,
+    typer.Option("--foreground", help="Do not detach; log to stderr. For a service manager."),
+]
+Takeover = Annotated[int, typer.Option("--takeover", min=0, max=1, hidden=True)]
+
+
+@app.command()
+def start(
+    ip: Ip = None,
+    port: Port = None,
+    base_dir: BaseDir = None,
+    engine: Engine = None,
+    observer: Observer = None,
+    log_level: AgentLogLevel = None,
+    more: More = None,
+    foreground: Foreground = False,
+    takeover: Takeover = 1,
+    password: Password = None,
+    as_json: Json = False,
+) -> None:
+    """Start the agent, and return when it serves.
+
+    What it is started with is kept in its home, so that a later start needs no more than that.
+    Address and port can be changed as long as the agent is a member of nothing.
+    """
+    secrets.take_from_environment()
+    given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
+    with reporting(as_json=as_json):
+        settings = _settings(place.home_for_start(base_dir), given, more)
+        if foreground:
+            from pyobshell.cli.serve import serve_in_foreground
+
+            raise Finished(serve_in_foreground(settings))
+        _launch(settings, as_json=as_json)
+
+
+@app.command()
+def stop(base_dir: BaseDir = None, as_json: Json = False) -> None:
+    """Stop the agent; its database server is left as it is."""
+    with reporting(as_json=as_json):
+        asyncio.run(_stop(place.home_for_start(base_dir), as_json))
+
+
+@app.command()
+def restart(
+    ip: Ip = None,
+    port: Port = None,
+    base_dir: BaseDir = None,
+    engine: Engine = None,
+    observer: Observer = None,
+    log_level: AgentLogLevel = None,
+    more: More = None,
+    takeover: Takeover = 1,
+    password: Password = None,
+    as_json: Json = False,
+) -> None:
+    """Stop the agent if it runs, and start it again as it was, or with what is given here."""
+    secrets.take_from_environment()
+    given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
+    with reporting(as_json=as_json):
+        settings = _settings(place.home_for_start(base_dir), given, more)
+        asyncio.run(_end(Path(settings["base_dir"])))
+        _launch(settings, as_json=as_json)
+
+
+@app.command()
+def status(
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    as_json: Json = False,
+) -> None:
+    """Show how the agent and its server are; exit code 4 if the agent does not run."""
+    with reporting(as_json=as_json):
+        where = place.locate(base_dir, host, password, password_file, ask=False)
+        asyncio.run(_status(where, as_json))
+
+
+# --- as OBShell's SDK calls it over SSH ------------------------------------------------------------
+
+
+@admin.command("start")
+def admin_start(
+    ip: Ip = None,
+    port: Port = None,
+    base_dir: BaseDir = None,
+    takeover: Takeover = 1,
+    password: Password = None,
+) -> None:
+    """As `agent start`; the home is the one in whose `bin` this program lies."""
+    start(ip=ip, port=port, base_dir=base_dir or place.home_of_program())
+
+
+@admin.command("stop")
+def admin_stop(base_dir: BaseDir = None) -> None:
+    """As `agent stop`."""
+    stop(base_dir=base_dir or place.home_of_program())
+
+
+@admin.command("restart")
+def admin_restart(ip: Ip = None, port: Port = None, base_dir: BaseDir = None) -> None:
+    """As `agent restart`."""
+    restart(ip=ip, port=port, base_dir=base_dir or place.home_of_program())
+
+
+# --- how it is done ------------------------------------------------------------------------------
+
+
+def _launch(settings: dict[str, Any], *, as_json: bool) -> None:
+    """Start a daemon and say how that went."""
+    from pyobshell.cli.agents import launch
+    from pyobshell.deadline import Deadline
+
+    running = launch([settings])[0].wait(Deadline.after(_STARTING_S))
+    if as_json:
+        output.print_json(
+            {"pid": running.pid, "address": running.address, "base_dir": str(running.base_dir)}
+        )
+    else:
+        output.say(f"Agent {running.address} is up (pid {running.pid}, {running.base_dir})")
+
+
+async def _end(home: Path) -> int | None:
+    """End the agent on a home; returns its pid, or None if none ran."""
+    from signal import SIGTERM
+
+    from pyobshell.cli import agents
+    from pyobshell.deadline import Deadline
+
+    process = agents.find(home)
+    if process is None:
+        return None
+    if not await agents.end(process, SIGTERM, Deadline.after(_ENDING_S)):
+        raise CommandError(
+            Exit.FAILED, f"agent process {process.pid} has not ended within {_ENDING_S:g} s"
+        )
+    return process.pid
+
+
+async def _stop(home: Path, as_json: bool) -> None:
+    pid = await _end(home)
+    if as_json:
+        output.print_json({"stopped": pid is not None, "pid": pid, "base_dir": str(home)})
+    elif pid is None:
+        output.say(f"No agent runs on {home}")
+    else:
+        output.say(f"The agent on {home} has stopped (pid {pid}); its server is left as it is")
+
+
+async def _status(where: place.Place, as_json: bool) -> None:
+    async with where.client() as client:
+        status = await client.status()
+    if as_json:
+        output.print_json(status.model_dump(exclude_none=True))
+        return
+    output.say(f"agent       {status.agent.ip}:{status.agent.port} (pid {status.pid})")
+    output.say(f"identity    {status.agent.identity}")
+    output.say(f"version     {status.version}")
+    sql = f", SQL port {status.sqlPort}" if status.sqlPort else ""
+    output.say(f"server      {_STATES[status.obState]}{sql}")
+    output.say(f"maintained  {'yes' if status.underMaintenance else 'no'}")
+
+
+def _settings(home: Path, given: dict[str, Any], more: list[str] | None) -> dict[str, Any]:
+    """What an agent was started with before, overridden by what is given now."""
+    settings: dict[str, Any] = {}
+    file = home / ".obshell/settings.json"
+    if file.exists():
+        settings = json.loads(file.read_text())
+    for word in more or []:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise CommandError(Exit.USAGE, f"--set {word}: write NAME=VALUE")
+        settings[name] = value
+    settings |= {name: value for name, value in given.items() if value is not None}
+    settings["base_dir"] = str(home)
+    if "ip" not in settings:
+        raise CommandError(Exit.NO_IP, "give --ip, the address that other agents reach this one at")
+    if settings.get("observer"):
+        settings["observer"] = str(Path(settings["observer"]).expanduser().absolute())
+    return settings

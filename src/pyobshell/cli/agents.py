@@ -1,0 +1,140 @@
+"""Agents as processes of their own: launched detached, found again by their home, ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Any, TextIO
+
+import psutil
+
+from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.deadline import Deadline
+from pyobshell.engines.process import ServerProcess
+from pyobshell.settings import Paths
+
+MODULE = "pyobshell.cli.detached"
+
+
+@dataclass(frozen=True)
+class Running:
+    """An agent that has said that it serves."""
+
+    pid: int
+    address: str
+    base_dir: Path
+
+
+class Launch:
+    """An agent on its way up, and the pipe on which it says how that went."""
+
+    def __init__(self, base_dir: Path, pipe: TextIO) -> None:
+        self.base_dir = base_dir
+        self._pipe = pipe
+
+    def wait(self, deadline: Deadline) -> Running:
+        """Return when the agent serves; raises ``CommandError`` with the reason if it will not.
+
+        An agent whose launcher has gone away before it serves ends again.
+        """
+        with self._pipe as pipe:
+            if not select.select([pipe], [], [], deadline.remaining())[0]:
+                raise CommandError(
+                    Exit.DAEMON_LOST,
+                    f"the agent on {self.base_dir} was not up within {deadline.seconds:g} s; "
+                    f"see {Paths(self.base_dir).log_file}",
+                )
+            word = pipe.readline()
+        if not word:
+            raise CommandError(
+                Exit.DAEMON_LOST,
+                f"the agent on {self.base_dir} ended without a word; "
+                f"see {Paths(self.base_dir).log_dir}",
+            )
+        said = json.loads(word)
+        if "error" in said:
+            raise CommandError(Exit(said["exit"]), said["error"])
+        return Running(said["pid"], said["address"], self.base_dir)
+
+
+def launch(all_settings: Sequence[dict[str, Any]]) -> list[Launch]:
+    """Start agents as daemons, all at once: one process loads the program and forks for each.
+
+    Each of the settings must have ``base_dir``. The homes are arguments of the daemons, so that
+    an administrator, and ``sandbox down``, can tell them apart.
+    """
+    pipes = [os.pipe() for _ in all_settings]
+    homes = [str(settings["base_dir"]) for settings in all_settings]
+    work = [
+        {"settings": settings, "report": writing}
+        for settings, (_, writing) in zip(all_settings, pipes, strict=True)
+    ]
+    try:
+        launcher = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", MODULE, *homes],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[writing for _, writing in pipes],
+            cwd="/",
+            text=True,
+        )
+        launcher.communicate(json.dumps(work, default=str))
+    finally:
+        for _, writing in pipes:
+            os.close(writing)
+    return [
+        Launch(Path(home), os.fdopen(reading, "r"))
+        for home, (reading, _) in zip(homes, pipes, strict=True)
+    ]
+
+
+def find(base_dir: Path) -> ServerProcess | None:
+    """The agent that runs on a home, held so that nobody else can be signalled in its place.
+
+    It is the process named in the pid file, if it has the home's lock file open; an agent alone
+    opens that, and keeps it open as long as it lives. To be closed by the caller.
+    """
+    paths = Paths(base_dir.resolve())
+    try:
+        pid = int(paths.pid_file.read_text())
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return None
+    try:
+        if _has_open(pid, paths.lock):
+            return ServerProcess(pid, pidfd, psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        pass
+    except PermissionError:
+        os.close(pidfd)
+        raise CommandError(
+            Exit.PERMISSION, f"process {pid} of another user may be the agent on {base_dir}"
+        ) from None
+    os.close(pidfd)
+    return None
+
+
+def _has_open(pid: int, file: Path) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if descriptor.readlink() == file:
+                    return True
+    return False
+
+
+async def end(process: ServerProcess, number: Signals, deadline: Deadline) -> bool:
+    """Send a signal to a process and wait for its end; False on the deadline. Closes it."""
+    with process:
+        process.send(number)
+        return await process.wait_end(deadline)

@@ -1,0 +1,58 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BaseDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--base-dir",
+        metavar="DIR",
+        help="Home of the agent. Default: $OBSHELL_BASE_DIR, else the current directory or "
+        "~/.obshell, whichever has an agent.",
+    ),
+]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", metavar="IP:PORT", help="Ask an agent over HTTP, not a local one."),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        metavar="FILE",
+        help="Password of root@sys for --host. Else $OB_ROOT_PASSWORD, else you are asked.",
+    ),
+]
+Password = Annotated[str | None, typer.Option("--password", metavar="TEXT", hidden=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the logs of every stage.")]
+
+MysqlPort = Annotated[
+    int | None,
+    typer.Option("-p", "--mysql_port", "--mysql-port", metavar="PORT", help="SQL port."),
+]
+RpcPort = Annotated[
+    int | None, typer.Option("-P", "--rpc_port", "--rpc-port", metavar="PORT", help="RPC port.")
+]
+DataDir = Annotated[
+    str | None,
+    typer.Option("-d", "--data_dir", "--data-dir", metavar="DIR", help="Directory of the data."),
+]
+RedoDir = Annotated[
+    str | None,
+    typer.Option("-r", "--redo_dir", "--redo-dir", metavar="DIR", help="Directory of the log."),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option("-l", "--log_level", "--log-level", metavar="LEVEL", help="The server's."),
+]
+OptStr = Annotated[
+    str | None,
+    typer.Option("-o", "--opt_str", "--opt-str", metavar="K=V,…", help="Any other parameters."),
+]

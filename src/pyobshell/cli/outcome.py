@@ -1,0 +1,98 @@
+"""How a command can end: its exit code, and the one line that says why."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import typer
+
+
+class Exit(IntEnum):
+    """Exit codes; those from 16 on are OBShell's, for the agent's own process."""
+
+    OK = 0
+    FAILED = 1  # the operation was carried out and failed
+    USAGE = 2  # the command makes no sense as given, or was not confirmed
+    REFUSED = 3  # the agent refused the request
+    UNREACHABLE = 4  # no agent answers
+    NO_IP = 17
+    INVALID_ADDRESS = 18
+    ADDRESS_CHANGED = 19
+    START_FAILED = 20
+    LISTEN_FAILED = 21
+    PERMISSION = 27
+    DAEMON_LOST = 30
+    INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """A command cannot go on; its text is for the user."""
+
+    def __init__(self, exit_code: Exit, message: str, code: str = "") -> None:
+        self.exit_code = exit_code
+        self.code = code
+        super().__init__(message)
+
+
+class Finished(Exception):  # noqa: N818
+    """A command has said all it had to say, and ends with this exit code."""
+
+    def __init__(self, exit_code: Exit) -> None:
+        self.exit_code = exit_code
+        super().__init__(exit_code)
+
+
+@contextmanager
+def reporting(*, as_json: bool) -> Iterator[None]:
+    """Whatever stops a command's work becomes one line and an exit code."""
+    try:
+        yield
+    except (Finished, typer.Exit) as finished:
+        raise typer.Exit(finished.exit_code) from None
+    except KeyboardInterrupt:
+        fail(CommandError(Exit.INTERRUPTED, "interrupted"), as_json=as_json)
+    except Exception as error:
+        if "PYOBSHELL_TRACEBACK" in os.environ:
+            raise
+        fail(described(error), as_json=as_json)
+
+
+def run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
+    """Do a command's work, reporting what stops it."""
+    with reporting(as_json=as_json):
+        asyncio.run(work)
+
+
+def fail(error: CommandError, *, as_json: bool) -> NoReturn:
+    """End the command with an error: a line on stderr, and a document on stdout if JSON is due."""
+    text = " ".join(str(error).split("\n"))
+    sys.stderr.write(f"obshell: {f'[{error.code}] ' if error.code else ''}{text}\n")
+    if as_json:
+        document = {"error": {"code": error.code, "message": str(error)}}
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    raise typer.Exit(error.exit_code) from None
+
+
+def described(error: Exception) -> CommandError:
+    """Any error as one that a user can read."""
+    if isinstance(error, CommandError):
+        return error
+    from pyobshell.client import ApiError, Unreachable
+    from pyobshell.errors import OBShellError
+
+    if isinstance(error, ApiError):
+        return CommandError(Exit.REFUSED, str(error), error.code)
+    if isinstance(error, Unreachable):
+        return CommandError(Exit.UNREACHABLE, f"no agent answers at {error}")
+    if isinstance(error, OBShellError):
+        return CommandError(Exit.USAGE, str(error), error.code.name)
+    if isinstance(error, PermissionError):
+        return CommandError(Exit.PERMISSION, f"{error.filename}: permission denied")
+    return CommandError(Exit.FAILED, str(error) or type(error).__name__, type(error).__name__)

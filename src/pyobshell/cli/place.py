@@ -1,0 +1,118 @@
+"""Which agent a command is for, and how to reach it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyobshell.cli import secrets
+from pyobshell.cli.outcome import CommandError, Exit
+
+if TYPE_CHECKING:
+    from pyobshell.address import Address
+    from pyobshell.client import Client
+
+ENVIRONMENT = "OBSHELL_BASE_DIR"
+_SOCKET = "run/obshell.sock"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An agent of this host by its home, or any agent by its address; one of the two is set.
+
+    ``options`` are the words that name it in a command.
+    """
+
+    base_dir: Path | None = None
+    address: Address | None = None
+    password: str = ""
+    options: tuple[str, ...] = ()
+
+    def client(self) -> Client:
+        """A client of that agent; raises ``CommandError`` if no local agent can be there."""
+        from pyobshell.client import Client
+
+        if self.address is not None:
+            return Client(self.address, self.password)
+        assert self.base_dir is not None  # noqa: S101 - one of the two is set
+        socket = self.base_dir / _SOCKET
+        if not socket.is_socket():
+            raise CommandError(
+                Exit.UNREACHABLE,
+                f"no agent runs on {self.base_dir}; start it: "
+                f"obshell agent start --base-dir {shlex.quote(str(self.base_dir))}",
+            )
+        return Client.local(socket)
+
+    def with_password(self, password: str) -> Place:
+        """The same agent, asked with another password."""
+        return replace(self, password=password)
+
+    def command(self, *words: str) -> str:
+        """An `obshell` command for this agent, to be shown to the user."""
+        return shlex.join(["obshell", *words, *self.options])
+
+
+def locate(
+    base_dir: Path | None,
+    host: str | None = None,
+    password: str | None = None,
+    password_file: Path | None = None,
+    *,
+    ask: bool = True,
+) -> Place:
+    """The agent that the options mean; may ask for the password of an agent named by address."""
+    environment = secrets.take_from_environment()
+    if host is None:
+        words = () if base_dir is None else ("--base-dir", str(base_dir))
+        return Place(base_dir=find_base_dir(base_dir), options=words)
+    if base_dir is not None:
+        raise CommandError(Exit.USAGE, "give --base-dir or --host, not both")
+    from pyobshell.address import Address
+
+    address = Address.parse(host)
+    found = secrets.find_password(password, password_file, environment)
+    if found is None:
+        hint = f"give --password-file, or set {secrets.ENVIRONMENT}"
+        found = secrets.ask_password("root@sys", hint) if ask else ""
+    return Place(address=address, password=found, options=("--host", str(address)))
+
+
+def find_base_dir(given: Path | None) -> Path:
+    """The home that is meant: as given, or by the environment, or where an agent runs."""
+    if given is not None:
+        return given.expanduser().absolute()
+    named = os.environ.get(ENVIRONMENT)
+    if named:
+        return Path(named).expanduser().absolute()
+    for directory in (Path.cwd(), Path.home() / ".obshell"):
+        if (directory / _SOCKET).is_socket():
+            return directory
+    raise CommandError(
+        Exit.UNREACHABLE,
+        f"which agent? None runs on {Path.cwd()} or ~/.obshell; "
+        f"give --base-dir or --host, or set {ENVIRONMENT}",
+    )
+
+
+def home_for_start(given: Path | None) -> Path:
+    """The home of an agent to be started: as given, or one where an agent was started before."""
+    if given is not None or os.environ.get(ENVIRONMENT):
+        return find_base_dir(given)
+    for directory in (Path.cwd(), Path.home() / ".obshell"):
+        if (directory / ".obshell/settings.json").exists():
+            return directory
+    raise CommandError(Exit.USAGE, f"which home? Give --base-dir, or set {ENVIRONMENT}")
+
+
+def home_of_program() -> Path | None:
+    """The home in whose ``bin`` this program lies, which is OBShell's own layout."""
+    program = Path(sys.argv[0]).absolute()
+    home = program.parent.parent
+    if program.parent.name != "bin" or home == Path(sys.prefix):
+        return None
+    return home

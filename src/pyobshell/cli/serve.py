@@ -1,0 +1,183 @@
+"""The agent's own process: it serves until it is told to end, and says how that went."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+import uvloop
+from pydantic import ValidationError
+
+from pyobshell import errors, log
+from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError
+from pyobshell.cli.outcome import Exit
+from pyobshell.settings import Settings
+
+_log = structlog.get_logger(__name__)
+_BAD_ADDRESS = (errors.INVALID_ADDRESS, errors.INVALID_IP, errors.INVALID_PORT)
+_CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+# Threads hand over their work in small pieces: with Python's own 5 ms an answer that takes one
+# millisecond of another thread's time would wait five for its turn.
+_SWITCH_INTERVAL_S = 0.0005
+
+
+@dataclass(frozen=True)
+class Word:
+    """What an agent says of its start: that it serves, or why it does not."""
+
+    pid: int
+    address: str = ""
+    error: str = ""
+    exit: Exit = Exit.OK
+
+
+Report = Callable[[Word], None]
+"""Takes an agent's word; raises ``BrokenPipeError`` if nobody is waiting for it any more."""
+
+
+def serve(given: dict[str, Any], report: Report, *, log_to_file: bool) -> Exit:
+    """Run an agent in this process; returns how it ended. What went wrong is reported as well."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        settings = Settings.model_validate(given)
+        log.configure(settings.log_level, settings.paths.log_file if log_to_file else None)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, report))
+    except Exception as error:
+        word = _failure(given, error)
+        _log.error("the agent failed", action="agent.failed", exc_info=error)
+        report(word)
+        return word.exit
+    return Exit.OK
+
+
+async def _serve(settings: Settings, report: Report) -> None:
+    agent = Agent(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, agent, loop)
+    ready = asyncio.Event()
+    serving = asyncio.create_task(agent.serve(ready))
+    up = asyncio.create_task(ready.wait())
+    await asyncio.wait({serving, up}, return_when=asyncio.FIRST_COMPLETED)
+    up.cancel()
+    if ready.is_set():
+        keep(settings)
+        try:
+            report(Word(os.getpid(), str(settings.address)))
+        except BrokenPipeError:
+            agent.stop()  # whoever launched it has given up
+    await serving
+
+
+def _end(agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
+    """End in order; the next signal ends the process as it would without us."""
+    agent.stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+
+
+def keep(settings: Settings) -> None:
+    """Write down what an agent was started with, for its next start."""
+    path = settings.paths.settings
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.write_text(settings.model_dump_json(indent=2) + "\n")
+    draft.rename(path)
+
+
+def _failure(given: dict[str, Any], error: Exception) -> Word:
+    """Why an agent did not start, in words and as an exit code."""
+    text, code = str(error) or type(error).__name__, Exit.START_FAILED
+    if isinstance(error, ValidationError):
+        text = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        code = Exit.USAGE
+    elif isinstance(error, errors.OBShellError) and error.code in _BAD_ADDRESS:
+        code = Exit.INVALID_ADDRESS
+    elif isinstance(error, AddressChangedError):
+        code = Exit.ADDRESS_CHANGED
+    elif isinstance(error, BaseDirInUseError):
+        text = f"{text}; stop it first: obshell agent stop --base-dir {given['base_dir']}"
+    elif isinstance(error, OSError) and error.errno in _CANNOT_LISTEN:
+        text = f"cannot listen on {given.get('ip')}:{given.get('port', '')}: {error.strerror}"
+        code = Exit.LISTEN_FAILED
+    elif isinstance(error, PermissionError):
+        text, code = f"{error.filename}: permission denied", Exit.PERMISSION
+    return Word(os.getpid(), error=text, exit=code)
+
+
+# --- in the foreground ---------------------------------------------------------------------------
+
+
+def serve_in_foreground(given: dict[str, Any]) -> Exit:
+    """Run an agent here, as a service manager wants it; it logs to stderr."""
+    return serve(given, _answer_systemd, log_to_file=False)
+
+
+def _answer_systemd(word: Word) -> None:
+    if word.error:
+        sys.stderr.write(f"obshell: {word.error}\n")
+    else:
+        _tell_systemd("READY=1")
+
+
+def _tell_systemd(state: str) -> None:
+    """Speak systemd's protocol for services of type ``notify``."""
+    name = os.environ.pop("NOTIFY_SOCKET", "")
+    if not name:
+        return
+    address = "\0" + name[1:] if name.startswith("@") else name
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.sendto(state.encode(), address)
+
+
+# --- detached ------------------------------------------------------------------------------------
+
+
+class _Pipe:
+    """Carries one word to whoever launched the agent."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file: TextIO | None = os.fdopen(descriptor, "w")
+
+    def __call__(self, word: Word) -> None:
+        if self._file is None:
+            return  # it has been told already that the agent serves; the rest is in the log
+        file, self._file = self._file, None
+        said = {"error": word.error, "exit": int(word.exit)} if word.error else {}
+        with file:
+            file.write(json.dumps({"pid": word.pid, "address": word.address, **said}) + "\n")
+
+
+def serve_detached(given: dict[str, Any], pipe: int) -> Exit:
+    """Run an agent in this process, which is a daemon already; its word goes down a pipe."""
+    report = _Pipe(pipe)
+    try:
+        _send_output_to(Path(given["base_dir"]) / "log_obshell/obshell.out")
+    except OSError as error:
+        word = _failure(given, error)
+        report(word)
+        return word.exit
+    return serve(given, report, log_to_file=True)
+
+
+def _send_output_to(file: Path) -> None:
+    """Keep what the interpreter itself may print in its last moments."""
+    file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    faulthandler.enable()

@@ -1,0 +1,24 @@
+"""A real cluster of three agents, one for each module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.running import RunningCluster, running_cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RunningCluster]:
+    """Three agents in three zones, each with its server."""
+    with running_cluster(3) as made:
+        yield made
+
+
+@pytest.fixture
+def serving(cluster: RunningCluster) -> RunningCluster:
+    """The cluster, all of its servers up."""
+    if None in cluster.server_pids():
+        cluster.sdk.start_sync("GLOBAL", [])
+    return cluster

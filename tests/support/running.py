@@ -1,0 +1,161 @@
+"""Real agents with real servers, brought up through the official SDK as its users do."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from obshell import ClientSet
+from obshell.auth import PasswordAuth
+
+from pyobshell.engines.process import lock_owner
+
+PASSWORD = "pa'ss\"w\\ord-密码"
+OBSHELL = [sys.executable, "-m", "pyobshell.cli"]
+
+
+@dataclass
+class RunningAgent:
+    """An agent started by its command, with a base directory of its own."""
+
+    ip: str
+    port: int
+    sql_port: int
+    base_dir: Path
+
+    @property
+    def address(self) -> str:
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+    def command(self, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [*OBSHELL, "agent", verb, "--base-dir", str(self.base_dir), *options]
+        return subprocess.run(command, text=True, capture_output=True, timeout=60)
+
+    def start(self) -> None:
+        started = self.command("start", "--ip", self.ip, "--port", str(self.port))
+        assert started.returncode == 0, started.stderr
+
+    def pid(self) -> int:
+        return int((self.base_dir / "run" / "obshell.pid").read_text())
+
+    def sdk(self, password: str = PASSWORD) -> Any:
+        """The official client of this agent."""
+        return ClientSet(self.ip, self.port, PasswordAuth(password)).v1
+
+    def server_pid(self) -> int | None:
+        """The owner of the lock on the server's pid file."""
+        return lock_owner(self.base_dir / "run" / "seekdb.pid")
+
+    def sql(self, statement: str, *arguments: Any) -> tuple[tuple[Any, ...], ...]:
+        """Rows of a statement, over TCP as users send it."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(statement, arguments)
+            return cursor.fetchall()
+
+    def connect(self) -> pymysql.Connection:
+        return pymysql.connect(
+            host=self.ip, port=self.sql_port, user="root", password=PASSWORD, autocommit=True
+        )
+
+    def end(self) -> None:
+        """Leave no process behind, whatever state it is in."""
+        pids = [self.server_pid()]
+        pid_file = self.base_dir / "run" / "obshell.pid"
+        if pid_file.exists():
+            pids.insert(0, int(pid_file.read_text()))
+        for pid in pids:
+            if pid is not None:
+                end_process(pid)
+
+
+@dataclass
+class RunningCluster:
+    """Some agents that form a cluster, one in each zone."""
+
+    agents: list[RunningAgent] = field(default_factory=list)
+
+    @property
+    def sdk(self) -> Any:
+        return self.agents[0].sdk()
+
+    def server_pids(self) -> list[int | None]:
+        return [agent.server_pid() for agent in self.agents]
+
+
+def end_process(pid: int) -> None:
+    """Kill a process and wait until it has ended."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        assert select.select([pidfd], [], [], 20)[0]
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
+@contextmanager
+def free_ports(count: int, ip: str) -> Iterator[list[int]]:
+    """Ports that nobody listens on, none of them from the range the kernel gives out."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with ExitStack() as stack:
+        ports: list[int] = []
+        port = 10_000 + (os.getpid() * 37) % 20_000
+        while len(ports) < count:
+            port += 1
+            held = stack.enter_context(socket.socket(family))
+            try:
+                held.bind(("::" if ":" in ip else "0.0.0.0", port))
+            except OSError:
+                continue
+            ports.append(port)
+        yield ports
+
+
+@contextmanager
+def running_agents(count: int, ip: str = "127.0.0.1") -> Iterator[list[RunningAgent]]:
+    """So many agents that know nothing of each other."""
+    directory = Path(tempfile.mkdtemp(prefix="obshell-test-"))
+    with free_ports(2 * count, ip) as ports:
+        agents = [
+            RunningAgent(ip, ports[2 * n], ports[2 * n + 1], directory / str(n))
+            for n in range(count)
+        ]
+    try:
+        for agent in agents:
+            agent.start()
+        yield agents
+    finally:
+        for agent in agents:
+            agent.end()
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def running_cluster(count: int, ip: str = "127.0.0.1") -> Iterator[RunningCluster]:
+    """A cluster of so many zones, made through the SDK."""
+    with running_agents(count, ip) as agents:
+        sdk = agents[0].sdk()
+        for number, agent in enumerate(agents, start=1):
+            sdk.join_sync(agent.ip, agent.port, f"zone{number}")
+        for agent in agents:
+            options = {"mysql_port": str(agent.sql_port)}
+            sdk.config_observer_sync(options, "SERVER", [agent.address])
+        sdk.config_obcluster_sync("test", 7, PASSWORD)
+        sdk.init_sync()
+        yield RunningCluster(agents)

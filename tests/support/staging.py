@@ -1,0 +1,86 @@
+"""Stages that do what a test writes down, and DAGs made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from pyobshell.address import Address
+from pyobshell.deadline import Deadline
+from pyobshell.tasks.engine import TaskEngine
+from pyobshell.tasks.model import (
+    Ability,
+    Dag,
+    DagPlan,
+    Maintenance,
+    MaintenanceType,
+    NodePlan,
+    SubTask,
+)
+from pyobshell.tasks.stage import Run, Stage, stage
+
+from support.waiting import PATIENCE_S
+
+OWN = Address("10.0.0.1", 2886)
+OTHERS = (Address("10.0.0.2", 2886), Address("10.0.0.3", 2886))
+GLOBAL_LOCK = Maintenance(MaintenanceType.GLOBAL)
+
+AnyRun = Run[Any]
+Act = Callable[[AnyRun], Awaitable[None]]
+
+
+class NoParams(BaseModel):
+    """A DAG without parameters."""
+
+
+async def nothing(run: AnyRun) -> None:
+    """Do nothing."""
+
+
+def acts(
+    key: str,
+    act: Act = nothing,
+    *,
+    abilities: Ability = Ability.ALL,
+    timeout_s: float = 60,
+    undo: Act | None = None,
+) -> Stage[Any, NoParams]:
+    """A stage whose body is ``act``; its key is its name as well."""
+
+    async def body(run: AnyRun, params: NoParams) -> None:
+        await act(run)
+
+    async def undo_body(run: AnyRun, params: NoParams) -> None:
+        assert undo is not None
+        await undo(run)
+
+    return stage(key, abilities, key=key, timeout_s=timeout_s, undo=undo and undo_body)(body)
+
+
+def plan(
+    *nodes: Stage[Any, Any] | NodePlan,
+    lock: Maintenance = Maintenance(),  # noqa: B008 (frozen)
+    data: dict[str, Any] | None = None,
+) -> DagPlan:
+    """A DAG of these stages, in order."""
+    plans = [one if isinstance(one, NodePlan) else NodePlan(one) for one in nodes]
+    return DagPlan("Task", plans, NoParams(), lock, data or {})
+
+
+async def ended(engine: TaskEngine[Any], dag_id: int) -> Dag:
+    """The DAG with its logs, once it has ended."""
+    await engine.wait_end(dag_id, Deadline.after(PATIENCE_S))
+    return await engine.dag(dag_id)
+
+
+async def run_dag(engine: TaskEngine[Any], *nodes: Stage[Any, Any] | NodePlan, **more: Any) -> Dag:
+    """Submit a DAG and see it to its end."""
+    return await ended(engine, (await engine.submit(plan(*nodes, **more))).id)
+
+
+def only(dag: Dag, stage_number: int) -> SubTask:
+    """The one sub task of a stage."""
+    (task,) = dag.nodes[stage_number - 1].sub_tasks
+    return task
