@@ -66,18 +66,21 @@ class RunningAgent:
 
     def connect(self) -> pymysql.Connection:
         return pymysql.connect(
-            host=self.ip, port=self.sql_port, user="root", password=PASSWORD, autocommit=True
+            host=self.ip,
+            port=self.sql_port,
+            user="root",
+            password=PASSWORD.encode(),
+            autocommit=True,
         )
 
     def end(self) -> None:
         """Leave no process behind, whatever state it is in."""
-        pids = [self.server_pid()]
         pid_file = self.base_dir / "run" / "obshell.pid"
         if pid_file.exists():
-            pids.insert(0, int(pid_file.read_text()))
-        for pid in pids:
-            if pid is not None:
-                end_process(pid)
+            end_process(int(pid_file.read_text()))
+        pid = self.server_pid()  # asked last: a living agent may bring a server back
+        if pid is not None:
+            end_process(pid)
 
 
 @dataclass

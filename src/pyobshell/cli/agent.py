@@ -122,7 +122,7 @@ def status(
         asyncio.run(_status(where, as_json))
 
 
-# --- as OBShell's SDK calls it over SSH ------------------------------------------------------------
+# --- as OBShell's SDK calls it over SSH ----------------------------------------------------------
 
 
 @admin.command("start")

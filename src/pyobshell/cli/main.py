@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pyobshell import __version__
-from pyobshell.cli import agent, secrets
+from pyobshell.cli import agent, cluster, secrets, startstop, task
 
 _HELP = "Operate OceanBase clusters: an agent beside every database server."
 
@@ -17,7 +17,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+cluster.app.command("stop")(startstop.stop)
+cluster.app.command("start")(startstop.start)
 app.add_typer(agent.app, name="agent")
+app.add_typer(cluster.app, name="cluster")
+app.add_typer(task.app, name="task")
+app.add_typer(task.app, name="utilities", hidden=True)
 app.add_typer(agent.admin, name="admin", hidden=True)
 
 

@@ -6,6 +6,7 @@ import ctypes
 import getpass
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from pyobshell.cli.outcome import CommandError, Exit
@@ -31,19 +32,18 @@ def erase_from_command_line() -> None:
         start, end = int(fields[_ARG_START - 2]), int(fields[_ARG_END - 2])
     except (OSError, ValueError, IndexError):
         return  # not the kernel we know: nothing can be hidden, and nothing is broken
-    area = (ctypes.c_char * (end - start)).from_address(start)
-    arguments = area.raw
+    arguments = ctypes.string_at(start, end - start)
     for word in given:
-        at = arguments.find(b"\0" + os.fsencode(word) + b"\0")
+        whole = os.fsencode(word)
+        secret = whole.partition(b"=")[2] if _joined(word) else whole
+        at = arguments.find(b"\0" + whole + b"\0")
         if at >= 0:
-            secret = len(os.fsencode(word.partition("=")[2] if _joined(word) else word))
-            stop = at + 1 + len(os.fsencode(word))
-            area[stop - secret : stop] = b"*" * secret
+            ctypes.memset(start + at + 1 + len(whole) - len(secret), ord("*"), len(secret))
 
 
 def _passwords(words: list[str]) -> list[str]:
     """The words of a command line that are a password, or an option joined with one."""
-    apart = [after for word, after in zip(words, words[1:], strict=False) if word in _OPTIONS]
+    apart = [after for word, after in pairwise(words) if word in _OPTIONS]
     return apart + [word for word in words if _joined(word)]
 
 

@@ -56,7 +56,8 @@ def serve(given: dict[str, Any], report: Report, *, log_to_file: bool) -> Exit:
             runner.run(_serve(settings, report))
     except Exception as error:
         word = _failure(given, error)
-        _log.error("the agent failed", action="agent.failed", exc_info=error)
+        unforeseen = None if word.exit is not Exit.START_FAILED else error
+        _log.error(word.error, action="agent.failed", exc_info=unforeseen)
         report(word)
         return word.exit
     return Exit.OK

@@ -89,7 +89,13 @@ def claim(connection: Connection, dag_id: int, now: int) -> list[Claim]:
 
 
 def finish(connection: Connection, claim: Claim, outcome: Outcome, now: int) -> list[Claim]:
-    """End a sub task and all that ends with it; returns what may run next."""
+    """End a sub task and all that ends with it; returns what may run next.
+
+    One that succeeds although its DAG is being cancelled counts as cancelled: RETRY runs it again.
+    """
+    dag = _dag(connection, claim.dag_id)
+    if dag.operator == Operator.CANCEL and outcome.state is State.SUCCEED:
+        outcome = Outcome(State.FAILED, outcome.data, "Cancelled, just when it was done")
     ended = {
         "id": claim.sub_task_id,
         "execute_times": claim.execute_times,
@@ -104,7 +110,6 @@ def finish(connection: Connection, claim: Claim, outcome: Outcome, now: int) -> 
     tally = connection.execute(sql.TALLY_NODE, {"node_id": claim.node_id}).one()
     if tally.running:
         return []
-    dag = _dag(connection, claim.dag_id)
     return _leave_stage(connection, dag, claim.node_id, bool(tally.failed), now)
 
 
@@ -215,7 +220,7 @@ def _leave_stage(
     state = State.FAILED if failed else State.SUCCEED
     connection.execute(sql.END_NODE, {"id": node_id, "state": state, "now": now})
     _merge_data(connection, dag, node_id)
-    if failed or dag.operator == Operator.CANCEL:
+    if failed:
         connection.execute(sql.END_DAG, {"id": dag.id, "state": State.FAILED, "now": now})
         return []
     return _next_stage(connection, _dag(connection, dag.id), now)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import StaticPool
 
 from pyobshell import errors
@@ -47,6 +47,7 @@ LOCKS = [
     Maintenance(MaintenanceType.TENANT, "one"),
     Maintenance(MaintenanceType.TENANT, "two"),
 ]
+MOST_DAGS = 4
 _LOCKS_HELD = text("SELECT kind, lock_key, dag_id FROM maintenance")
 
 
@@ -87,6 +88,7 @@ class Life(RuleBasedStateMachine):
         self.spent: list[Claim] = []
         self.work: dict[int, Work] = {}
         self.passed: set[int] = set()
+        self.snapshot: list[Dag] | None = None
 
     def teardown(self) -> None:
         if hasattr(self, "engine"):
@@ -94,13 +96,15 @@ class Life(RuleBasedStateMachine):
 
     # --- what can happen ---------------------------------------------------------------------
 
+    @precondition(lambda self: len(self.ids()) < MOST_DAGS)
     @rule(nodes=stages(), lock=st.sampled_from(LOCKS))
     def create(self, nodes, lock) -> None:
         holders = {row.dag_id for row in self.locks() if blocks(row, lock)}
         known = self.ids()
         try:
-            with self.engine.begin() as connection:
-                dag_id = transitions.create(connection, plan(*nodes, lock=lock), OWN, self.now())
+            dag_id = self.change(
+                lambda c: transitions.create(c, plan(*nodes, lock=lock), OWN, self.now())
+            )
         except MaintenanceConflictError as conflict:
             assert conflict.dag_id in holders
             assert self.ids() == known
@@ -144,22 +148,19 @@ class Life(RuleBasedStateMachine):
         assert not self.change(lambda c: transitions.finish(c, claim, outcome, self.now()))
         assert self.everything() == before
 
-    @precondition(lambda self: self.ids())
-    @rule(data=st.data(), operator=st.sampled_from([o for o in Operator if o is not Operator.RUN]))
-    def operate(self, data, operator) -> None:
-        dag = self.dag(data.draw(st.sampled_from(self.ids())))
-        try:
-            check_operator(dag, operator)
-        except errors.OBShellError:
-            return
-        apply = {
-            Operator.CANCEL: lambda c: transitions.cancel(c, dag.id, self.now()),
-            Operator.RETRY: lambda c: transitions.retry(c, dag.id),
-            Operator.ROLLBACK: lambda c: transitions.roll_back(c, dag.id),
-            Operator.PASS: lambda c: transitions.pass_dag(c, dag.id, self.now()),
-        }[operator]
-        self.change(apply)
-        after = self.dag(dag.id)
+    @precondition(lambda self: self.legal())
+    @rule(data=st.data())
+    def operate(self, data) -> None:
+        dag_id, operator = data.draw(st.sampled_from(self.legal()))
+        self.change(
+            {
+                Operator.CANCEL: lambda c: transitions.cancel(c, dag_id, self.now()),
+                Operator.RETRY: lambda c: transitions.retry(c, dag_id),
+                Operator.ROLLBACK: lambda c: transitions.roll_back(c, dag_id),
+                Operator.PASS: lambda c: transitions.pass_dag(c, dag_id, self.now()),
+            }[operator]
+        )
+        after = self.dag(dag_id)
         assert (after.state, after.operator) in {
             Operator.CANCEL: {(State.RUNNING, operator), (State.FAILED, operator)},
             Operator.RETRY: {(State.READY, Operator.RUN)},
@@ -167,24 +168,18 @@ class Life(RuleBasedStateMachine):
             Operator.PASS: {(State.SUCCEED, operator)},
         }[operator]
 
-    @precondition(lambda self: self.dags(State.FAILED))
+    @precondition(lambda self: self.passable())
     @rule(data=st.data())
     def pass_node(self, data) -> None:
-        dag = data.draw(st.sampled_from(self.dags(State.FAILED)))
-        node = dag.current
-        try:
-            check_node_operator(dag, node, "PASS")
-        except errors.OBShellError:
-            return
-        self.passed |= {task.id for task in node.sub_tasks}
+        dag = data.draw(st.sampled_from(self.passable()))
+        self.passed |= {task.id for task in dag.current.sub_tasks}
         self.admit(
-            self.change(lambda c: transitions.pass_node(c, dag.id, node.id, self.now()))
+            self.change(lambda c: transitions.pass_node(c, dag.id, dag.current.id, self.now()))
         )
 
     @precondition(lambda self: self.ids())
     @rule()
     def kill_and_recover(self) -> None:
-        self.spent += self.runners.values()
         lost, self.runners = self.runners, {}
         running = {task.id: task for dag in self.every_dag() for task in tasks_in(dag)}
         for dag_id in self.ids():
@@ -282,6 +277,7 @@ class Life(RuleBasedStateMachine):
         return next(self.clock)
 
     def change(self, apply):
+        self.snapshot = None
         with self.engine.begin() as connection:
             return apply(connection)
 
@@ -290,25 +286,54 @@ class Life(RuleBasedStateMachine):
             assert claim.sub_task_id not in self.runners
             self.runners[claim.sub_task_id] = claim
 
+    def every_dag(self) -> list[Dag]:
+        if self.snapshot is None:
+            with self.engine.begin() as connection:
+                ids = records.list_dag_ids(connection, unfinished=False)
+                dags = [records.read_dag(connection, i, logs=True) for i in ids]
+            self.snapshot = [dag for dag in dags if dag is not None]
+            assert [dag.id for dag in self.snapshot] == ids
+        return self.snapshot
+
     def ids(self) -> list[int]:
-        return self.change(lambda c: records.list_dag_ids(c, unfinished=False))
+        return [dag.id for dag in self.every_dag()]
 
     def dag(self, dag_id: int) -> Dag:
-        found = self.change(lambda c: records.read_dag(c, dag_id, logs=True))
-        assert found is not None
-        return found
-
-    def every_dag(self) -> list[Dag]:
-        return [self.dag(dag_id) for dag_id in self.ids()]
+        return next(dag for dag in self.every_dag() if dag.id == dag_id)
 
     def dags(self, state: State) -> list[Dag]:
         return [dag for dag in self.every_dag() if dag.state is state]
 
+    def legal(self) -> list[tuple[int, Operator]]:
+        """The operators that may be applied now."""
+        return [
+            (dag.id, operator)
+            for dag in self.every_dag()
+            for operator in Operator
+            if operator is not Operator.RUN and allowed(check_operator, dag, operator)
+        ]
+
+    def passable(self) -> list[Dag]:
+        """The DAGs whose current node may be passed now."""
+        return [
+            dag for dag in self.every_dag() if allowed(check_node_operator, dag, dag.current, "PASS")
+        ]
+
     def locks(self):
-        return self.change(lambda c: c.execute(_LOCKS_HELD).all())
+        with self.engine.begin() as connection:
+            return connection.execute(_LOCKS_HELD).all()
 
     def everything(self):
         return self.every_dag(), self.locks()
+
+
+def allowed(check, *what) -> bool:
+    """Whether a check of legality raises nothing."""
+    try:
+        check(*what)
+    except errors.OBShellError:
+        return False
+    return True
 
 
 def blocks(row, wanted: Maintenance) -> bool:
@@ -323,11 +348,6 @@ def tasks_in(dag: Dag, *, but_current: bool = False) -> list[SubTask]:
     """The sub tasks of a DAG, or of all its nodes but the one it stands at."""
     nodes: list[Node] = [n for n in dag.nodes if not but_current or n.stage != dag.stage]
     return [task for node in nodes for task in node.sub_tasks]
-
-
-def connection_of(machine: Life) -> Connection:
-    """An open connection of a machine's database."""
-    return machine.engine.connect()
 
 
 Life.TestCase.settings = settings(max_examples=60, stateful_step_count=40)

@@ -1,0 +1,257 @@
+"""`obshell cluster join`, `remove`, `init` and `show`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyobshell.cli import output, place, secrets
+from pyobshell.cli.options import (
+    BaseDir,
+    DataDir,
+    Host,
+    Json,
+    LogLevel,
+    MysqlPort,
+    OptStr,
+    Password,
+    PasswordFile,
+    RedoDir,
+    RpcPort,
+    Verbose,
+    Yes,
+)
+from pyobshell.cli.outcome import CommandError, Exit, run
+
+if TYPE_CHECKING:
+    from pyobshell.wire import AgentInstance, DagDetailDTO, ObInfo, ServerInfo
+
+app = typer.Typer(help="Make a cluster, start it, stop it, look at it.", no_args_is_help=True)
+
+Server = Annotated[
+    str, typer.Option("-s", "--server", metavar="IP:PORT", help="The agent; own address: lead.")
+]
+
+
+@app.command()
+def join(
+    server: Server,
+    zone: Annotated[str, typer.Option("-z", "--zone", help="Zone of this agent's server.")],
+    mysql_port: MysqlPort = None,
+    rpc_port: RpcPort = None,
+    data_dir: DataDir = None,
+    redo_dir: RedoDir = None,
+    log_level: LogLevel = None,
+    opt_str: OptStr = None,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Have this agent follow another, or lead a cluster to be (its own address)."""
+
+    async def work() -> None:
+        from pyobshell.address import Address
+        from pyobshell.cli.follow import Follower
+
+        where = place.locate(base_dir, host, password, password_file)
+        options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
+        master = Address.parse(server)
+        async with where.client() as client:
+            follower = Follower(client, where, as_json, verbose)
+            dag = await follower.succeed(await client.join(master, zone))
+            if options:
+                info = await client.info()
+                own = str(Address.of(info.ip, info.port))
+                dag = await client.configure_servers(options, "SERVER", [own])
+                dag = await follower.succeed(dag)
+        _say_done(dag, f"joined {master} in zone {zone}", as_json)
+
+    run(work(), as_json=as_json)
+
+
+@app.command()
+def remove(
+    server: Server,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    yes: Yes = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Remove an agent from a cluster that is not initialized; its leader: all agents."""
+
+    async def work() -> None:
+        from pyobshell.address import Address
+        from pyobshell.cli.follow import Follower
+
+        where = place.locate(base_dir, host, password, password_file)
+        agent = Address.parse(server)
+        output.confirm(f"Remove {agent} from its cluster to be?", assume_yes=yes)
+        async with where.client() as client:
+            begun = await client.remove(agent)
+            if begun is None:
+                _say_done(None, f"{agent} is a member of nothing", as_json)
+                return
+            dag = await Follower(client, where, as_json, verbose).succeed(begun)
+        _say_done(dag, f"removed {agent}", as_json)
+
+    run(work(), as_json=as_json)
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option("-n", "--cluster_name", "--cluster-name")],
+    root_password: Annotated[
+        str | None,
+        typer.Option("--rp", "--rootpassword", help="Better by file, $OB_ROOT_PASSWORD or asked."),
+    ] = None,
+    root_password_file: Annotated[
+        Path | None,
+        typer.Option("--rootpassword-file", metavar="FILE", help="The password root@sys is to get"),
+    ] = None,
+    cluster_id: Annotated[
+        int | None,
+        typer.Option("-i", "--cluster_id", "--cluster-id", help="Default: the time in seconds."),
+    ] = None,
+    mysql_port: MysqlPort = None,
+    rpc_port: RpcPort = None,
+    data_dir: DataDir = None,
+    redo_dir: RedoDir = None,
+    log_level: LogLevel = None,
+    opt_str: OptStr = None,
+    create_proxyro_user: Annotated[
+        bool, typer.Option("--create_proxyro_user", "--create-proxyro-user")
+    ] = False,
+    proxyro_password: Annotated[str, typer.Option("--proxyro_password", "--proxyro-password")] = "",
+    base_dir: BaseDir = None,
+    host: Host = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Make the cluster of all agents that have joined: deploy and start every server."""
+
+    async def work() -> None:
+        from pyobshell.cli.follow import Follower
+
+        environment = secrets.take_from_environment()
+        password = secrets.find_password(root_password, root_password_file, environment)
+        if password is None:
+            hint = f"give --rootpassword-file, or set {secrets.ENVIRONMENT}"
+            password = secrets.ask_password("root@sys, to be set", hint, twice=True)
+        # As long as there is no cluster its password is asked for by no agent.
+        before = place.locate(base_dir, host, ask=False)
+        options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
+        number = int(time.time()) if cluster_id is None else cluster_id
+        async with before.client() as client:
+            dag = await client.configure_cluster(name, number, password)
+            await Follower(client, before, as_json, verbose).succeed(dag)
+        where = before.with_password(password)
+        async with where.client() as client:
+            follower = Follower(client, where, as_json, verbose)
+            if options:
+                await follower.succeed(await client.configure_servers(options, "GLOBAL", []))
+            dag = await client.initialize(
+                create_proxyro_user=create_proxyro_user, proxyro_password=proxyro_password
+            )
+            dag = await follower.succeed(dag)
+        _say_done(dag, f"cluster {name} is up", as_json)
+
+    run(work(), as_json=as_json)
+
+
+@app.command()
+def show(
+    detail: Annotated[
+        bool, typer.Option("-d", "--show_detail", "--show-detail", help="All there is to know.")
+    ] = False,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    as_json: Json = False,
+) -> None:
+    """Show the cluster: its agents, and the servers beside them."""
+
+    async def work() -> None:
+        where = place.locate(base_dir, host, password, password_file)
+        async with where.client() as client:
+            info = await client.ob_info()
+        if as_json:
+            output.print_json(info.model_dump())
+        else:
+            _print_cluster(info, detail)
+
+    run(work(), as_json=as_json)
+
+
+# --- how it is done ------------------------------------------------------------------------------
+
+
+def server_options(
+    mysql_port: int | None,
+    rpc_port: int | None,
+    data_dir: str | None,
+    redo_dir: str | None,
+    log_level: str | None,
+    opt_str: str | None,
+) -> dict[str, str]:
+    """The options of a server under the names the API has for them."""
+    given: dict[str, Any] = {
+        "mysql_port": mysql_port,
+        "rpc_port": rpc_port,
+        "data_dir": data_dir,
+        "redo_dir": redo_dir,
+        "syslog_level": log_level,
+    }
+    options = {name: str(value) for name, value in given.items() if value is not None}
+    for word in (opt_str or "").split(","):
+        name, equals, value = word.partition("=")
+        if not word.strip():
+            continue
+        if not equals or not name.strip():
+            raise CommandError(Exit.USAGE, f"--opt_str {word}: write name=value,name=value")
+        options[name.strip()] = value.strip()
+    return options
+
+
+def _say_done(dag: DagDetailDTO | None, sentence: str, as_json: bool) -> None:
+    if as_json:
+        output.print_json(None if dag is None else dag.model_dump())
+    else:
+        output.say(f"Done: {sentence}")
+
+
+def _print_cluster(info: ObInfo, detail: bool) -> None:
+    cluster, agents = info.obcluster_info, info.agent_info or []
+    if cluster.name:
+        output.say(f"Cluster {cluster.name} (id {cluster.id}, {cluster.version})")
+    servers = {
+        (one.svr_ip, one.agent_port): one
+        for zone in (cluster.topology or {}).values()
+        for one in zone
+    }
+    headings = ["ZONE", "AGENT", "SERVER", "SQL PORT", "STATE", "IDENTITY", "VERSION"]
+    if detail:
+        headings += ["AGENT VERSION", "ROOT SERVICE"]
+    rows = [_row(agent, servers.get((agent.ip, agent.port)), detail) for agent in agents]
+    output.print_table(headings, sorted(rows, key=lambda row: row[0]))
+
+
+def _row(agent: AgentInstance, server: ServerInfo | None, detail: bool) -> list[str]:
+    name = f"[{agent.ip}]:{agent.port}" if ":" in agent.ip else f"{agent.ip}:{agent.port}"
+    row = [agent.zone or "-", name, "-", "-", "-", agent.identity, "-"]
+    if server is not None:
+        host = f"[{server.svr_ip}]" if ":" in server.svr_ip else server.svr_ip
+        row[2:5] = [f"{host}:{server.svr_port}", str(server.sql_port), server.status]
+        row[6] = server.build_version
+    if detail:
+        row += [agent.version, server.with_rootserver if server else "-"]
+    return row

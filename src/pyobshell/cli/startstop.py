@@ -1,0 +1,204 @@
+"""`obshell cluster stop` and `start`: which servers, in which way, and what to do if it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pyobshell.cli import output, place
+from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile, Verbose, Yes
+from pyobshell.cli.outcome import CommandError, Exit, run
+
+if TYPE_CHECKING:
+    from pyobshell.client import Client
+    from pyobshell.wire import DagDetailDTO
+
+Servers = Annotated[
+    str | None, typer.Option("-s", "--server", metavar="IP:PORT,…", help="These servers.")
+]
+Zones = Annotated[str | None, typer.Option("-z", "--zone", metavar="ZONE,…", help="These zones.")]
+Everything = Annotated[bool, typer.Option("-a", "--all", help="The whole cluster.")]
+ForcePass = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-i",
+        "--id",
+        "--force-pass-dag",
+        metavar="ID,…",
+        help="Earlier start or stop tasks to give up, whose locks stand in the way.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which servers are meant; ``words`` say it on the command line."""
+
+    scope: str
+    names: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.scope == "GLOBAL":
+            return "ALL servers of the cluster"
+        names = ", ".join(self.names)
+        if self.scope == "ZONE":
+            return f"the servers of zone {names}"
+        return f"the server of {names}" if names else "this agent's own server"
+
+    async def named(self, client: Client) -> list[str]:
+        """The names for the API; the agent's own server needs to be looked up."""
+        if self.scope == "SERVER" and not self.names:
+            from pyobshell.address import Address
+
+            info = await client.info()
+            return [str(Address.of(info.ip, info.port))]
+        return list(self.names)
+
+
+def stop(
+    server: Servers = None,
+    zone: Zones = None,
+    everything: Everything = False,
+    force: Annotated[bool, typer.Option("-f", "--force", help="Kill, at once.")] = False,
+    terminate: Annotated[
+        bool, typer.Option("-t", "--terminate", help="Flush, verify it, then kill.  [default]")
+    ] = False,
+    immediate: Annotated[
+        bool, typer.Option("-I", "--immediate", help="Gently: cut no statement, never kill.")
+    ] = False,
+    force_pass: ForcePass = None,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    yes: Yes = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Stop servers: this agent's own, or those of -s, -z or -a. Ctrl-C cancels."""
+
+    modes = {"-f": force, "-t": terminate, "-I": immediate}
+
+    async def ask(client: Client, order: Order, names: list[str]) -> DagDetailDTO:
+        return await client.stop(
+            order.targets.scope,
+            names,
+            force=force,
+            terminate=not force and not immediate,
+            force_pass_dag=order.force_pass,
+        )
+
+    async def work() -> None:
+        chosen = [word for word, given in modes.items() if given]
+        if len(chosen) > 1:
+            raise CommandError(Exit.USAGE, f"{' and '.join(chosen)} exclude each other")
+        targets = choose(server, zone, everything)
+        if force or targets.scope == "GLOBAL":
+            output.confirm(f"{'Kill' if force else 'Stop'} {targets}?", assume_yes=yes)
+        where = place.locate(base_dir, host, password, password_file)
+        words = ("cluster", "stop", *targets.words, *chosen)
+        order = Order(where, targets, words, split(force_pass), as_json, verbose)
+        await order.carry_out(ask, "stopped")
+
+    run(work(), as_json=as_json)
+
+
+def start(
+    server: Servers = None,
+    zone: Zones = None,
+    everything: Everything = False,
+    force_pass: ForcePass = None,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    yes: Annotated[bool, typer.Option("-y", "--yes", hidden=True)] = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Start servers: this agent's own, or those of -s, -z or -a. Ctrl-C cancels."""
+
+    async def ask(client: Client, order: Order, names: list[str]) -> DagDetailDTO:
+        return await client.start(order.targets.scope, names, force_pass_dag=order.force_pass)
+
+    async def work() -> None:
+        targets = choose(server, zone, everything)
+        where = place.locate(base_dir, host, password, password_file)
+        words = ("cluster", "start", *targets.words)
+        order = Order(where, targets, words, split(force_pass), as_json, verbose)
+        await order.carry_out(ask, "started")
+
+    run(work(), as_json=as_json)
+
+
+# --- how it is done ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Order:
+    """A start or a stop; ``words`` are the command that gave it."""
+
+    where: place.Place
+    targets: Targets
+    words: tuple[str, ...]
+    force_pass: list[str]
+    as_json: bool
+    verbose: bool
+
+    async def carry_out(self, ask: Ask, done: str) -> None:
+        """Have the agent do it, and see it through."""
+        from pyobshell.cli import text
+        from pyobshell.cli.follow import Follower
+
+        async with self.where.client() as client:
+            names = await self.targets.named(client)
+            follower = Follower(client, self.where, self.as_json, self.verbose, self.advice)
+            dag = await follower.succeed(await ask(client, self, names))
+        if self.as_json:
+            output.print_json(dag.model_dump())
+        else:
+            took = text.duration(text.elapsed_ms(dag.start_time, dag.end_time))
+            output.say(f"Done in {took}: {self.targets} {done}")
+
+    def advice(self, dag: DagDetailDTO) -> list[str]:
+        """What to do when it failed: give up what stands in the way, or simply try again."""
+        from pyobshell.cli import text
+
+        blocking = text.blocking_dags(dag)
+        lines = []
+        if dag.id in blocking:
+            retry = self.where.command("task", "retry", "-i", dag.id)
+            lines.append(f"once the cause is mended: {retry}")
+        passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
+        options = [word for one in passed for word in ("--force-pass-dag", one)]
+        again = self.where.command(*self.words, *options)
+        if blocking:
+            lines.append(f"to give up what holds the agents, and do this: {again}")
+        else:
+            lines.append(f"what succeeded stays done; once the cause is mended: {again}")
+        return lines
+
+
+Ask = Callable[["Client", Order, list[str]], Awaitable["DagDetailDTO"]]
+
+
+def choose(server: str | None, zone: str | None, everything: bool) -> Targets:
+    """The targets of -s, -z or -a, of which there is at most one."""
+    if sum((server is not None, zone is not None, everything)) > 1:
+        raise CommandError(Exit.USAGE, "-s, -z and -a exclude each other")
+    if everything:
+        return Targets("GLOBAL", words=("-a",))
+    if zone is not None:
+        return Targets("ZONE", tuple(split([zone])), ("-z", zone))
+    if server is not None:
+        return Targets("SERVER", tuple(split([server])), ("-s", server))
+    return Targets("SERVER")
+
+
+def split(lists: list[str] | None) -> list[str]:
+    """The parts of comma-separated lists."""
+    return [part.strip() for one in lists or [] for part in one.split(",") if part.strip()]

@@ -1,0 +1,207 @@
+"""`obshell task`: show tasks, watch them, and operate those that failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pyobshell.cli import output, place
+from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile, Verbose, Yes
+from pyobshell.cli.outcome import CommandError, Exit, Finished, run
+
+if TYPE_CHECKING:
+    from pyobshell.wire import DagDetailDTO
+
+app = typer.Typer(help="Look at tasks, and operate them.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Option("-i", "--id", help="The task's id.")]
+
+
+@app.command()
+def show(
+    task_id: Annotated[
+        str | None, typer.Option("-i", "--id", help="The task's id.  [default: all unfinished]")
+    ] = None,
+    detail: Annotated[
+        bool,
+        typer.Option("-d", "--show_detail", "--show-detail", help="With its stages and logs."),
+    ] = False,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    as_json: Json = False,
+) -> None:
+    """Show a task, or all that are unfinished: not ended, or failed and still holding a lock."""
+
+    async def work() -> None:
+        if detail and task_id is None:
+            raise CommandError(Exit.USAGE, "--show_detail needs --id")
+        where = place.locate(base_dir, host, password, password_file)
+        async with where.client() as client:
+            if task_id is None:
+                _print_list(await client.unfinished(), as_json)
+                return
+            dag = await client.dag(task_id, details=detail)
+        _print_full(dag, detail, as_json)
+
+    run(work(), as_json=as_json)
+
+
+@app.command()
+def watch(
+    task_id: Id,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Follow a task to its end; Ctrl-C leaves it alone."""
+
+    async def work() -> None:
+        from pyobshell.cli.follow import Follower
+
+        where = place.locate(base_dir, host, password, password_file)
+        async with where.client() as client:
+            follower = Follower(client, where, as_json, verbose, cancels=False)
+            dag = await follower.succeed(await client.dag(task_id))
+        _say_how_it_ended(dag, as_json)
+
+    run(work(), as_json=as_json)
+
+
+def _operate(
+    task_id: str,
+    operator: str,
+    where: tuple[BaseDir, Host, Password, PasswordFile],
+    *,
+    yes: bool,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Apply an operator, and follow what comes of it."""
+
+    async def work() -> None:
+        from pyobshell.cli.follow import Follower
+
+        at = place.locate(*where)
+        async with at.client() as client:
+            before = await client.dag(task_id)
+            output.confirm(f"{operator.capitalize()} '{before.name}' {task_id}?", assume_yes=yes)
+            await client.operate(task_id, operator)
+            follower = Follower(client, at, as_json, verbose, cancels=False)
+            dag = await follower.follow(before, seen=before)
+            # What is cancelled ends FAILED, and that is as it should be.
+            if dag.state == "FAILED" and operator != "CANCEL":
+                follower.explain(dag)
+        _say_how_it_ended(dag, as_json)
+        if dag.state == "FAILED" and operator != "CANCEL":
+            raise Finished(Exit.FAILED)
+
+    run(work(), as_json=as_json)
+
+
+@app.command()
+def cancel(
+    task_id: Id,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    yes: Yes = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel a task that has not ended; it ends FAILED, and may be retried or rolled back."""
+    where = (base_dir, host, password, password_file)
+    _operate(task_id, "CANCEL", where, yes=yes, verbose=verbose, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    task_id: Id,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    yes: Yes = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Undo what a failed task has done."""
+    where = (base_dir, host, password, password_file)
+    _operate(task_id, "ROLLBACK", where, yes=yes, verbose=verbose, as_json=as_json)
+
+
+@app.command()
+def retry(
+    task_id: Id,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    yes: Yes = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Do the failed stage of a task again, and go on."""
+    where = (base_dir, host, password, password_file)
+    _operate(task_id, "RETRY", where, yes=yes, verbose=verbose, as_json=as_json)
+
+
+@app.command("pass")
+def pass_over(
+    task_id: Id,
+    base_dir: BaseDir = None,
+    host: Host = None,
+    password_file: PasswordFile = None,
+    password: Password = None,
+    yes: Yes = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Have a failed task count as done, and release its lock."""
+    where = (base_dir, host, password, password_file)
+    _operate(task_id, "PASS", where, yes=yes, verbose=verbose, as_json=as_json)
+
+
+app.command("stop", hidden=True)(cancel)
+app.command("rerun", hidden=True)(retry)
+app.command("skip", hidden=True)(pass_over)
+
+
+# --- how it is shown -----------------------------------------------------------------------------
+
+
+def _print_list(dags: list[DagDetailDTO], as_json: bool) -> None:
+    if as_json:
+        output.print_json({"contents": [dag.model_dump() for dag in dags]})
+    elif not dags:
+        output.say("No unfinished tasks")
+    else:
+        rows = [
+            [dag.id, dag.name, f"{dag.stage}/{dag.max_stage}", dag.state, str(dag.start_time)]
+            for dag in dags
+        ]
+        output.print_table(["ID", "NAME", "STAGE", "STATE", "START"], rows)
+
+
+def _print_full(dag: DagDetailDTO, detail: bool, as_json: bool) -> None:
+    from pyobshell.cli import text
+
+    if as_json:
+        output.print_json(dag.model_dump())
+        return
+    for line in text.full(dag, details=detail):
+        output.say(line)
+
+
+def _say_how_it_ended(dag: DagDetailDTO, as_json: bool) -> None:
+    if as_json:
+        output.print_json(dag.model_dump())
+    else:
+        operator = "" if dag.operator == "RUN" else f" by {dag.operator}"
+        output.say(f"'{dag.name}' {dag.id}: {dag.state}{operator}")

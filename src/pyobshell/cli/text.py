@@ -1,0 +1,113 @@
+"""Tasks in words: how long they took, what they look like in full, why they failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from pyobshell.wire import DagDetailDTO, NodeDetailDTO, TaskDetailDTO
+
+ENDED = ("SUCCEED", "FAILED")
+_BLOCKED = re.compile(r"(?:\[Agent\.UnderMaintenanceDag\].*?\bDAG|\bforcePassDag) (\d{2,})")
+_TO_MICROSECONDS = re.compile(r"(\.\d{1,6})\d*")
+
+
+def elapsed_ms(begin: str | int, end: str | int | None = None) -> int:
+    """Milliseconds between two timestamps of the API, the later of which may be now."""
+    first = _moment(begin)
+    last = datetime.now(UTC) if end is None else _moment(end)
+    return max(0, round((last - first).total_seconds() * 1000))
+
+
+def _moment(timestamp: str | int) -> datetime:
+    return datetime.fromisoformat(_TO_MICROSECONDS.sub(r"\1", str(timestamp)))
+
+
+def duration(milliseconds: int) -> str:
+    """A length of time as a person says it."""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds = milliseconds / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02} s"
+
+
+def line_of(dag: DagDetailDTO, number: int, node: NodeDetailDTO) -> str:
+    """A stage that has ended, in one line."""
+    took = duration(elapsed_ms(node.start_time, node.end_time))
+    operator = "" if node.operator in ("RUN", dag.operator) else f" by {node.operator}"
+    return f"{node.name} [{number}/{dag.max_stage}] {node.state}{operator} {took}"
+
+
+def failures(dag: DagDetailDTO) -> Iterator[tuple[str, TaskDetailDTO]]:
+    """The failed sub tasks, each with the last line of its log."""
+    for node in dag.nodes or []:
+        for task in node.sub_tasks or []:
+            if task.state == "FAILED":
+                yield (task.task_logs or ["it left no log"])[-1], task
+
+
+def blocking_dags(dag: DagDetailDTO) -> list[str]:
+    """The earlier tasks that hold locks this one met, or the locks that this one left behind."""
+    logs = (
+        line
+        for node in dag.nodes or []
+        for task in node.sub_tasks or []
+        for line in task.task_logs or []
+    )
+    return list(dict.fromkeys(found for line in logs for found in _BLOCKED.findall(line)))
+
+
+def agent_of(task: TaskDetailDTO) -> str:
+    """The agent a sub task is for, as text."""
+    ip, port = task.execute_agent.ip, task.execute_agent.port
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+# --- in full -------------------------------------------------------------------------------------
+
+
+def full(dag: DagDetailDTO, *, details: bool) -> Iterator[str]:
+    """A task as OBShell's `task show` prints it."""
+    names = ("id", "dag_id", "name", "stage", "max_stage", "state", "operator")
+    yield from _fields(dag, (*names, "start_time", "end_time"))
+    if not details:
+        return
+    yield "nodes:"
+    for node in dag.nodes or []:
+        yield from _node(node)
+
+
+def _node(node: NodeDetailDTO) -> Iterator[str]:
+    names = ("id", "name", "state", "operator", "start_time", "end_time")
+    yield from _item(_fields(node, names), "")
+    yield "  subtasks:"
+    for task in node.sub_tasks or []:
+        lines = list(_fields(task, ("id", "name", "state", "operator", "execute_times")))
+        lines.append(f"agent: {agent_of(task)}")
+        lines += _fields(task, ("start_time", "end_time"))
+        if task.task_logs:
+            lines += ["logs:", *(f"- {_scalar(log)}" for log in task.task_logs)]
+        yield from _item(lines, "  ")
+
+
+def _item(lines: Any, indent: str) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield f"{indent}{'- ' if number == 0 else '  '}{line}"
+
+
+def _fields(record: Any, names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        yield f"{name}: {_scalar(getattr(record, name))}"
+
+
+def _scalar(value: Any) -> str:
+    """A value as YAML reads it; what YAML would take for something else is quoted."""
+    text = str(value)
+    plain = re.fullmatch(r"[A-Za-z0-9(/][^\n#]*[^\s:]|[A-Za-z0-9]", text)
+    if plain and ": " not in text and not (isinstance(value, str) and text.isdigit()):
+        return text
+    return "'" + text.replace("'", "''").replace("\n", " ") + "'"
