@@ -93,7 +93,7 @@ class Follower:
             shown.show(dag)
         return dag
 
-    # --- Ctrl-C ------------------------------------------------------------------------------------
+    # --- Ctrl-C ----------------------------------------------------------------------------------
 
     async def _cancel(self, dag: DagDetailDTO, shown: View) -> DagDetailDTO:
         """Cancel a task, and release the agents it had locked."""

@@ -56,7 +56,7 @@ def reporting(*, as_json: bool) -> Iterator[None]:
         yield
     except (Finished, typer.Exit) as finished:
         raise typer.Exit(finished.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         fail(CommandError(Exit.INTERRUPTED, "interrupted"), as_json=as_json)
     except Exception as error:
         if "PYOBSHELL_TRACEBACK" in os.environ:

@@ -1,0 +1,1 @@
+"""A whole cluster on one machine, brought up and removed by one command each."""

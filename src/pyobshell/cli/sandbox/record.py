@@ -1,0 +1,127 @@
+"""What is known of a sandbox: a record in its directory, and a note of it for its user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ValidationError
+
+from pyobshell.address import Address
+from pyobshell.cli.outcome import CommandError, Exit
+
+_NAME = "sandbox.json"
+
+
+class Node(BaseModel):
+    """An agent and the server beside it."""
+
+    ip: str
+    port: int
+    zone: str
+    sql_port: int
+    rpc_port: int
+    base_dir: Path
+
+    @property
+    def address(self) -> Address:
+        """Where the agent listens."""
+        return Address(self.ip, self.port)
+
+
+class Sandbox(BaseModel):
+    """A cluster on this machine; ``made`` are the directories around it that were made for it."""
+
+    name: str
+    directory: Path
+    made: list[Path]
+    engine: str
+    observer: Path | None
+    root_password: str
+    nodes: list[Node]
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """The sandbox in a directory; raises ``CommandError`` if it holds none."""
+        directory = directory.expanduser().resolve()
+        try:
+            sandbox = cls.model_validate_json((directory / _NAME).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise CommandError(Exit.USAGE, f"{directory} holds no sandbox") from None
+        except ValidationError:
+            raise CommandError(Exit.USAGE, f"{directory / _NAME} is not ours") from None
+        if sandbox.directory != directory:
+            raise CommandError(
+                Exit.USAGE, f"the sandbox in {directory} was made as {sandbox.directory}"
+            )
+        return sandbox
+
+    @classmethod
+    def known(cls) -> list[Self]:
+        """The sandboxes of this user; notes of those that have gone are dropped."""
+        sandboxes = []
+        for note in sorted(_notes().glob("*.path")):
+            try:
+                sandboxes.append(cls.open(Path(note.read_text())))
+            except CommandError:
+                note.unlink(missing_ok=True)
+        return sandboxes
+
+    @property
+    def ports(self) -> set[int]:
+        """All ports it has, also while nothing listens on them."""
+        return {p for node in self.nodes for p in (node.port, node.sql_port, node.rpc_port)}
+
+    def claim(self) -> None:
+        """Make the directory this sandbox's; raises ``CommandError`` if it is another's."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(self.directory / _NAME, _NEW, 0o600), "w") as file:
+                file.write(self.model_dump_json(indent=2) + "\n")
+        except FileExistsError:
+            raise occupied(self.directory) from None
+        _notes().mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._note.write_text(str(self.directory))
+
+    def forget(self) -> list[Path]:
+        """Remove the record, and the directories made for it; returns those that are not empty."""
+        (self.directory / _NAME).unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+        kept = []
+        for directory in self.made:
+            try:
+                directory.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                kept.append(directory)
+        return kept
+
+    @property
+    def _note(self) -> Path:
+        name = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
+        return _notes() / f"{name}.path"
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+def occupied(directory: Path) -> CommandError:
+    """The refusal of a directory that has something in it."""
+    if (directory / _NAME).exists():
+        hint = f"remove it first: obshell sandbox down --base-dir {directory}"
+        return CommandError(Exit.USAGE, f"{directory} holds a sandbox already; {hint}")
+    return CommandError(Exit.USAGE, f"{directory} is not empty")
+
+
+def missing_directories(directory: Path) -> list[Path]:
+    """What has to be made for a directory to exist, the innermost first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
+
+
+def _notes() -> Path:
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local/state") / "obshell/sandboxes"
