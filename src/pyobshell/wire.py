@@ -10,7 +10,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 T = TypeVar("T")
 
@@ -95,6 +102,8 @@ class AgentInfo(Request):
 class Scope(Request):
     """Which servers an operation is for."""
 
+    model_config = ConfigDict(json_schema_extra={"required": ["type"]})
+
     type: str = Field("", examples=["GLOBAL"], description="GLOBAL, ZONE or SERVER, in any case")
     target: list[str] = Field(
         default_factory=list,
@@ -114,8 +123,12 @@ class ForcePassDag(Request):
         return {"id": value} if isinstance(value, list) else value
 
 
+_IDS = {"type": "array", "items": {"type": "string"}}
 ForcePass = Annotated[
     ForcePassDag,
+    WithJsonSchema(
+        {"anyOf": [_IDS, {"type": "object", "properties": {"id": _IDS}}, {"type": "null"}]}
+    ),
     Field(
         default_factory=ForcePassDag,
         description='ids of earlier start or stop tasks to release: ["id"] or {"id": ["id"]}',
@@ -125,6 +138,8 @@ ForcePass = Annotated[
 
 class StartRequest(Request):
     """``POST /ob/start``."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["scope"]})
 
     scope: Scope = Field(default_factory=Scope)
     forcePassDag: ForcePass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -11,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pyobshell import __version__, errors
-from pyobshell.api import agents, forward, information, ob, tasks
+from pyobshell.api import agents, forward, information, ob, schema, tasks
 from pyobshell.api.access import ForwardToMaster
 from pyobshell.api.call import call_of
 from pyobshell.operations.site import Site
@@ -25,14 +27,16 @@ def make_app(site: Site) -> FastAPI:
     app: FastAPI = FastAPIOffline(
         title="pyobshell",
         version=__version__,
-        description=__doc__,
         openapi_url="/openapi.json",
         docs_url="/docs",
         redoc_url=None,
     )
     app.state.site = site
-    for module in (information, agents, ob, tasks):
-        app.include_router(module.router, prefix=PREFIX)
+    routers = [module.router for module in (information, agents, ob, tasks)]
+    for router in routers:
+        app.include_router(router, prefix=PREFIX)
+    document = functools.partial(schema.describe, app, PREFIX, routers)
+    app.openapi = functools.cache(document)  # type: ignore[method-assign]
     app.add_exception_handler(errors.OBShellError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _no_such_route)

@@ -1,0 +1,98 @@
+"""Makes the OpenAPI document tell what really happens: our errors, encryption, credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from pyobshell import errors
+from pyobshell.api.access import AUTHORISED
+from pyobshell.errors import ErrorCode
+
+DESCRIPTION = """\
+Operate a cluster of OceanBase servers: any agent of it takes any request.
+
+Requests with a password are **encrypted** (hybrid RSA and AES, header `X-OCS-Header`); the official
+SDK, `pyobshell.client` and the `obshell` command do it for you. Over the agent's local socket they
+are plain JSON, as shown here. Every answer is wrapped in the envelope `successful`, `timestamp`,
+`duration` (ms), `status`, `traceId`, `data`, `error`.
+"""
+_FAILURES = {
+    "400": "The request does not fit, or does not fit this agent",
+    "401": "The credentials are wrong",
+    "404": "There is no such task",
+    "500": "A lock is held, another agent cannot be reached, or something unexpected happened",
+}
+_NEEDS_TASK = "/task/"
+_SECURITY = {
+    "X-OCS-Header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-OCS-Header",
+        "description": "password of root@sys, expiry, URI and AES key, encrypted with the public "
+        "key of `GET /secret`",
+    }
+}
+
+
+def describe(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> dict[str, Any]:
+    """The OpenAPI document of an application that has these routers under a prefix."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
+    )
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Failure"] = _failure_schema()
+    document["components"]["securitySchemes"] = _SECURITY
+    for router in routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                for method in route.methods or ():
+                    operation = document["paths"][prefix + route.path][method.lower()]
+                    _describe_operation(operation, route, router)
+    return document
+
+
+def _describe_operation(operation: dict[str, Any], route: APIRoute, router: APIRouter) -> None:
+    operation["summary"] = (route.description or "").partition("\n")[0].rstrip(".")
+    operation["responses"].pop("422", None)
+    guards = [one.dependency for one in (*router.dependencies, *route.dependencies)]
+    authorised = AUTHORISED.dependency in guards
+    if not authorised:
+        return
+    operation["security"] = [{"X-OCS-Header": []}]
+    for status, description in _FAILURES.items():
+        if status != "404" or _NEEDS_TASK in route.path:
+            content = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
+            operation["responses"][status] = {"description": description, "content": content}
+
+
+def _failure_schema() -> dict[str, Any]:
+    codes = sorted(one.name for one in vars(errors).values() if isinstance(one, ErrorCode))
+    return {
+        "type": "object",
+        "title": "Failure",
+        "required": ["successful", "timestamp", "duration", "status", "traceId", "error"],
+        "properties": {
+            "successful": {"const": False},
+            "timestamp": {"type": "string"},
+            "duration": {"type": "integer"},
+            "status": {"type": "integer"},
+            "traceId": {"type": "string"},
+            "data": {"type": "null"},
+            "error": {
+                "type": "object",
+                "required": ["errCode", "message"],
+                "properties": {
+                    "code": {"type": "integer", "enum": [1, 10008]},
+                    "errCode": {"type": "string", "enum": codes},
+                    "message": {"type": "string"},
+                },
+            },
+        },
+    }
