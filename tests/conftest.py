@@ -7,12 +7,21 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("default")
+structlog.configure(
+    [
+        structlog.stdlib.add_log_level,
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from pyobshell.tasks.model import (
 )
 from pyobshell.tasks.stage import Run, Stage, stage
 
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, soon
 
 OWN = Address("10.0.0.1", 2886)
 OTHERS = (Address("10.0.0.2", 2886), Address("10.0.0.3", 2886))
@@ -73,6 +74,28 @@ async def ended(engine: TaskEngine[Any], dag_id: int) -> Dag:
     """The DAG with its logs, once it has ended."""
     await engine.wait_end(dag_id, Deadline.after(PATIENCE_S))
     return await engine.dag(dag_id)
+
+
+async def until(engine: TaskEngine[Any], dag_id: int, holds: Callable[[Dag], bool]) -> Dag:
+    """The DAG with its logs, once it is as it should be; looked at after each of its changes."""
+    while True:
+        watched = asyncio.Event()
+
+        def at_the_next_change(_: Dag, watched: asyncio.Event = watched) -> bool | None:
+            if watched.is_set():
+                return True
+            watched.set()
+            return None
+
+        waiting = engine.wait(dag_id, at_the_next_change, Deadline.after(PATIENCE_S))
+        change = asyncio.create_task(waiting)
+        await soon(watched.wait())
+        dag = await engine.dag(dag_id)
+        if holds(dag):
+            change.cancel()
+            await asyncio.gather(change, return_exceptions=True)
+            return dag
+        await change
 
 
 async def run_dag(engine: TaskEngine[Any], *nodes: Stage[Any, Any] | NodePlan, **more: Any) -> Dag:

@@ -59,7 +59,8 @@ def describe(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> dict[st
 
 
 def _describe_operation(operation: dict[str, Any], route: APIRoute, router: APIRouter) -> None:
-    operation["summary"] = (route.description or "").partition("\n")[0].rstrip(".")
+    first_line = (route.description or "").partition("\n")[0]
+    operation["summary"] = first_line.rstrip(".").replace("`", "")
     operation["responses"].pop("422", None)
     guards = [one.dependency for one in (*router.dependencies, *route.dependencies)]
     authorised = AUTHORISED.dependency in guards

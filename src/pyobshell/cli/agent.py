@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +10,10 @@ import typer
 
 from pyobshell.cli import output, place, secrets
 from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile
-from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting
+from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting, run
 
-app = typer.Typer(help="Start, stop and look at the agent on this host.", no_args_is_help=True)
-admin = typer.Typer(help="As OBShell's SDK calls it.", no_args_is_help=True)
+app = typer.Typer()
+admin = typer.Typer()
 
 _STARTING_S = 60.0
 _ENDING_S = 60.0
@@ -22,10 +21,10 @@ _STATES = ("not running", "running, no connection", "restricted connection", "av
 
 Ip = Annotated[str | None, typer.Option("--ip", help="Address that others reach this agent at.")]
 Port = Annotated[
-    int | None, typer.Option("-P", "--port", help="The agent's port.  [default: 2886]")
+    int | None, typer.Option("-P", "--port", help="The agent's port.", show_default="2886")
 ]
 Engine = Annotated[
-    str | None, typer.Option("--engine", help="Kind of database server.  [default: seekdb]")
+    str | None, typer.Option("--engine", help="Kind of database server.", show_default="seekdb")
 ]
 Observer = Annotated[
     Path | None, typer.Option("--observer", metavar="PATH", help="The server program to run.")
@@ -82,8 +81,7 @@ def start(
 @app.command()
 def stop(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Stop the agent; its database server is left as it is."""
-    with reporting(as_json=as_json):
-        asyncio.run(_stop(place.home_for_start(base_dir), as_json))
+    run(_stop(base_dir, as_json), as_json=as_json)
 
 
 @app.command()
@@ -102,10 +100,13 @@ def restart(
     """Stop the agent if it runs, and start it again as it was, or with what is given here."""
     secrets.take_from_environment()
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
-    with reporting(as_json=as_json):
+
+    async def work() -> None:
         settings = _settings(place.home_for_start(base_dir), given, more)
-        asyncio.run(_end(Path(settings["base_dir"])))
+        await _end(Path(settings["base_dir"]))
         _launch(settings, as_json=as_json)
+
+    run(work(), as_json=as_json)
 
 
 @app.command()
@@ -117,9 +118,11 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how the agent and its server are; exit code 4 if the agent does not run."""
-    with reporting(as_json=as_json):
-        where = place.locate(base_dir, host, password, password_file, ask=False)
-        asyncio.run(_status(where, as_json))
+
+    async def work() -> None:
+        await _status(place.locate(base_dir, host, password, password_file, ask=False), as_json)
+
+    run(work(), as_json=as_json)
 
 
 # --- as OBShell's SDK calls it over SSH ----------------------------------------------------------
@@ -183,7 +186,8 @@ async def _end(home: Path) -> int | None:
     return process.pid
 
 
-async def _stop(home: Path, as_json: bool) -> None:
+async def _stop(base_dir: Path | None, as_json: bool) -> None:
+    home = place.home_for_start(base_dir)
     pid = await _end(home)
     if as_json:
         output.print_json({"stopped": pid is not None, "pid": pid, "base_dir": str(home)})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyobshell.cli import output, place, secrets
+from pyobshell.cli import output, place, secrets, startstop
 from pyobshell.cli.options import (
     BaseDir,
     DataDir,
@@ -29,7 +29,10 @@ from pyobshell.cli.outcome import CommandError, Exit, run
 if TYPE_CHECKING:
     from pyobshell.wire import AgentInstance, DagDetailDTO, ObInfo, ServerInfo
 
-app = typer.Typer(help="Make a cluster, start it, stop it, look at it.", no_args_is_help=True)
+app = typer.Typer()
+
+app.command()(startstop.stop)
+app.command()(startstop.start)
 
 Server = Annotated[
     str, typer.Option("-s", "--server", metavar="IP:PORT", help="The agent; own address: lead.")

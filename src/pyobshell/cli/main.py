@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from pyobshell import __version__
-from pyobshell.cli import agent, cluster, secrets, startstop, task
+from pyobshell.cli import secrets
+from pyobshell.cli.outcome import run
 
-_HELP = "Operate OceanBase clusters: an agent beside every database server."
-
-app = typer.Typer(
-    help=_HELP,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+# Name, module and help of each group; without help it is hidden.
+_GROUPS = (
+    ("agent", "agent:app", "Start, stop and look at the agent on this host."),
+    ("cluster", "cluster:app", "Make a cluster, start it, stop it, look at it."),
+    ("task", "task:app", "Look at tasks, and operate them."),
+    ("sandbox", "sandbox.commands:app", "A whole cluster on this machine, to try things out."),
+    ("admin", "agent:admin", ""),
+    ("utilities", "task:app", ""),
 )
-cluster.app.command("stop")(startstop.stop)
-cluster.app.command("start")(startstop.start)
-app.add_typer(agent.app, name="agent")
-app.add_typer(cluster.app, name="cluster")
-app.add_typer(task.app, name="task")
-app.add_typer(task.app, name="utilities", hidden=True)
-app.add_typer(agent.admin, name="admin", hidden=True)
+_COMPLETION = "_OBSHELL_COMPLETE"
+
+
+def make_app(words: Sequence[str]) -> typer.Typer:
+    """The command for some words: the group they name, and the others by name alone.
+
+    Making a group's commands takes longer than most of them run.
+    """
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(obshell)
+    for name, place, text in _GROUPS:
+        wanted = name in words[:1] or _COMPLETION in os.environ
+        group = _load(place) if wanted else typer.Typer()
+        app.add_typer(group, name=name, help=text, hidden=not text, no_args_is_help=True)
+    app.command()(demo)
+    return app
+
+
+def _load(place: str) -> typer.Typer:
+    module, _, name = place.partition(":")
+    group: typer.Typer = getattr(import_module(f"pyobshell.cli.{module}"), name)
+    return group
 
 
 def _print_version(asked: bool) -> None:
@@ -32,7 +57,6 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def obshell(
     version: Annotated[
         bool,
@@ -44,7 +68,19 @@ def obshell(
     """Operate OceanBase clusters: an agent beside every database server."""
 
 
+def demo() -> None:
+    """Make a cluster of three real servers, stop it, start it and remove it; under a minute."""
+
+    async def work() -> None:
+        from pyobshell.cli import demo as guided
+        from pyobshell.cli.steps import Steps
+
+        await guided.run(Steps(sys.stdout))
+
+    run(work(), as_json=False)
+
+
 def main() -> None:
     """Run the command."""
     secrets.erase_from_command_line()
-    app()
+    make_app(sys.argv[1:])()

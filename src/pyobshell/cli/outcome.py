@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -56,8 +55,12 @@ def reporting(*, as_json: bool) -> Iterator[None]:
         yield
     except (Finished, typer.Exit) as finished:
         raise typer.Exit(finished.exit_code) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         fail(CommandError(Exit.INTERRUPTED, "interrupted"), as_json=as_json)
+    except BrokenPipeError:
+        # Whoever read our output has read enough; the interpreter shall not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Exit.FAILED) from None
     except Exception as error:
         if "PYOBSHELL_TRACEBACK" in os.environ:
             raise
@@ -66,8 +69,13 @@ def reporting(*, as_json: bool) -> Iterator[None]:
 
 def run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
     """Do a command's work, reporting what stops it."""
+    import asyncio  # here, as `--help` needs none
+
     with reporting(as_json=as_json):
-        asyncio.run(work)
+        try:
+            asyncio.run(work)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None  # by another signal, with the same meaning
 
 
 def fail(error: CommandError, *, as_json: bool) -> NoReturn:

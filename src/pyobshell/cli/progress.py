@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_STYLES = {"✗": "red", "→": "bold"}
+
+
 class View(Protocol):
     """Shows a task to somebody; a context manager."""
 
@@ -35,10 +38,19 @@ class View(Protocol):
         """Something else worth saying meanwhile."""
 
 
-def view(stream: TextIO, *, verbose: bool = False, seen: DagDetailDTO | None = None) -> View:
-    """The view that suits a stream; stages that had ended when ``seen`` are old news."""
+def view(
+    stream: TextIO,
+    *,
+    verbose: bool = False,
+    seen: DagDetailDTO | None = None,
+    transient: bool = False,
+) -> View:
+    """The view that suits a stream; stages that had ended when ``seen`` are old news.
+
+    On a terminal a ``transient`` view disappears in the end.
+    """
     if output.is_terminal(stream):
-        return LiveView(stream, verbose=verbose)
+        return LiveView(stream, verbose=verbose, transient=transient)
     return PlainView(stream, verbose=verbose, seen=seen)
 
 
@@ -83,8 +95,9 @@ class PlainView:
 class LiveView:
     """Keeps a table of the stages up to date."""
 
-    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+    def __init__(self, stream: TextIO, *, verbose: bool = False, transient: bool = False) -> None:
         self._console = output.console(stream)
+        self._transient = transient
         self._verbose = verbose
         self._dag: DagDetailDTO | None = None
         self._begun: dict[int, float] = {}
@@ -94,7 +107,10 @@ class LiveView:
         from rich.live import Live
 
         self._live = Live(
-            console=self._console, get_renderable=self._table, refresh_per_second=8, transient=False
+            console=self._console,
+            get_renderable=self._table,
+            refresh_per_second=8,
+            transient=self._transient,
         )
         self._live.start()
         return self
@@ -123,8 +139,8 @@ class LiveView:
             self._live.refresh()
 
     def note(self, line: str) -> None:
-        """Print a line above the table."""
-        self._console.print(line, markup=False)
+        """Print a line above the table; long ones are left whole, so that they can be copied."""
+        self._console.print(line, style=_STYLES.get(line[:1], ""), markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -141,7 +157,7 @@ class LiveView:
             (dag.state, colour),
             f" {dag.id}",
         )
-        table.add_column(width=2)
+        table.add_column()
         table.add_column(ratio=1, no_wrap=True)
         table.add_column(justify="right")
         table.add_column(justify="right", min_width=7)

@@ -65,7 +65,7 @@ def stop(
     everything: Everything = False,
     force: Annotated[bool, typer.Option("-f", "--force", help="Kill, at once.")] = False,
     terminate: Annotated[
-        bool, typer.Option("-t", "--terminate", help="Flush, verify it, then kill.  [default]")
+        bool, typer.Option("-t", "--terminate", help="Flush, verify it, then kill; the default.")
     ] = False,
     immediate: Annotated[
         bool, typer.Option("-I", "--immediate", help="Gently: cut no statement, never kill.")

@@ -17,7 +17,7 @@ class Steps:
     """Tells steps on a stream: with a spinner on a terminal, else a line for each that is done."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.stream = stream
         self._console = output.console(stream)
         self._moves = output.is_terminal(stream)
         self._status: Status | None = None
@@ -55,5 +55,5 @@ class Steps:
             colour = {"✓": "green", "✗": "red"}.get(sign, "")
             self._console.print(Text.assemble((sign, colour), " ", rest, "  ", (aside, "dim")))
         else:
-            output.say(f"{line}  {aside}".rstrip(), stream=self._stream)
-            self._stream.flush()
+            output.say(f"{line}  {aside}".rstrip(), stream=self.stream)
+            self.stream.flush()

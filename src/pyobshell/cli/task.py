@@ -13,7 +13,7 @@ from pyobshell.cli.outcome import CommandError, Exit, Finished, run
 if TYPE_CHECKING:
     from pyobshell.wire import DagDetailDTO
 
-app = typer.Typer(help="Look at tasks, and operate them.", no_args_is_help=True)
+app = typer.Typer()
 
 Id = Annotated[str, typer.Option("-i", "--id", help="The task's id.")]
 
@@ -21,7 +21,7 @@ Id = Annotated[str, typer.Option("-i", "--id", help="The task's id.")]
 @app.command()
 def show(
     task_id: Annotated[
-        str | None, typer.Option("-i", "--id", help="The task's id.  [default: all unfinished]")
+        str | None, typer.Option("-i", "--id", help="The task's id.", show_default="all unfinished")
     ] = None,
     detail: Annotated[
         bool,

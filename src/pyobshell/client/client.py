@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from pyobshell.address import Address
-from pyobshell.security.hybrid import seal_request
-from pyobshell.security.keys import PublicKey
 from pyobshell.wire import (
     AgentInfoDTO,
     AgentStatus,
@@ -24,6 +23,9 @@ from pyobshell.wire import (
     ObInfo,
     TaskDetailDTO,
 )
+
+if TYPE_CHECKING:
+    from pyobshell.security.keys import PublicKey
 
 Model = TypeVar("Model", bound=BaseModel)
 _PREFIX = "/api/v1"
@@ -56,7 +58,7 @@ class Client:
     def __init__(
         self, address: Address, password: str = "", *, agent_password: str | None = None
     ) -> None:
-        self._start(f"http://{address}", httpx.AsyncHTTPTransport())
+        self._start(f"http://{address}", _transport())
         self.name = str(address)
         self._encrypts = True
         self._password = password
@@ -68,7 +70,7 @@ class Client:
         client = cls.__new__(cls)
         directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY) if _too_long(socket) else -1
         path = f"/proc/self/fd/{directory}/{socket.name}" if directory >= 0 else str(socket)
-        client._start("http://localhost", httpx.AsyncHTTPTransport(uds=path))
+        client._start("http://localhost", _transport(path))
         client.name = str(socket)
         client._encrypts = False
         return client
@@ -214,6 +216,9 @@ class Client:
         content = None if body is None else json.dumps(body).encode()
         headers: dict[str, str] = {}
         if self._encrypts:
+            # Here, for a command on the local socket is sooner done without cryptography.
+            from pyobshell.security.hybrid import seal_request
+
             sealed = seal_request(
                 await self._key(),
                 password=self._password if self._agent_password is None else self._agent_password,
@@ -227,6 +232,8 @@ class Client:
 
     async def _key(self) -> PublicKey:
         if self._public_key is None:
+            from pyobshell.security.keys import PublicKey
+
             secret = await self._exchange("GET", _PREFIX + "/secret", None, {})
             self._public_key = PublicKey.from_text(secret["public_key"])
         return self._public_key
@@ -255,6 +262,11 @@ class Client:
     async def _tasks(self, path: str) -> list[DagDetailDTO]:
         data = await self.call("GET", path)
         return [DagDetailDTO.model_validate(one) for one in data["contents"]]
+
+
+def _transport(socket: str | None = None) -> httpx.AsyncHTTPTransport:
+    """Over TCP, or over a local socket. No TLS is spoken: reading certificates would be in vain."""
+    return httpx.AsyncHTTPTransport(uds=socket, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 def _too_long(socket: Path) -> bool:

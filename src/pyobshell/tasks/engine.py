@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
@@ -39,9 +40,9 @@ class TaskEngine(Generic[Site]):
         self._catalogue = catalogue
         self._own = own
         self._site = site
-        self._running: dict[int, dict[int, asyncio.Task[None]]] = {}
+        self._running: dict[int, dict[int, asyncio.Task[Outcome]]] = {}
         self._cancelling: set[int] = set()
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[Any]] = set()
         # An event lives as long as somebody waits for it.
         self._changes: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         self._stopping = False
@@ -85,9 +86,12 @@ class TaskEngine(Generic[Site]):
             dag_id = transitions.create(connection, plan, self._own, time.time_ns())
             return _found(records.read_dag_head(connection, dag_id), dag_id)
 
-        dag = await self._database.write(create)
-        self._begin(dag.id)
-        return dag
+        async def begin() -> Dag:
+            dag = await self._database.write(create)
+            self._begin(dag.id)
+            return dag
+
+        return await self._undivided(begin())
 
     async def operate(self, dag_id: int, operator: Operator) -> None:
         """Apply an operator, or raise the error that says why it is illegal.
@@ -109,14 +113,17 @@ class TaskEngine(Generic[Site]):
             else:
                 transitions.pass_dag(connection, dag_id, now)
 
-        await self._database.write(apply)
-        _log.info("operated", action="dag.operate", dag_id=dag_id, operator=str(operator))
-        self._changed(dag_id)
-        if operator is Operator.CANCEL:
-            self._cancel_running(dag_id)
-        elif operator is not Operator.PASS:
-            self._cancelling.discard(dag_id)
-            self._begin(dag_id)
+        async def operate() -> None:
+            await self._database.write(apply)
+            _log.info("operated", action="dag.operate", dag_id=dag_id, operator=str(operator))
+            self._changed(dag_id)
+            if operator is Operator.CANCEL:
+                self._cancel_running(dag_id)
+            elif operator is not Operator.PASS:
+                self._cancelling.discard(dag_id)
+                self._begin(dag_id)
+
+        await self._undivided(operate())
 
     async def operate_node(self, node_id: int, operator: str) -> None:
         """Pass a FAILED node, so that its DAG goes on with the next stage."""
@@ -127,15 +134,22 @@ class TaskEngine(Generic[Site]):
             check_node_operator(dag, node, operator)
             return dag.id, transitions.pass_node(connection, dag.id, node.id, time.time_ns())
 
-        dag_id, claims = await self._database.write(apply)
-        self._cancelling.discard(dag_id)
-        self._changed(dag_id)
-        self._launch(claims)
+        async def operate() -> None:
+            dag_id, claims = await self._database.write(apply)
+            self._cancelling.discard(dag_id)
+            self._changed(dag_id)
+            self._launch(claims)
+
+        await self._undivided(operate())
 
     async def signal(self, dag_id: int, name: str) -> None:
         """Give a DAG a signal; it is recorded, so a stage that waits for it later has it too."""
-        await self._database.write(lambda c: transitions.give_signal(c, dag_id, name))
-        self._changed(dag_id)
+
+        async def give() -> None:
+            await self._database.write(lambda c: transitions.give_signal(c, dag_id, name))
+            self._changed(dag_id)
+
+        await self._undivided(give())
 
     # --- asking and waiting --------------------------------------------------------------------
 
@@ -208,23 +222,32 @@ class TaskEngine(Generic[Site]):
         self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns()))
 
     def _settle(self, dag_id: int, transition: Callable[[Connection], list[Claim]]) -> None:
-        """Make a transition and launch what it admits; no cancellation parts the two."""
+        """Make a transition and launch what it admits."""
 
         async def settle() -> None:
             claims = await self._database.write(transition)
             self._changed(dag_id)
             self._launch(claims)
 
-        task = asyncio.create_task(settle(), name=f"settle dag {dag_id}")
+        self._carry_out(settle())
+
+    async def _undivided(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what belongs together: a caller that gives up does not part a change from its effect."""
+        return await asyncio.shield(self._carry_out(work))
+
+    def _carry_out(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
+        return task
 
     def _launch(self, claims: Sequence[Claim]) -> None:
         if self._stopping:
             return
         for claim in claims:
             running = self._running.setdefault(claim.dag_id, {})
-            task = asyncio.create_task(self._execute(claim), name=f"sub task {claim.sub_task_id}")
+            task = asyncio.create_task(self._run(claim), name=f"sub task {claim.sub_task_id}")
+            task.add_done_callback(partial(self._ended, claim))
             running[claim.sub_task_id] = task
             if claim.dag_id in self._cancelling:
                 task.cancel()
@@ -235,22 +258,19 @@ class TaskEngine(Generic[Site]):
         for task in list(self._running.get(dag_id, {}).values()):
             task.cancel()
 
-    async def _execute(self, claim: Claim) -> None:
-        try:
-            outcome = await self._run(claim)
-        except asyncio.CancelledError:
-            if self._stopping:
-                raise
-            outcome = Outcome(State.FAILED, {}, "Cancelled by an operator")
-        finally:
-            self._forget(claim)
-        self._settle(claim.dag_id, lambda c: transitions.finish(c, claim, outcome, time.time_ns()))
-
-    def _forget(self, claim: Claim) -> None:
+    def _ended(self, claim: Claim, task: asyncio.Task[Outcome]) -> None:
+        """Record how a sub task ended; called for one that was cancelled before it began too."""
         running = self._running[claim.dag_id]
         del running[claim.sub_task_id]
         if not running:
             del self._running[claim.dag_id]
+        if not task.cancelled():
+            outcome = task.result()
+        elif self._stopping:
+            return
+        else:
+            outcome = Outcome(State.FAILED, {}, "Cancelled by an operator")
+        self._settle(claim.dag_id, lambda c: transitions.finish(c, claim, outcome, time.time_ns()))
 
     async def _run(self, claim: Claim) -> Outcome:
         """Run the body of a stage; whatever it raises becomes a FAILED outcome with its text."""

@@ -119,6 +119,16 @@ RETRY_FAILED_SUB_TASKS = text(
     "UPDATE sub_task SET state = 'PENDING', operator = 'RETRY', start_time = :now,"
     " end_time = :now WHERE node_id = :node_id AND state = 'FAILED'"
 )
+# What a rollback undid before it failed is to be done again.
+RESET_UNDONE_SUB_TASKS = text(
+    "UPDATE sub_task SET state = 'PENDING', operator = 'RUN', start_time = :now, end_time = :now"
+    " WHERE state = 'SUCCEED' AND operator = 'ROLLBACK' AND node_id IN"
+    " (SELECT id FROM node WHERE dag_id = :dag_id AND stage >= :stage)"
+)
+RESET_UNDONE_NODES = text(
+    "UPDATE node SET state = 'PENDING', operator = 'RUN', start_time = :now, end_time = :now"
+    " WHERE state = 'SUCCEED' AND operator = 'ROLLBACK' AND dag_id = :dag_id AND stage >= :stage"
+)
 ROLL_BACK_DAG = text("UPDATE dag SET state = 'READY', operator = 'ROLLBACK' WHERE id = :id")
 PASS_DAG = text(
     "UPDATE dag SET state = 'SUCCEED', operator = 'PASS', end_time = :now WHERE id = :id"

@@ -172,6 +172,7 @@ def retry(connection: Connection, dag_id: int) -> None:
     connection.execute(sql.RETRY_DAG, {"id": dag_id, "now": EPOCH})
     connection.execute(sql.RETRY_NODE, {"id": node.id, "now": EPOCH})
     connection.execute(sql.RETRY_FAILED_SUB_TASKS, {"node_id": node.id, "now": EPOCH})
+    _reset_undone(connection, dag_id, node.stage)
 
 
 def roll_back(connection: Connection, dag_id: int) -> None:
@@ -194,7 +195,9 @@ def pass_node(connection: Connection, dag_id: int, node_id: int, now: int) -> li
     connection.execute(sql.PASS_SUB_TASKS_OF_NODE, {"node_id": node_id, "now": now})
     connection.execute(sql.PASS_NODE, {"id": node_id, "now": now})
     connection.execute(sql.RESUME_DAG, {"id": dag_id})
-    return _next_stage(connection, _dag(connection, dag_id), now)
+    dag = _dag(connection, dag_id)
+    _reset_undone(connection, dag_id, dag.stage + 1)
+    return _next_stage(connection, dag, now)
 
 
 # --- inner steps ---------------------------------------------------------------------------------
@@ -235,6 +238,13 @@ def _next_stage(connection: Connection, dag: Row[Any], now: int) -> list[Claim]:
         return []
     connection.execute(sql.SET_STAGE, {"id": dag.id, "stage": following})
     return _enter_stage(connection, _dag(connection, dag.id), now)
+
+
+def _reset_undone(connection: Connection, dag_id: int, stage: int) -> None:
+    """Have done again, from a stage on, what a rollback undid before it failed."""
+    at = {"dag_id": dag_id, "stage": stage, "now": EPOCH}
+    connection.execute(sql.RESET_UNDONE_SUB_TASKS, at)
+    connection.execute(sql.RESET_UNDONE_NODES, at)
 
 
 def _merge_data(connection: Connection, dag: Row[Any], node_id: int) -> None:

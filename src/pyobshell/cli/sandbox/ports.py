@@ -28,7 +28,7 @@ def hold(count: int, avoid: Collection[int] = ()) -> Iterator[list[int]]:
                 ports.append(port)
         if len(ports) < count:
             raise CommandError(Exit.FAILED, f"there are no {count} free ports in {_RANGE}")
-        yield ports
+        yield sorted(ports)
 
 
 def _hold(port: int, sockets: ExitStack) -> bool:

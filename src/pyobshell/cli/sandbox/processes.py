@@ -15,6 +15,7 @@ from pyobshell.cli.outcome import CommandError, Exit
 from pyobshell.cli.sandbox.record import Node, Sandbox
 from pyobshell.deadline import Deadline
 from pyobshell.engines.process import ServerProcess, lock_owner
+from pyobshell.errors import OBShellError
 
 # A server that stands behind another one has its home some levels further down.
 _PID_FILES = ("run/*.pid", "*/run/*.pid", "*/*/run/*.pid")
@@ -73,8 +74,8 @@ def _belongs(pid: int, sandbox: Sandbox) -> bool:
         if "--base-dir" in words[:-1]:
             home = Path(words[words.index("--base-dir") + 1])
             return any(home.is_relative_to(one) for one in homes) and _is_server(words)
-        return _holds_pid_file(pid, Path(process.cwd()), homes)
-    except (psutil.Error, OSError):
+        return _serves(pid, words, Path(process.cwd()), sandbox)
+    except (psutil.Error, OSError, OBShellError):
         return False  # it has ended, or is another user's
 
 
@@ -83,10 +84,10 @@ def _is_server(words: list[str]) -> bool:
     return Path(words[0]).name in ("seekdb", "observer")
 
 
-def _holds_pid_file(pid: int, cwd: Path, homes: list[Path]) -> bool:
-    """Whether a process works in one of the homes and holds the lock on a pid file there."""
-    for home in homes:
+def _serves(pid: int, words: list[str], cwd: Path, sandbox: Sandbox) -> bool:
+    """Whether a process works in one of the homes and is a server by its program or its lock."""
+    for home in (node.base_dir for node in sandbox.nodes):
         if cwd.is_relative_to(home):
             files = (file for pattern in _PID_FILES for file in home.glob(pattern))
-            return any(lock_owner(file) == pid for file in files)
+            return str(sandbox.observer) in words or any(lock_owner(f) == pid for f in files)
     return False

@@ -1,0 +1,162 @@
+"""`obshell sandbox up`, `down` and `list`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyobshell.cli import output, secrets
+from pyobshell.cli.options import Json, OptStr
+from pyobshell.cli.outcome import CommandError, Exit, run
+
+if TYPE_CHECKING:
+    from pyobshell.cli.sandbox.record import Sandbox
+
+app = typer.Typer()
+
+Directory = Annotated[Path, typer.Option("--base-dir", metavar="DIR", help="Where it lies.")]
+
+
+@app.command()
+def up(
+    base_dir: Directory,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of servers.")] = 3,
+    zones: Annotated[
+        int | None,
+        typer.Option("--zones", min=1, help="Number of zones.", show_default="3 at most"),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the cluster.")] = "sandbox",
+    engine: Annotated[str, typer.Option("--engine", help="Kind of database server.")] = "seekdb",
+    observer: Annotated[
+        Path | None, typer.Option("--observer", metavar="PATH", help="The server program to run.")
+    ] = None,
+    opt_str: OptStr = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a cluster up in a new or empty directory, on free ports of this machine."""
+
+    async def work() -> None:
+        from pyobshell.cli.cluster import server_options
+        from pyobshell.cli.sandbox.up import Plan
+        from pyobshell.cli.sandbox.up import up as bring_up
+        from pyobshell.cli.steps import Steps
+
+        secrets.take_from_environment()
+        count = min(nodes, 3) if zones is None else zones
+        if count > nodes:
+            raise CommandError(Exit.USAGE, f"{nodes} nodes cannot be in {count} zones")
+        program = None if observer is None else observer.expanduser().absolute()
+        options = server_options(None, None, None, None, None, opt_str)
+        plan = Plan(base_dir, nodes, count, name, engine, program, options)
+        sandbox = await bring_up(plan, Steps(sys.stderr))
+        if as_json:
+            output.print_json(described(sandbox))
+        else:
+            _print_sandbox(sandbox)
+
+    run(work(), as_json=as_json)
+
+
+@app.command()
+def down(base_dir: Directory, as_json: Json = False) -> None:
+    """Stop a sandbox and remove everything that was made for it."""
+
+    async def work() -> None:
+        from pyobshell.cli.sandbox.down import remove
+        from pyobshell.cli.sandbox.record import Sandbox
+
+        sandbox = Sandbox.open(base_dir)
+        kept = await remove(sandbox)
+        if as_json:
+            output.print_json({"removed": sandbox.name, "kept": [str(path) for path in kept]})
+            return
+        output.say(f"Sandbox {sandbox.name} in {sandbox.directory} is removed")
+        for path in kept:
+            output.say(f"{path} stays: there is something in it that is not the sandbox's")
+
+    run(work(), as_json=as_json)
+
+
+@app.command("list")
+def list_sandboxes(as_json: Json = False) -> None:
+    """List your sandboxes."""
+
+    async def work() -> None:
+        from pyobshell.cli.sandbox.record import Sandbox
+
+        known = [_summary(sandbox) for sandbox in Sandbox.known()]
+        if as_json:
+            output.print_json({"sandboxes": known})
+        elif not known:
+            output.say("No sandboxes")
+        else:
+            rows = [[str(value) for value in one.values()] for one in known]
+            output.print_table([heading.upper() for heading in known[0]], rows)
+
+    run(work(), as_json=as_json)
+
+
+# --- how it is shown -----------------------------------------------------------------------------
+
+
+def described(sandbox: Sandbox) -> dict[str, Any]:
+    """What others' scripts are told of a sandbox."""
+    from pyobshell.cli.sandbox.processes import server_pid
+
+    return {
+        "cluster": sandbox.name,
+        "root_password": sandbox.root_password,
+        "agents": [
+            {
+                "ip": node.ip,
+                "port": node.port,
+                "zone": node.zone,
+                "sql_port": node.sql_port,
+                "observer_pid": server_pid(node),
+                "base_dir": str(node.base_dir),
+            }
+            for node in sandbox.nodes
+        ],
+    }
+
+
+def _summary(sandbox: Sandbox) -> dict[str, str]:
+    from pyobshell.cli.sandbox.processes import agent_of, server_pid
+
+    held = [process for node in sandbox.nodes if (process := agent_of(node)) is not None]
+    for process in held:
+        process.close()
+    servers = sum(server_pid(node) is not None for node in sandbox.nodes)
+    count = len(sandbox.nodes)
+    return {
+        "name": sandbox.name,
+        "engine": sandbox.engine,
+        "agents": f"{len(held)}/{count}",
+        "servers": f"{servers}/{count}",
+        "directory": str(sandbox.directory),
+    }
+
+
+def _print_sandbox(sandbox: Sandbox) -> None:
+    agents = described(sandbox)["agents"]
+    headings = ["ZONE", "AGENT", "SQL PORT", "SERVER PID", "HOME"]
+    rows = [
+        [
+            one["zone"],
+            f"{one['ip']}:{one['port']}",
+            str(one["sql_port"]),
+            str(one["observer_pid"]),
+            one["base_dir"],
+        ]
+        for one in agents
+    ]
+    output.print_table(headings, rows)
+    first = agents[0]
+    output.say(
+        f"SQL    mysql -h{first['ip']} -P{first['sql_port']} -uroot -p{sandbox.root_password}"
+    )
+    output.say(f"agent  obshell cluster show --base-dir {first['base_dir']}")
+    output.say(f"end    obshell sandbox down --base-dir {sandbox.directory}")

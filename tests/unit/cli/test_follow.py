@@ -1,0 +1,125 @@
+"""Following a task to its end, and not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from pyobshell.cli import place
+from pyobshell.cli.follow import Follower
+from pyobshell.cli.outcome import CommandError, Exit, Finished
+from pyobshell.client import ApiError, Unreachable
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeAgent:
+    """Answers with one state after the other; holds the answer when there is no other."""
+
+    def __init__(self, *dags, refusal=None):
+        self._dags = {dags[0].id: list(dags)}
+        self.operated = []
+        self.asked = asyncio.Event()
+        self._refusal = refusal
+
+    def add(self, *dags):
+        self._dags[dags[0].id] = list(dags)
+
+    async def dag(self, task_id, **_):
+        dags = self._dags[task_id]
+        if isinstance(dags[0], Exception):
+            raise dags[0]
+        self.asked.set()
+        if len(dags) > 1:
+            return dags.pop(0)
+        if dags[0].state == "RUNNING" and not self.operated:
+            await asyncio.Event().wait()
+        return dags[0]
+
+    async def operate(self, task_id, operator):
+        if self._refusal:
+            raise self._refusal
+        self.operated.append((task_id, operator))
+        self._dags[task_id] = [
+            dag.model_copy(update={"state": "SUCCEED" if operator == "PASS" else "FAILED"})
+            for dag in self._dags[task_id][-1:]
+        ]
+
+
+def follower(agent, **more):
+    return Follower(agent, place.locate(Path("/home")), **more)
+
+
+async def test_a_task_that_succeeds_is_shown_stage_by_stage(make_dag, capsys):
+    first = make_dag(("A", "SUCCEED"), ("B", "RUNNING"))
+    last = first.model_copy(deep=True, update={"state": "SUCCEED"})
+    last.nodes[1].state, last.nodes[1].end_time = "SUCCEED", "2026-11-24T19:00:01Z"
+    dag = await follower(FakeAgent(first, last)).succeed(first)
+    assert dag.state == "SUCCEED"
+    assert capsys.readouterr().out == "A [1/2] SUCCEED 12 ms\nB [2/2] SUCCEED 1.0 s\n"
+
+
+async def test_a_task_that_fails_says_why_and_what_to_do(make_dag, capsys):
+    dag = make_dag(("A", "FAILED", ["x", "ERROR: no"]), state="FAILED")
+    with pytest.raises(Finished) as ended:
+        await follower(FakeAgent(dag)).succeed(dag)
+    assert ended.value.exit_code == Exit.FAILED
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "✗ 10.0.0.1:2886 A: ERROR: no"
+    assert said[2].startswith("→ all of its logs: obshell task show -i 22130706433028869 -d")
+
+
+async def test_with_json_only_the_task_is_on_stdout(make_dag, capsys):
+    dag = make_dag(("A", "FAILED", ["ERROR: no"]), state="FAILED")
+    with pytest.raises(Finished):
+        await follower(FakeAgent(dag), as_json=True).succeed(dag)
+    said = capsys.readouterr()
+    assert json.loads(said.out)["state"] == "FAILED"
+    assert "ERROR: no" in said.err
+
+
+async def interrupted(agent, dag, **more):
+    following = asyncio.create_task(follower(agent, **more).follow(dag))
+    await agent.asked.wait()
+    following.cancel()
+    return await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_interrupted_it_cancels_the_task_and_releases_the_agents(make_dag, capsys):
+    part = make_dag(("Start preparations", "RUNNING"), id="2299")
+    data = {"sub_dags": {"10.0.0.2:2886": "2299"}}
+    dag = make_dag(("A", "RUNNING"), additional_data=data)
+    agent = FakeAgent(dag)
+    agent.add(part)
+    (ended,) = await interrupted(agent, dag)
+    assert isinstance(ended, Finished)
+    assert ended.exit_code == Exit.INTERRUPTED
+    assert agent.operated == [(dag.id, "CANCEL"), ("2299", "CANCEL"), ("2299", "PASS")]
+    assert "'Stop OB' is cancelled" in capsys.readouterr().out
+
+
+async def test_a_task_that_cannot_be_cancelled_goes_on_and_that_is_said(make_dag, capsys):
+    dag = make_dag(("A", "RUNNING"))
+    agent = FakeAgent(dag, dag, dag, refusal=ApiError(400, "x", "Stage 'A' does not allow CANCEL"))
+    (ended,) = await interrupted(agent, dag)
+    assert ended.exit_code == Exit.INTERRUPTED
+    assert "goes on: Stage 'A' does not allow CANCEL" in capsys.readouterr().out
+
+
+async def test_a_task_that_is_only_watched_is_left_alone(make_dag):
+    dag = make_dag(("A", "RUNNING"))
+    agent = FakeAgent(dag)
+    (ended,) = await interrupted(agent, dag, cancels=False)
+    assert isinstance(ended, asyncio.CancelledError)
+    assert agent.operated == []
+
+
+async def test_an_agent_that_is_lost_meanwhile_does_not_end_the_task(make_dag):
+    dag = make_dag(("A", "RUNNING"))
+    agent = FakeAgent(dag, Unreachable("10.0.0.1:2886"))
+    with pytest.raises(CommandError, match=r"to see it: obshell task watch -i 22") as lost:
+        await follower(agent).follow(dag)
+    assert lost.value.exit_code == Exit.UNREACHABLE

@@ -1,0 +1,124 @@
+"""What is known of a sandbox, and whose a directory is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyobshell.cli.outcome import CommandError
+from pyobshell.cli.sandbox.record import Node, Sandbox, missing_directories
+
+
+@pytest.fixture
+def make_sandbox(tmp_path):
+    def make(name: str = "box") -> Sandbox:
+        directory = tmp_path / "some" / name
+        node = Node(
+            ip="127.0.0.1",
+            port=2001,
+            zone="zone1",
+            sql_port=2002,
+            rpc_port=2003,
+            base_dir=directory / "node1",
+        )
+        return Sandbox(
+            name=name,
+            directory=directory,
+            made=missing_directories(directory),
+            engine="seekdb",
+            observer=None,
+            root_password="secret",
+            nodes=[node],
+        )
+
+    return make
+
+
+def test_a_sandbox_is_found_again_in_its_directory_and_in_the_list(make_sandbox):
+    sandbox = make_sandbox()
+    sandbox.claim()
+    assert Sandbox.open(sandbox.directory) == sandbox
+    assert Sandbox.known() == [sandbox]
+    assert sandbox.ports == {2001, 2002, 2003}
+
+
+def test_its_record_holds_a_password_and_is_for_its_user_only(make_sandbox):
+    sandbox = make_sandbox()
+    sandbox.claim()
+    assert (sandbox.directory / "sandbox.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_cannot_be_claimed_twice(make_sandbox):
+    make_sandbox().claim()
+    with pytest.raises(CommandError, match="sandbox down"):
+        make_sandbox().claim()
+
+
+def test_what_was_made_for_it_goes_with_it(make_sandbox, tmp_path):
+    sandbox = make_sandbox()
+    sandbox.claim()
+    assert sandbox.forget() == []
+    assert not (tmp_path / "some").exists()
+    assert Sandbox.known() == []
+
+
+def test_what_it_has_not_made_stays(make_sandbox, tmp_path):
+    (tmp_path / "some").mkdir()
+    sandbox = make_sandbox()
+    sandbox.claim()
+    (sandbox.directory / "notes.txt").touch()
+    assert sandbox.forget() == [sandbox.directory]
+    assert (sandbox.directory / "notes.txt").exists()
+    assert Sandbox.known() == []
+
+
+def test_a_directory_that_was_removed_by_hand_leaves_the_list(make_sandbox):
+    gone, stays = make_sandbox("gone"), make_sandbox("stays")
+    gone.claim()
+    stays.claim()
+    (gone.directory / "sandbox.json").unlink()
+    assert Sandbox.known() == [stays]
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"name": "x"}'])
+def test_a_record_that_is_not_ours_is_refused(tmp_path, content):
+    (tmp_path / "sandbox.json").write_text(content)
+    with pytest.raises(CommandError, match="not ours"):
+        Sandbox.open(tmp_path)
+
+
+def test_a_copy_is_not_taken_for_the_sandbox(make_sandbox, tmp_path):
+    sandbox = make_sandbox()
+    sandbox.claim()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "sandbox.json").write_text((sandbox.directory / "sandbox.json").read_text())
+    with pytest.raises(CommandError, match="was made as"):
+        Sandbox.open(copy)
+
+
+def test_down_refuses_a_directory_that_holds_no_sandbox(obshell, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    code, _, err = obshell("sandbox", "down", "--base-dir", str(tmp_path))
+    assert code == 2
+    assert "holds no sandbox" in err
+    assert (tmp_path / "mine.txt").exists()
+
+
+def test_up_refuses_a_directory_that_is_not_empty(obshell, tmp_path):
+    Path(tmp_path / "mine.txt").touch()
+    code, _, err = obshell("sandbox", "up", "--base-dir", str(tmp_path))
+    assert code == 2
+    assert "is not empty" in err
+
+
+def test_up_refuses_more_zones_than_nodes(obshell, tmp_path):
+    words = ("--base-dir", str(tmp_path / "x"), "--nodes", "2", "--zones", "3")
+    code, _, err = obshell("sandbox", "up", *words)
+    assert code == 2
+    assert "2 nodes cannot be in 3 zones" in err
+
+
+def test_the_list_is_empty_at_first(obshell):
+    assert obshell("sandbox", "list", "--json") == (0, '{\n  "sandboxes": []\n}\n', "")

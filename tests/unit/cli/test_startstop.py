@@ -1,0 +1,86 @@
+"""Which servers a start or a stop is for, and what is said when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyobshell.cli import place
+from pyobshell.cli.outcome import CommandError
+from pyobshell.cli.startstop import Order, Targets, choose, split
+
+
+@pytest.mark.parametrize(
+    ("given", "targets"),
+    [
+        ((None, None, True), Targets("GLOBAL", (), ("-a",))),
+        ((None, "z1, z2", False), Targets("ZONE", ("z1", "z2"), ("-z", "z1, z2"))),
+        (("10.0.0.1", None, False), Targets("SERVER", ("10.0.0.1",), ("-s", "10.0.0.1"))),
+        ((None, None, False), Targets("SERVER")),
+    ],
+)
+def test_the_options_say_which_servers(given, targets):
+    assert choose(*given) == targets
+
+
+@pytest.mark.parametrize("given", [("s", "z", False), ("s", None, True), (None, "z", True)])
+def test_only_one_of_the_options_can_be_given(given):
+    with pytest.raises(CommandError, match="exclude each other"):
+        choose(*given)
+
+
+def test_lists_may_be_repeated_or_separated_by_commas():
+    assert split(["1,2", " 3 ", ""]) == ["1", "2", "3"]
+
+
+def order(*words: str, force_pass: tuple[str, ...] = ()) -> Order:
+    where = place.locate(Path("/home"))
+    return Order(where, Targets("GLOBAL"), words, list(force_pass), as_json=False, verbose=False)
+
+
+def test_what_stands_in_the_way_can_be_given_up_by_the_command_that_is_shown(make_dag):
+    log = "[Agent.UnderMaintenanceDag]: … of DAG 2213; name 2213 in forcePassDag to release it"
+    advice = order("cluster", "stop", "-a", "-f").advice(make_dag(("A", "FAILED", [log])))
+    assert len(advice) == 1
+    command = "obshell cluster stop -a -f --force-pass-dag 2213 --base-dir /home"
+    assert advice[0].endswith(command)
+
+
+def test_what_was_given_up_already_is_given_up_again(make_dag):
+    log = "[Agent.UnderMaintenanceDag]: … of DAG 2213"
+    advice = order("cluster", "stop", force_pass=("2211",)).advice(make_dag(("A", "FAILED", [log])))
+    assert "--force-pass-dag 2211 --force-pass-dag 2213" in advice[0]
+
+
+def test_a_task_that_can_be_retried_is_not_only_to_be_given_up(make_dag):
+    log = "RETRY this task, or begin a new stop with forcePassDag 22130706433028869"
+    advice = order("cluster", "stop").advice(make_dag(("Freeze", "FAILED", [log])))
+    assert advice[0].endswith("obshell task retry -i 22130706433028869 --base-dir /home")
+    assert advice[1].endswith("--force-pass-dag 22130706433028869 --base-dir /home")
+
+
+def test_if_nothing_is_in_the_way_the_command_is_to_be_given_again(make_dag):
+    advice = order("cluster", "stop", "-a").advice(make_dag(("A", "FAILED", ["no"])))
+    assert advice[0].endswith("obshell cluster stop -a --base-dir /home")
+
+
+@pytest.mark.parametrize("words", [("-a",), ("-a", "-t"), ("-s", "10.0.0.1", "-f"), ("-f",)])
+def test_where_nobody_can_be_asked_a_dangerous_stop_needs_yes(obshell, words):
+    code, out, err = obshell("cluster", "stop", *words, "--base-dir", "/nowhere")
+    assert code == 2
+    assert out == ""
+    assert "say --yes" in err
+
+
+@pytest.mark.parametrize("words", [("-y", "-a"), ("-z", "z1"), ()])
+def test_others_are_tried_without_a_question(obshell, words):
+    code, _, err = obshell("cluster", "stop", *words, "--base-dir", "/nowhere")
+    assert code == 4
+    assert "no agent runs on /nowhere" in err
+
+
+def test_modes_exclude_each_other(obshell):
+    code, _, err = obshell("cluster", "stop", "-f", "-I", "-y", "--base-dir", "/nowhere")
+    assert code == 2
+    assert "-f and -I exclude each other" in err

@@ -1,0 +1,533 @@
+"""What an operator makes of a DAG that runs, or has failed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.tasks.model import Ability, NodePlan, Operator, State
+
+from support.staging import OTHERS, OWN, acts, ended, only, plan, run_dag, until
+from support.waiting import Gate, soon
+
+pytestmark = pytest.mark.anyio
+EPOCH = 0
+
+
+async def fails(run):
+    raise ValueError("as it should")
+
+
+def states(dag):
+    """State and operator of each node."""
+    return [(str(node.state), str(node.operator)) for node in dag.nodes]
+
+
+class Flaky:
+    """A body and its undoing that fail as long as they are told to, and note when they run."""
+
+    def __init__(self) -> None:
+        self.fails: set[str] = set()
+        self.seen: list[str] = []
+
+    async def body(self, run):
+        await self._note(run, "do")
+
+    async def undo(self, run):
+        await self._note(run, "undo")
+
+    async def _note(self, run, what):
+        deed = f"{what} {run.agent.ip}"
+        self.seen.append(deed)
+        if deed in self.fails:
+            raise ValueError(deed)
+
+
+# --- CANCEL --------------------------------------------------------------------------------------
+
+
+async def test_cancel_ends_what_runs_and_says_so(start_engine):
+    gate = Gate()
+    cleaned_up = asyncio.Event()
+
+    async def act(run):
+        try:
+            await gate.pass_through()
+        finally:
+            cleaned_up.set()
+
+    one, two, three = acts("one"), acts("two", act), acts("three")
+    engine = await start_engine(one, two, three)
+    dag_id = (await engine.submit(plan(one, two, three))).id
+    await gate.reached()
+    await engine.operate(dag_id, Operator.CANCEL)
+    dag = await ended(engine, dag_id)
+    assert cleaned_up.is_set()
+    assert (dag.state, dag.operator, dag.stage) == (State.FAILED, Operator.CANCEL, 2)
+    assert states(dag) == [("SUCCEED", "RUN"), ("FAILED", "CANCEL"), ("PENDING", "RUN")]
+    assert (only(dag, 2).state, only(dag, 2).operator) == (State.FAILED, Operator.CANCEL)
+    assert only(dag, 2).logs == ("Cancelled by an operator",)
+
+
+async def test_cancel_leaves_alone_what_of_a_parallel_stage_has_succeeded(start_engine):
+    gate = Gate()
+
+    async def act(run):
+        if run.agent != OWN:
+            await gate.pass_through()
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    dag_id = (await engine.submit(plan(NodePlan(one, [OWN, *OTHERS])))).id
+    await gate.reached()
+    await until(engine, dag_id, lambda dag: dag.nodes[0].sub_tasks[0].state is State.SUCCEED)
+    await engine.operate(dag_id, Operator.CANCEL)
+    dag = await ended(engine, dag_id)
+    assert [(task.state, task.operator) for task in dag.nodes[0].sub_tasks] == [
+        (State.SUCCEED, Operator.RUN),
+        (State.FAILED, Operator.CANCEL),
+        (State.FAILED, Operator.CANCEL),
+    ]
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_dag_can_be_cancelled_at_any_moment_after_it_is_recorded(start_engine, turns):
+    never = asyncio.Event()
+    one = acts("one", lambda run: never.wait())
+    engine = await start_engine(one)
+    dag_id = (await engine.submit(plan(one))).id
+    for _ in range(turns):
+        await asyncio.sleep(0)  # one turn of the loop: each begins at another point
+    await engine.operate(dag_id, Operator.CANCEL)
+    dag = await ended(engine, dag_id)
+    assert states(dag) == [("FAILED", "CANCEL")]
+    assert len(only(dag, 1).logs) == 1
+    await engine.operate(dag_id, Operator.PASS)
+
+
+async def test_a_stage_that_begins_as_the_dag_is_cancelled_ends_too(start_engine, database):
+    """Stage one ends, and CANCEL comes, within one group of transactions."""
+    written, gate = threading.Event(), Gate()
+    never = asyncio.Event()
+    one, two = acts("one", lambda run: gate.pass_through()), acts("two", lambda run: never.wait())
+    engine = await start_engine(one, two)
+    dag_id = (await engine.submit(plan(one, two))).id
+    await gate.reached()
+    database.submit(lambda _: written.wait(20))
+    gate.open()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    cancelling = asyncio.create_task(engine.operate(dag_id, Operator.CANCEL))
+    await asyncio.sleep(0)
+    written.set()
+    await cancelling
+    dag = await ended(engine, dag_id)
+    assert (dag.state, dag.operator) == (State.FAILED, Operator.CANCEL)
+    assert dag.current.state is State.FAILED
+    assert dag.current.sub_tasks[0].logs
+
+
+async def test_a_stage_that_ends_well_in_spite_of_cancel_counts_as_cancelled(start_engine):
+    gate = Gate()
+    runs = []
+
+    async def act(run):
+        runs.append(run.agent)
+        if len(runs) == 1:
+            try:
+                await gate.pass_through()
+            except asyncio.CancelledError:
+                run.publish(known=True)
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    dag_id = (await engine.submit(plan(one))).id
+    await gate.reached()
+    await engine.operate(dag_id, Operator.CANCEL)
+    dag = await ended(engine, dag_id)
+    assert states(dag) == [("FAILED", "CANCEL")]
+    assert only(dag, 1).state is State.FAILED
+    assert only(dag, 1).logs
+    assert dag.data == {"known": True}
+    await engine.operate(dag_id, Operator.RETRY)
+    assert (await ended(engine, dag_id)).state is State.SUCCEED
+    assert len(runs) == 2
+
+
+# --- RETRY ---------------------------------------------------------------------------------------
+
+
+async def test_retry_undoes_and_runs_again_only_what_failed(start_engine):
+    flaky, seen = Flaky(), []
+
+    async def later(run):
+        seen.append(run.agent)
+
+    one = acts("one", flaky.body, undo=flaky.undo)
+    two = acts("two", later)
+    engine = await start_engine(one, two)
+    flaky.fails = {f"do {OTHERS[0].ip}"}
+    dag = await run_dag(engine, NodePlan(one, [OWN, *OTHERS]), two)
+    assert dag.state is State.FAILED
+    flaky.seen.clear()
+    flaky.fails.clear()
+    await engine.operate(dag.id, Operator.RETRY)
+    dag = await ended(engine, dag.id)
+    assert flaky.seen == [f"undo {OTHERS[0].ip}", f"do {OTHERS[0].ip}"]
+    assert seen == [OWN]
+    assert (dag.state, dag.operator, dag.stage) == (State.SUCCEED, Operator.RUN, 2)
+    assert states(dag) == [("SUCCEED", "RETRY"), ("SUCCEED", "RUN")]
+    assert [task.execute_times for task in dag.nodes[0].sub_tasks] == [1, 2, 1]
+    assert [task.operator for task in dag.nodes[0].sub_tasks] == [
+        Operator.RUN,
+        Operator.RETRY,
+        Operator.RUN,
+    ]
+
+
+async def test_retry_has_left_failed_behind_when_it_returns(start_engine, database):
+    gate = Gate()
+    runs = []
+
+    async def act(run):
+        runs.append(run)
+        if len(runs) == 1:
+            raise ValueError
+        await gate.pass_through()
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    dag = await run_dag(engine, one)
+    committed = threading.Event()
+    operating = asyncio.create_task(engine.operate(dag.id, Operator.RETRY))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    blocking = database.submit(lambda _: committed.wait(20))  # whatever comes later must wait
+    await asyncio.sleep(0)
+    committed.set()
+    await operating
+    assert (await engine.dag(dag.id)).state is not State.FAILED
+    await asyncio.wrap_future(blocking)
+    gate.open()
+    dag = await ended(engine, dag.id)
+    assert dag.state is State.SUCCEED
+    assert only(dag, 1).logs == ("ERROR: [Common.Unexpected]: Unexpected error: ValueError",)
+
+
+async def test_a_retry_that_fails_again_can_be_retried_again(start_engine):
+    flaky = Flaky()
+    one = acts("one", flaky.body, undo=flaky.undo)
+    engine = await start_engine(one)
+    flaky.fails = {f"do {OWN.ip}"}
+    dag = await run_dag(engine, one)
+    for times in (2, 3):
+        await engine.operate(dag.id, Operator.RETRY)
+        dag = await ended(engine, dag.id)
+        assert (dag.state, only(dag, 1).execute_times) == (State.FAILED, times)
+        assert len(only(dag, 1).logs) == times
+    flaky.fails = {f"undo {OWN.ip}"}
+    flaky.seen.clear()
+    await engine.operate(dag.id, Operator.RETRY)
+    assert (await ended(engine, dag.id)).state is State.FAILED
+    assert flaky.seen == [f"undo {OWN.ip}"]
+
+
+# --- ROLLBACK --------------------------------------------------------------------------------------
+
+
+async def test_rollback_undoes_stage_by_stage_down_to_the_first(start_engine):
+    seen = []
+
+    def noted(name):
+        async def undo(run):
+            seen.append(f"undo {name} {run.agent.ip}")
+
+        async def body(run):
+            seen.append(name)
+            if name == "three":
+                raise ValueError
+
+        return acts(name, body, undo=undo)
+
+    stages = [noted(name) for name in ("one", "two", "three", "four")]
+    plain = acts("has no undoing")
+    engine = await start_engine(*stages, plain)
+    one, two, three, four = stages
+    nodes = [one, plain, NodePlan(two, [OWN, OTHERS[0]]), three, four]
+    dag = await run_dag(engine, *nodes)
+    assert (dag.state, dag.stage) == (State.FAILED, 4)
+    seen.clear()
+    await engine.operate(dag.id, Operator.ROLLBACK)
+    dag = await ended(engine, dag.id)
+    ip, other = OWN.ip, OTHERS[0].ip
+    assert [seen[0], *sorted(seen[1:3]), seen[3]] == [
+        f"undo three {ip}",
+        f"undo two {ip}",
+        f"undo two {other}",
+        f"undo one {ip}",
+    ]
+    assert len(seen) == 4
+    assert (dag.state, dag.operator, dag.stage) == (State.SUCCEED, Operator.ROLLBACK, 1)
+    assert states(dag) == [("SUCCEED", "ROLLBACK")] * 4 + [("PENDING", "RUN")]
+
+
+async def test_a_rollback_that_fails_stops_where_it_is_and_can_be_tried_again(start_engine):
+    low, high = Flaky(), Flaky()
+    one = acts("one", low.body, undo=low.undo)
+    two = acts("two", high.body, undo=high.undo)
+    three = acts("three", fails)
+    engine = await start_engine(one, two, three)
+    dag = await run_dag(engine, one, two, three)
+    high.fails = {f"undo {OWN.ip}"}
+    await engine.operate(dag.id, Operator.ROLLBACK)
+    dag = await ended(engine, dag.id)
+    assert (dag.state, dag.operator, dag.stage) == (State.FAILED, Operator.ROLLBACK, 2)
+    high.fails.clear()
+    await engine.operate(dag.id, Operator.ROLLBACK)
+    dag = await ended(engine, dag.id)
+    assert (dag.state, dag.operator, dag.stage) == (State.SUCCEED, Operator.ROLLBACK, 1)
+    assert low.seen == [f"do {OWN.ip}", f"undo {OWN.ip}"]
+
+
+@pytest.mark.parametrize("goes_on_by", ["RETRY", "node PASS"])
+async def test_after_a_failed_rollback_what_was_undone_is_done_again(start_engine, goes_on_by):
+    low, high = Flaky(), Flaky()
+    third_time = []
+
+    async def fails_once(run):
+        third_time.append(run)
+        if len(third_time) == 1:
+            raise ValueError
+
+    one = acts("one", low.body, undo=low.undo)
+    two = acts("two", high.body, undo=high.undo)
+    three = acts("three", fails_once)
+    engine = await start_engine(one, two, three)
+    agents = [OWN, OTHERS[0]]
+    dag = await run_dag(engine, NodePlan(one, agents), NodePlan(two, agents), three)
+    low.fails = {f"undo {OWN.ip}"}
+    await engine.operate(dag.id, Operator.ROLLBACK)
+    dag = await ended(engine, dag.id)
+    assert (dag.state, dag.stage) == (State.FAILED, 1)
+    low.fails.clear()
+    low.seen.clear()
+    high.seen.clear()
+    if goes_on_by == "RETRY":
+        await engine.operate(dag.id, Operator.RETRY)
+    else:
+        await engine.operate_node(dag.nodes[0].id, "PASS")
+    dag = await ended(engine, dag.id)
+    assert (dag.state, dag.operator, dag.stage) == (State.SUCCEED, Operator.RUN, 3)
+    assert sorted(high.seen) == [f"do {agent.ip}" for agent in agents]
+    if goes_on_by == "RETRY":
+        assert sorted(low.seen) == [f"do {agent.ip}" for agent in agents] + [f"undo {OWN.ip}"]
+    else:
+        assert low.seen == []
+        assert [task.state for task in dag.nodes[0].sub_tasks] == [State.SUCCEED] * 2
+    assert len(third_time) == 2
+
+
+# --- PASS ------------------------------------------------------------------------------------------
+
+
+async def test_pass_declares_the_rest_done_at_once(start_engine):
+    async def fails_for_one(run):
+        if run.agent == OWN:
+            raise ValueError
+
+    one, two, three = acts("one"), acts("two", fails_for_one), acts("three", fails)
+    engine = await start_engine(one, two, three)
+    dag = await run_dag(engine, one, NodePlan(two, [OWN, OTHERS[0]]), three)
+    await engine.operate(dag.id, Operator.PASS)
+    dag = await engine.dag(dag.id)
+    assert (dag.state, dag.operator, dag.stage) == (State.SUCCEED, Operator.PASS, 2)
+    assert states(dag) == [("SUCCEED", "RUN"), ("SUCCEED", "PASS"), ("SUCCEED", "PASS")]
+    assert [(task.state, task.operator) for task in dag.nodes[1].sub_tasks] == [
+        (State.SUCCEED, Operator.PASS),
+        (State.SUCCEED, Operator.RUN),
+    ]
+    assert only(dag, 3).execute_times == 0
+
+
+async def test_pass_of_a_node_goes_on_with_the_next(start_engine):
+    seen = []
+
+    async def later(run):
+        seen.append(run.data)
+
+    one, two = acts("one", fails), acts("two", later)
+    engine = await start_engine(one, two)
+    dag = await run_dag(engine, one, two)
+    await engine.operate_node(dag.nodes[0].id, "pass")
+    dag = await ended(engine, dag.id)
+    assert len(seen) == 1
+    assert (dag.state, dag.operator, dag.stage) == (State.SUCCEED, Operator.RUN, 2)
+    assert states(dag) == [("SUCCEED", "PASS"), ("SUCCEED", "RUN")]
+    assert (only(dag, 1).state, only(dag, 1).operator) == (State.SUCCEED, Operator.PASS)
+
+
+async def test_pass_of_the_last_node_ends_the_dag(start_engine):
+    one = acts("one", fails)
+    engine = await start_engine(one)
+    dag = await run_dag(engine, one)
+    await engine.operate_node(dag.nodes[0].id, "PASS")
+    dag = await engine.dag(dag.id)
+    assert (dag.state, dag.operator) == (State.SUCCEED, Operator.RUN)
+
+
+async def test_a_dag_that_was_cancelled_can_be_passed_node_by_node(start_engine):
+    gate, never = Gate(), asyncio.Event()
+    one, two = acts("one", lambda run: gate.pass_through()), acts("two")
+    engine = await start_engine(one, two)
+    dag_id = (await engine.submit(plan(one, two))).id
+    await gate.reached()
+    await engine.operate(dag_id, Operator.CANCEL)
+    dag = await ended(engine, dag_id)
+    await engine.operate_node(dag.nodes[0].id, "PASS")
+    dag = await ended(engine, dag_id)
+    assert (dag.state, dag.operator) == (State.SUCCEED, Operator.RUN)
+    assert not never.is_set()
+
+
+# --- refusals and races ------------------------------------------------------------------------------
+
+
+async def test_a_refused_operator_changes_nothing(start_engine):
+    one = acts("one", fails, abilities=Ability.NONE)
+    engine = await start_engine(one)
+    dag = await run_dag(engine, one)
+    refused = [operator for operator in Operator if operator is not Operator.RUN]
+    for operator in refused:
+        with pytest.raises(errors.OBShellError, match=r"allow|ended"):
+            await engine.operate(dag.id, operator)
+    with pytest.raises(errors.OBShellError, match="allow"):
+        await engine.operate_node(dag.nodes[0].id, "PASS")
+    assert await engine.dag(dag.id) == dag
+
+
+async def test_a_stage_that_may_not_be_cancelled_goes_on(start_engine):
+    gate = Gate()
+    one = acts("one", lambda run: gate.pass_through(), abilities=~Ability.CANCEL & Ability.ALL)
+    engine = await start_engine(one)
+    dag_id = (await engine.submit(plan(one))).id
+    await gate.reached()
+    with pytest.raises(errors.OBShellError) as caught:
+        await engine.operate(dag_id, Operator.CANCEL)
+    assert caught.value.code is errors.DAG_CANCEL_NOT_ALLOWED
+    gate.open()
+    assert (await ended(engine, dag_id)).state is State.SUCCEED
+
+
+@pytest.mark.parametrize(
+    "operators",
+    [
+        [Operator.RETRY, Operator.PASS],
+        [Operator.RETRY, Operator.ROLLBACK],
+        [Operator.PASS, Operator.ROLLBACK],
+        [Operator.RETRY] * 5,
+        [Operator.PASS] * 5,
+    ],
+)
+async def test_of_operators_that_come_at_once_exactly_one_wins(start_engine, operators):
+    gate = Gate()
+    runs = []
+
+    async def act(run):
+        runs.append(run)
+        if len(runs) == 1:
+            raise ValueError
+        await gate.pass_through()
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    dag = await run_dag(engine, one)
+    outcomes = await asyncio.gather(
+        *(engine.operate(dag.id, operator) for operator in operators), return_exceptions=True
+    )
+    assert [outcome for outcome in outcomes if outcome is None] == [None]
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert {error.code.status for error in refused} == {400}
+    gate.open()
+    assert (await ended(engine, dag.id)).state is State.SUCCEED
+    assert len(runs) <= 2
+
+
+# --- callers that give up ----------------------------------------------------------------------------
+
+
+async def give_up_while_it_is_written(database, asking) -> None:
+    """Have a caller give up when what it asked for is written but not yet on disk."""
+    before, within = threading.Event(), threading.Event()
+    reached = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def block(_):
+        loop.call_soon_threadsafe(reached.set)
+        within.wait(20)
+
+    database.submit(lambda _: before.wait(20))
+    asked = asyncio.create_task(asking)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    database.submit(block)
+    before.set()
+    await soon(reached.wait())
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    within.set()
+
+
+async def test_a_dag_whose_submitter_gives_up_runs_all_the_same(start_engine, database):
+    runs = asyncio.Event()
+
+    async def act(run):
+        runs.set()
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    await give_up_while_it_is_written(database, engine.submit(plan(one)))
+    await soon(runs.wait())
+
+
+async def test_an_operator_whose_asker_gives_up_is_carried_out_all_the_same(start_engine, database):
+    flaky = Flaky()
+    one = acts("one", flaky.body)
+    engine = await start_engine(one)
+    flaky.fails = {f"do {OWN.ip}"}
+    dag = await run_dag(engine, one)
+    flaky.fails.clear()
+    await give_up_while_it_is_written(database, engine.operate(dag.id, Operator.RETRY))
+    assert (
+        await until(engine, dag.id, lambda dag: dag.state is State.SUCCEED)
+    ).operator is Operator.RUN
+
+
+async def test_a_passed_node_is_followed_by_the_next_though_the_asker_gives_up(
+    start_engine, database
+):
+    one, two = acts("one", fails), acts("two")
+    engine = await start_engine(one, two)
+    dag = await run_dag(engine, one, two)
+    await give_up_while_it_is_written(database, engine.operate_node(dag.nodes[0].id, "PASS"))
+    await until(engine, dag.id, lambda dag: dag.state is State.SUCCEED)
+
+
+async def test_a_signal_reaches_who_waits_though_its_giver_gives_up(start_engine, database):
+    gate = Gate()
+
+    async def act(run):
+        gate.open()
+        await gate.pass_through()
+        await run.signal("go")
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    dag_id = (await engine.submit(plan(one))).id
+    await gate.reached()
+    await give_up_while_it_is_written(database, engine.signal(dag_id, "go"))
+    assert (await ended(engine, dag_id)).state is State.SUCCEED
