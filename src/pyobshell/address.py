@@ -9,6 +9,7 @@ from pyobshell import errors
 
 DEFAULT_AGENT_PORT = 2886
 _LOWEST_PORT, _HIGHEST_PORT = 1025, 65535
+_PORT_DIGITS = 5
 
 
 class Address(NamedTuple):
@@ -32,6 +33,8 @@ class Address(NamedTuple):
             canonical = str(ipaddress.ip_address(ip))
         except ValueError:
             raise errors.INVALID_IP(text=ip) from None
+        if "%" in canonical:  # a scope means something on one host alone
+            raise errors.INVALID_IP(text=ip)
         if not _LOWEST_PORT <= port <= _HIGHEST_PORT:
             raise errors.INVALID_PORT(text=str(port))
         return cls(canonical, port)
@@ -55,6 +58,6 @@ class Address(NamedTuple):
             raise errors.INVALID_ADDRESS(text=text)
         if port is None:
             return cls.of(ip, DEFAULT_AGENT_PORT)
-        if not (port.isascii() and port.isdigit()):
+        if not (port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS):
             raise errors.INVALID_PORT(text=port)
         return cls.of(ip, int(port))

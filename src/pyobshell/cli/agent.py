@@ -228,4 +228,21 @@ def _settings(home: Path, given: dict[str, Any], more: list[str] | None) -> dict
         raise CommandError(Exit.NO_IP, "give --ip, the address that other agents reach this one at")
     if settings.get("observer"):
         settings["observer"] = str(Path(settings["observer"]).expanduser().absolute())
+    _check(settings)
     return settings
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Refuse wrong settings before the whole program is loaded."""
+    from pydantic import ValidationError
+
+    from pyobshell.errors import OBShellError
+    from pyobshell.settings import Settings
+
+    try:
+        str(Settings.model_validate(settings).address)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise CommandError(Exit.USAGE, "; ".join(wrong)) from None
+    except OBShellError as error:
+        raise CommandError(Exit.INVALID_ADDRESS, str(error), error.code.name) from None

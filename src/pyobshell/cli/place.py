@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class Place:
 
     base_dir: Path | None = None
     address: Address | None = None
-    password: str = ""
+    password: str = field(default="", repr=False)
     options: tuple[str, ...] = ()
 
     def client(self) -> Client:

@@ -17,15 +17,13 @@ from typing import Any, TextIO
 
 import structlog
 import uvloop
-from pydantic import ValidationError
 
-from pyobshell import errors, log
+from pyobshell import log
 from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError
 from pyobshell.cli.outcome import Exit
 from pyobshell.settings import Settings
 
 _log = structlog.get_logger(__name__)
-_BAD_ADDRESS = (errors.INVALID_ADDRESS, errors.INVALID_IP, errors.INVALID_PORT)
 _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 # Threads hand over their work in small pieces: with Python's own 5 ms an answer that takes one
 # millisecond of another thread's time would wait five for its turn.
@@ -102,12 +100,7 @@ def keep(settings: Settings) -> None:
 def _failure(given: dict[str, Any], error: Exception) -> Word:
     """Why an agent did not start, in words and as an exit code."""
     text, code = str(error) or type(error).__name__, Exit.START_FAILED
-    if isinstance(error, ValidationError):
-        text = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        code = Exit.USAGE
-    elif isinstance(error, errors.OBShellError) and error.code in _BAD_ADDRESS:
-        code = Exit.INVALID_ADDRESS
-    elif isinstance(error, AddressChangedError):
+    if isinstance(error, AddressChangedError):
         code = Exit.ADDRESS_CHANGED
     elif isinstance(error, BaseDirInUseError):
         text = f"{text}; stop it first: obshell agent stop --base-dir {given['base_dir']}"

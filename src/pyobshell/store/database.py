@@ -59,6 +59,8 @@ class Database:
         self._writer = writer
         self._reader = reader
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._giving = threading.Lock()
+        self._closed = False
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._thread = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
         self._thread.start()
@@ -76,9 +78,15 @@ class Database:
         return await asyncio.wrap_future(self.submit(work))
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
-        """Queue ``work`` without waiting; later writes come after it."""
+        """Queue ``work`` without waiting; later writes come after it.
+
+        Raises RuntimeError when the database is closed.
+        """
         job = _Job(work)
-        self._jobs.put(job)
+        with self._giving:
+            if self._closed:
+                raise RuntimeError("the database is closed")
+            self._jobs.put(job)
         return job.result
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -92,7 +100,9 @@ class Database:
 
     def close(self) -> None:
         """Finish what is queued, then let go of the files."""
-        self._jobs.put(None)
+        with self._giving:
+            self._closed = True
+            self._jobs.put(None)
         self._thread.join()
         self._readers.shutdown()
         self._writer.dispose()

@@ -44,7 +44,7 @@ class TaskEngine(Generic[Site]):
         self._cancelling: set[int] = set()
         self._settling: set[asyncio.Task[Any]] = set()
         # An event lives as long as somebody waits for it.
-        self._changes: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
+        self._changes: WeakValueDictionary[int, _Change] = WeakValueDictionary()
         self._stopping = False
 
     # --- life --------------------------------------------------------------------------------
@@ -66,8 +66,8 @@ class TaskEngine(Generic[Site]):
     async def stop(self) -> None:
         """Let go of everything that runs; it stays RUNNING on disk and is recovered at start."""
         self._stopping = True
-        for event in list(self._changes.values()):
-            event.set()
+        for dag_id in list(self._changes):
+            self._changed(dag_id)
         tasks = [task for running in self._running.values() for task in running.values()]
         for task in tasks:
             task.cancel()
@@ -200,16 +200,19 @@ class TaskEngine(Generic[Site]):
 
         Raises TimeoutError if it never does.
         """
+        change = self._changes.setdefault(dag_id, _Change())
+        head: Dag | None = None
         async with asyncio.timeout(deadline.remaining()):
             while True:
                 if self._stopping:
                     raise errors.UNEXPECTED(cause="the agent is going down")
-                change = self._changes.setdefault(dag_id, asyncio.Event())
-                head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
+                if head is None:
+                    head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
                 found = wanted(_found(head, dag_id))
                 if found is not None:
                     return found
                 await change.wait()
+                change, head = change.following, change.head
 
     async def wait_end(self, dag_id: int, deadline: Deadline) -> Dag:
         """Wait until a DAG has SUCCEEDed or FAILED; TimeoutError if it does not in time."""
@@ -224,15 +227,20 @@ class TaskEngine(Generic[Site]):
     def _settle(self, dag_id: int, transition: Callable[[Connection], list[Claim]]) -> None:
         """Make a transition and launch what it admits."""
 
+        def change(connection: Connection) -> tuple[list[Claim], Dag | None]:
+            claims = transition(connection)
+            watched = dag_id in self._changes
+            return claims, records.read_dag_head(connection, dag_id) if watched else None
+
         async def settle() -> None:
-            claims = await self._database.write(transition)
-            self._changed(dag_id)
+            claims, head = await self._database.write(change)
+            self._changed(dag_id, head)
             self._launch(claims)
 
         self._carry_out(settle())
 
     async def _undivided(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do what belongs together: a caller that gives up does not part a change from its effect."""
+        """Do what belongs together: a caller that gives up does not part change and effect."""
         return await asyncio.shield(self._carry_out(work))
 
     def _carry_out(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -314,10 +322,19 @@ class TaskEngine(Generic[Site]):
             _signals=_Signals(self),
         )
 
-    def _changed(self, dag_id: int) -> None:
-        event = self._changes.pop(dag_id, None)
-        if event is not None:
-            event.set()
+    def _changed(self, dag_id: int, head: Dag | None = None) -> None:
+        change = self._changes.get(dag_id)
+        if change is not None:
+            change.head, change.following = head, _Change()
+            self._changes[dag_id] = change.following
+            change.set()
+
+
+class _Change(asyncio.Event):
+    """That a DAG has changed, how it stands since if somebody has looked, and the change after."""
+
+    head: Dag | None = None
+    following: _Change
 
 
 class _Signals:

@@ -9,11 +9,15 @@ from sqlalchemy import text
 # --- reading -------------------------------------------------------------------------------------
 
 DAG = text("SELECT * FROM dag WHERE id = :id")
+DAG_HEAD = text(
+    "SELECT id, stage, max_stage, state, operator, params, data, signals FROM dag WHERE id = :id"
+)
 NODE = text("SELECT * FROM node WHERE id = :id")
-NODE_AT = text("SELECT * FROM node WHERE dag_id = :dag_id AND stage = :stage")
+NODE_AT = text("SELECT id, stage, stage_key FROM node WHERE dag_id = :dag_id AND stage = :stage")
 NODES_OF_DAG = text("SELECT * FROM node WHERE dag_id = :id ORDER BY stage")
 SUB_TASKS_IN = text(
-    "SELECT * FROM sub_task WHERE node_id = :node_id AND state = :state ORDER BY id"
+    "SELECT id, execute_times, operator, agent_ip, agent_port, abilities FROM sub_task"
+    " WHERE node_id = :node_id AND state = :state ORDER BY id"
 )
 SUB_TASK = text("SELECT * FROM sub_task WHERE id = :id")
 SUB_TASKS_OF_NODE = text("SELECT * FROM sub_task WHERE node_id = :id ORDER BY id")
@@ -79,8 +83,8 @@ END_SUB_TASK = text(
     " WHERE id = :id AND state = 'RUNNING' AND execute_times = :execute_times"
 )
 TALLY_NODE = text(
-    "SELECT SUM(state = 'RUNNING') AS running, SUM(state = 'FAILED') AS failed"
-    " FROM sub_task WHERE node_id = :node_id"
+    "SELECT SUM(state = 'RUNNING') AS running, SUM(state = 'FAILED') AS failed,"
+    " SUM(data <> '{}') AS published FROM sub_task WHERE node_id = :node_id"
 )
 END_NODE = text("UPDATE node SET state = :state, end_time = :now WHERE id = :id")
 END_DAG = text("UPDATE dag SET state = :state, end_time = :now WHERE id = :id")

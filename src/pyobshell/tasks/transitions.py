@@ -110,6 +110,8 @@ def finish(connection: Connection, claim: Claim, outcome: Outcome, now: int) -> 
     tally = connection.execute(sql.TALLY_NODE, {"node_id": claim.node_id}).one()
     if tally.running:
         return []
+    if tally.published:
+        _merge_data(connection, dag, claim.node_id)
     return _leave_stage(connection, dag, claim.node_id, bool(tally.failed), now)
 
 
@@ -203,7 +205,7 @@ def pass_node(connection: Connection, dag_id: int, node_id: int, now: int) -> li
 # --- inner steps ---------------------------------------------------------------------------------
 
 
-def _enter_stage(connection: Connection, dag: Row[Any], now: int) -> list[Claim]:
+def _enter_stage(connection: Connection, dag: _Head, now: int) -> list[Claim]:
     """Set the node at the DAG's stage RUNNING, and of its sub tasks those that have work to do."""
     node = _node_at(connection, dag.id, dag.stage)
     undoing = dag.operator == Operator.ROLLBACK
@@ -217,19 +219,18 @@ def _enter_stage(connection: Connection, dag: Row[Any], now: int) -> list[Claim]
 
 
 def _leave_stage(
-    connection: Connection, dag: Row[Any], node_id: int, failed: bool, now: int
+    connection: Connection, dag: _Head, node_id: int, failed: bool, now: int
 ) -> list[Claim]:
     """End a node whose sub tasks have all ended, and with it the DAG or this stage of it."""
     state = State.FAILED if failed else State.SUCCEED
     connection.execute(sql.END_NODE, {"id": node_id, "state": state, "now": now})
-    _merge_data(connection, dag, node_id)
     if failed:
         connection.execute(sql.END_DAG, {"id": dag.id, "state": State.FAILED, "now": now})
         return []
-    return _next_stage(connection, _dag(connection, dag.id), now)
+    return _next_stage(connection, dag, now)
 
 
-def _next_stage(connection: Connection, dag: Row[Any], now: int) -> list[Claim]:
+def _next_stage(connection: Connection, dag: _Head, now: int) -> list[Claim]:
     step = -1 if dag.operator == Operator.ROLLBACK else 1
     following = dag.stage + step
     if not 1 <= following <= dag.max_stage:
@@ -237,7 +238,8 @@ def _next_stage(connection: Connection, dag: Row[Any], now: int) -> list[Claim]:
         locks.release(connection, dag.id)
         return []
     connection.execute(sql.SET_STAGE, {"id": dag.id, "stage": following})
-    return _enter_stage(connection, _dag(connection, dag.id), now)
+    dag.stage = following
+    return _enter_stage(connection, dag, now)
 
 
 def _reset_undone(connection: Connection, dag_id: int, stage: int) -> None:
@@ -247,19 +249,18 @@ def _reset_undone(connection: Connection, dag_id: int, stage: int) -> None:
     connection.execute(sql.RESET_UNDONE_NODES, at)
 
 
-def _merge_data(connection: Connection, dag: Row[Any], node_id: int) -> None:
+def _merge_data(connection: Connection, dag: _Head, node_id: int) -> None:
     """Merge what sub tasks published into the data of their DAG."""
     additions = connection.execute(sql.PUBLISHED_DATA, {"node_id": node_id}).scalars().all()
-    if not additions:
-        return
     merged: dict[str, Any] = json.loads(dag.data)
     for addition in additions:
         merge_data(merged, json.loads(addition))
-    connection.execute(sql.SET_DATA, {"id": dag.id, "data": json.dumps(merged)})
+    dag.data = json.dumps(merged)
+    connection.execute(sql.SET_DATA, {"id": dag.id, "data": dag.data})
     connection.execute(sql.FORGET_PUBLISHED_DATA, {"node_id": node_id})
 
 
-def _claim(dag: Row[Any], node: Row[Any], task: Row[Any], *, continuing: bool = False) -> Claim:
+def _claim(dag: _Head, node: Row[Any], task: Row[Any], *, continuing: bool = False) -> Claim:
     return Claim(
         sub_task_id=task.id,
         execute_times=task.execute_times,
@@ -274,8 +275,22 @@ def _claim(dag: Row[Any], node: Row[Any], task: Row[Any], *, continuing: bool = 
     )
 
 
-def _dag(connection: Connection, dag_id: int) -> Row[Any]:
-    return connection.execute(sql.DAG, {"id": dag_id}).one()
+@dataclass(slots=True)
+class _Head:
+    """What a transition must know of its DAG, kept in step with what it changes."""
+
+    id: int
+    stage: int
+    max_stage: int
+    state: str
+    operator: str
+    params: str
+    data: str
+    signals: str
+
+
+def _dag(connection: Connection, dag_id: int) -> _Head:
+    return _Head(*connection.execute(sql.DAG_HEAD, {"id": dag_id}).one())
 
 
 def _node_at(connection: Connection, dag_id: int, stage: int) -> Row[Any]:

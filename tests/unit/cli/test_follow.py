@@ -22,6 +22,7 @@ class FakeAgent:
     def __init__(self, *dags, refusal=None):
         self._dags = {dags[0].id: list(dags)}
         self.operated = []
+        self.was_operated = False
         self.asked = asyncio.Event()
         self._refusal = refusal
 
@@ -35,11 +36,12 @@ class FakeAgent:
         self.asked.set()
         if len(dags) > 1:
             return dags.pop(0)
-        if dags[0].state == "RUNNING" and not self.operated:
+        if dags[0].state == "RUNNING" and not self.was_operated:
             await asyncio.Event().wait()
         return dags[0]
 
     async def operate(self, task_id, operator):
+        self.was_operated = True
         if self._refusal:
             raise self._refusal
         self.operated.append((task_id, operator))
@@ -103,7 +105,7 @@ async def test_interrupted_it_cancels_the_task_and_releases_the_agents(make_dag,
 
 async def test_a_task_that_cannot_be_cancelled_goes_on_and_that_is_said(make_dag, capsys):
     dag = make_dag(("A", "RUNNING"))
-    agent = FakeAgent(dag, dag, dag, refusal=ApiError(400, "x", "Stage 'A' does not allow CANCEL"))
+    agent = FakeAgent(dag, refusal=ApiError(400, "x", "Stage 'A' does not allow CANCEL"))
     (ended,) = await interrupted(agent, dag)
     assert ended.exit_code == Exit.INTERRUPTED
     assert "goes on: Stage 'A' does not allow CANCEL" in capsys.readouterr().out

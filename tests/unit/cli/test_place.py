@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def test_by_address_the_password_comes_from_option_file_or_environment(tmp_path,
 def test_the_password_in_the_environment_is_consumed(monkeypatch):
     monkeypatch.setenv("OB_ROOT_PASSWORD", "secret")
     place.locate(Path("/x"))
-    assert "OB_ROOT_PASSWORD" not in __import__("os").environ
+    assert "OB_ROOT_PASSWORD" not in os.environ
 
 
 def test_without_a_terminal_a_missing_password_is_not_waited_for(monkeypatch, tmp_path):

@@ -18,6 +18,17 @@ NOT_CONTINUE = ~Ability.CONTINUE & Ability.ALL
 
 
 @pytest.fixture
+def end(database):
+    """End an engine with its agent: what it has logged is on disk afterwards."""
+
+    async def end(engine) -> None:
+        await engine.stop()
+        await database.write(lambda _: None)
+
+    return end
+
+
+@pytest.fixture
 def another_database(database_file):
     """The same file, opened once more as the next life of the agent does."""
     database = Database.sqlite(database_file)
@@ -48,7 +59,7 @@ class Bodies:
 
 
 async def test_a_stage_that_may_continue_runs_again_under_the_same_number(
-    start_engine, another_database
+    start_engine, another_database, end
 ):
     held, seen = Bodies(), []
 
@@ -62,7 +73,7 @@ async def test_a_stage_that_may_continue_runs_again_under_the_same_number(
     first = await start_engine(*stages)
     dag_id = (await first.submit(plan(*stages, lock=GLOBAL_LOCK))).id
     await held.gate.reached()
-    await first.stop()
+    await end(first)
     left = await first.dag(dag_id)
     assert (left.state, left.stage, only(left, 2).state) == (State.RUNNING, 2, State.RUNNING)
 
@@ -76,12 +87,14 @@ async def test_a_stage_that_may_continue_runs_again_under_the_same_number(
     assert await second.lock_holder(GLOBAL_LOCK) is None
 
 
-async def test_a_stage_that_may_not_continue_fails_and_says_why(start_engine, another_database):
+async def test_a_stage_that_may_not_continue_fails_and_says_why(
+    start_engine, another_database, end
+):
     held, later = Bodies(NOT_CONTINUE), acts("later")
     first = await start_engine(held.stage, later)
     dag_id = (await first.submit(plan(held.stage, later, lock=GLOBAL_LOCK))).id
     await held.gate.reached()
-    await first.stop()
+    await end(first)
     second = await start_engine(held.stage, later, database=another_database)
     dag = await second.dag(dag_id)
     assert (dag.state, dag.operator, dag.stage) == (State.FAILED, Operator.RUN, 1)
@@ -97,7 +110,7 @@ async def test_a_stage_that_may_not_continue_fails_and_says_why(start_engine, an
 
 
 async def test_of_a_parallel_stage_only_what_had_not_ended_continues(
-    start_engine, another_database
+    start_engine, another_database, end
 ):
     seen, gate = [], Gate()
 
@@ -111,14 +124,14 @@ async def test_of_a_parallel_stage_only_what_had_not_ended_continues(
     dag_id = (await first.submit(plan(NodePlan(one, [OWN, *OTHERS])))).id
     await gate.reached()
     await until(first, dag_id, lambda dag: dag.nodes[0].sub_tasks[0].state is State.SUCCEED)
-    await first.stop()
+    await end(first)
     seen.clear()
     second = await start_engine(one, database=another_database)
     assert (await ended(second, dag_id)).state is State.SUCCEED
     assert sorted(seen) == [(agent, True) for agent in OTHERS]
 
 
-async def test_a_cancel_that_was_asked_for_is_finished(start_engine, another_database):
+async def test_a_cancel_that_was_asked_for_is_finished(start_engine, another_database, end):
     held = Bodies()
 
     async def hold_on(run):
@@ -135,7 +148,7 @@ async def test_a_cancel_that_was_asked_for_is_finished(start_engine, another_dat
     await held.gate.reached()
     await first.operate(dag_id, Operator.CANCEL)
     assert (await first.dag(dag_id)).state is State.RUNNING
-    await first.stop()
+    await end(first)
     second = await start_engine(one, database=another_database)
     dag = await second.dag(dag_id)
     assert (dag.state, dag.operator) == (State.FAILED, Operator.CANCEL)
@@ -146,7 +159,7 @@ async def test_a_cancel_that_was_asked_for_is_finished(start_engine, another_dat
 
 @pytest.mark.parametrize("may_continue", [True, False])
 async def test_a_rollback_goes_on_or_fails_like_any_other_run(
-    start_engine, another_database, may_continue
+    start_engine, another_database, end, may_continue
 ):
     async def fails(run):
         raise ValueError
@@ -159,7 +172,7 @@ async def test_a_rollback_goes_on_or_fails_like_any_other_run(
     held.gate = Gate()
     await first.operate(dag.id, Operator.ROLLBACK)
     await held.gate.reached()
-    await first.stop()
+    await end(first)
     second = await start_engine(held.stage, two, database=another_database)
     dag = await ended(second, dag.id)
     assert dag.operator is Operator.ROLLBACK
@@ -186,23 +199,23 @@ async def test_a_dag_that_was_recorded_but_not_begun_is_begun(start_engine, data
     assert seen == [False]
 
 
-async def test_what_had_ended_is_left_as_it_is(start_engine, another_database):
+async def test_what_had_ended_is_left_as_it_is(start_engine, another_database, end):
     async def fails(run):
         raise ValueError
 
     one, two = acts("one"), acts("two", fails)
     first = await start_engine(one, two)
     before = [await run_dag(first, one), await run_dag(first, two, lock=GLOBAL_LOCK)]
-    await first.stop()
+    await end(first)
     second = await start_engine(one, two, database=another_database)
     assert await second.dags() == before
 
 
-async def test_numbers_are_never_given_twice(start_engine, another_database):
+async def test_numbers_are_never_given_twice(start_engine, another_database, end):
     one = acts("one")
     first = await start_engine(one)
     dag = await run_dag(first, one)
-    await first.stop()
+    await end(first)
     await another_database.write(lambda c: c.exec_driver_sql("DELETE FROM dag"))
     second = await start_engine(one, database=another_database)
     assert (await run_dag(second, one)).id > dag.id
@@ -240,7 +253,7 @@ async def test_whoever_waits_for_a_dag_is_told_when_the_agent_goes_down(start_en
 
 
 async def test_a_stage_that_waits_for_a_signal_is_recovered_and_waits_again(
-    start_engine, another_database
+    start_engine, another_database, end
 ):
     gate, runs = Gate(), []
 
@@ -254,7 +267,7 @@ async def test_a_stage_that_waits_for_a_signal_is_recovered_and_waits_again(
     first = await start_engine(one)
     dag_id = (await first.submit(plan(one))).id
     await gate.reached()
-    await first.stop()
+    await end(first)
     assert (await first.dag(dag_id)).state is State.RUNNING
     second = await start_engine(one, database=another_database)
     await second.signal(dag_id, "go")
@@ -274,21 +287,25 @@ async def test_of_many_that_claim_a_dag_exactly_one_gets_it(database, another_da
 
 
 async def test_of_two_engines_on_one_file_exactly_one_runs_a_dag(start_engine, another_database):
-    runs = []
+    runs, gate = [], Gate()
 
-    async def fails(run):
+    async def act(run):
         runs.append(run.dag_id)
-        raise ValueError
+        if runs.count(run.dag_id) == 1:
+            raise ValueError
+        await gate.pass_through()
 
-    one = acts("one", fails)
+    one = acts("one", act)
     engines = [await start_engine(one), await start_engine(one, database=another_database)]
     ids = [(await run_dag(engines[0], one)).id for _ in range(5)]
-    runs.clear()
+    asked = [(dag_id, engine) for dag_id in ids for engine in engines]
     outcomes = await asyncio.gather(
-        *(engine.operate(dag_id, Operator.RETRY) for dag_id in ids for engine in engines),
+        *(engine.operate(dag_id, Operator.RETRY) for dag_id, engine in asked),
         return_exceptions=True,
     )
-    assert outcomes.count(None) == len(ids)
-    for engine in engines:
-        await engine.stop()  # waits for what is under way
-    assert sorted(runs) == ids
+    winners = [one for one, outcome in zip(asked, outcomes, strict=True) if outcome is None]
+    assert [dag_id for dag_id, _ in winners] == ids
+    gate.open()
+    for dag_id, engine in winners:
+        assert (await ended(engine, dag_id)).state is State.SUCCEED
+    assert sorted(runs) == sorted(ids * 2)

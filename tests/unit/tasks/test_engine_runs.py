@@ -53,9 +53,9 @@ async def test_stages_run_in_order_each_after_the_end_of_the_one_before(start_en
 
     stages = [noted(name) for name in ("one", "two", "three")]
     dag = await run_dag(await start_engine(*stages), *stages)
-    assert seen == [f"{name} {what}" for name in ("one", "two", "three") for what in (
-        "begins", "ends"
-    )]
+    assert seen == [
+        f"{name} {what}" for name in ("one", "two", "three") for what in ("begins", "ends")
+    ]
     assert (dag.state, dag.operator, dag.stage) == (State.SUCCEED, Operator.RUN, 3)
     for node in dag.nodes:
         assert (node.state, node.operator) == (State.SUCCEED, Operator.RUN)

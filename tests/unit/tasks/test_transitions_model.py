@@ -265,7 +265,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def going_forward_what_lies_behind_is_done_and_what_lies_ahead_is_not_begun(self):
         for dag in self.every_dag():
-            if dag.operator is Operator.ROLLBACK or dag.state is State.FAILED:
+            if dag.operator in (Operator.ROLLBACK, Operator.CANCEL) or dag.state is State.FAILED:
                 continue
             for node in dag.nodes:
                 if node.stage < dag.stage:

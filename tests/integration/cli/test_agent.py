@@ -1,0 +1,106 @@
+"""The agent's own process: started, refused, moved, stopped. No database is needed for it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pyobshell.cli.sandbox import ports
+
+
+@pytest.fixture
+def port():
+    with ports.hold(1) as (port,):
+        yield port
+
+
+@pytest.fixture
+def home(obshell, tmp_path):
+    yield tmp_path / "home"
+    obshell("agent", "stop", "--base-dir", tmp_path / "home")
+
+
+def test_an_agent_starts_once_on_its_home_and_stops_once(obshell, home, port, ended):
+    at = ("--base-dir", home)
+    told = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
+    assert told["address"] == f"127.0.0.1:{port}"
+    assert (home / "log_obshell/obshell.log").read_text().count('"agent.up"') == 1
+
+    again = obshell("agent", "start", *at, exit_code=20)
+    assert "already" in again.stderr
+    assert "obshell agent stop --base-dir" in again.stderr
+
+    taken = ("--base-dir", home.with_name("other"), "--ip", "127.0.0.1", "--port", port)
+    refused = obshell("agent", "start", *taken, exit_code=21)
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in refused.stderr
+
+    assert obshell.json("agent", "stop", *at)["pid"] == told["pid"]
+    assert ended(told["pid"], 0)
+    assert obshell.json("agent", "stop", *at)["stopped"] is False
+    obshell("agent", "status", *at, exit_code=4)
+
+
+def test_an_agent_can_move_until_it_is_a_member_of_something(obshell, home):
+    at = ("--base-dir", home)
+    with ports.hold(2) as (first, second):
+        obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", first)
+        own = obshell.json("agent", "restart", *at, "--port", second)["address"]
+        assert own == f"127.0.0.1:{second}"
+        joined = obshell.json("cluster", "join", *at, "-s", own, "-z", "zone1", "-p", first)
+        assert (joined["name"], joined["state"]) == ("Update observer config", "SUCCEED")
+        moved = obshell("agent", "restart", *at, "--port", first, exit_code=19)
+        assert "is no member of this agent's cluster" in moved.stderr
+        assert obshell.json("agent", "start", *at)["address"] == own
+        lines = obshell("cluster", "remove", *at, "-s", own, "-y").stdout.splitlines()
+        assert lines[-1] == f"Done: removed {own}"
+        assert obshell.json("agent", "status", *at)["agent"]["identity"] == "SINGLE"
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "message"),
+    [
+        ((), 17, "give --ip"),
+        (("--ip", "256.0.0.1"), 18, "[Common.InvalidIp]"),
+        (("--ip", "127.0.0.1", "--port", 80), 18, "not a port"),
+        (("--ip", "127.0.0.1", "--log-level", "LOUD"), 2, "use DEBUG, INFO"),
+        (("--ip", "127.0.0.1", "--set", "no_such=1"), 2, "no_such"),
+        (("--ip", "127.0.0.1", "--engine", "mysql"), 20, "'mysql' is unknown"),
+        (("--ip", "192.0.2.1"), 21, "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_what_cannot_start_says_why(obshell, tmp_path, words, exit_code, message):
+    failed = obshell("agent", "start", "--base-dir", tmp_path / "x", *words, exit_code=exit_code)
+    assert message in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert not (tmp_path / "x/.obshell/settings.json").exists()
+
+
+def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
+    obshell, tmp_path, port
+):
+    name = str(tmp_path / "notify")
+    words = ["agent", "start", "--foreground", "--base-dir", str(tmp_path / "home")]
+    words += ["--ip", "127.0.0.1", "--port", str(port), "--password", "s3cret"]
+    surroundings = {"NOTIFY_SOCKET": name, "OB_ROOT_PASSWORD": "s3cret2"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(name)
+        systemd.settimeout(60)
+        with subprocess.Popen(
+            [*obshell.command, *words],
+            env=obshell.environment | surroundings,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as agent:
+            assert systemd.recv(100) == b"READY=1"
+            listed = Path(f"/proc/{agent.pid}/cmdline").read_text()
+            assert "s3cret" not in listed
+            assert "******" in listed
+            agent.send_signal(signal.SIGTERM)
+            log = agent.stderr.read()
+    assert agent.returncode == 0
+    assert '"agent.up"' in log
+    assert '"agent.down"' in log

@@ -1,0 +1,220 @@
+"""What is written is on disk, in order, and the failure of one undoes nothing of another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import wait
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from pyobshell.store.database import Database, sqlite_engine
+
+from support.waiting import soon
+
+pytestmark = pytest.mark.anyio
+PATIENCE_S = 20
+ADD = text("INSERT INTO setting (name, value) VALUES (:name, :value)")
+ALL = text("SELECT name FROM setting ORDER BY name")
+IN_ORDER = text("SELECT name FROM setting ORDER BY rowid")
+
+
+def add(name):
+    """Work that adds a row and returns its name."""
+
+    def work(connection):
+        connection.execute(ADD, {"name": name, "value": "v"})
+        return name
+
+    return work
+
+
+def add_and_fail(name):
+    """Work that adds a row and then raises."""
+
+    def work(connection):
+        add(name)(connection)
+        raise ValueError(name)
+
+    return work
+
+
+def names(connection):
+    return list(connection.execute(ALL).scalars())
+
+
+class Blocked:
+    """Keeps the writer busy, so that what is asked for meanwhile becomes one group."""
+
+    def __init__(self, database) -> None:
+        self._begun, self._end = threading.Event(), threading.Event()
+        self._job = database.submit(self._block)
+        assert self._begun.wait(PATIENCE_S)
+
+    def _block(self, _connection):
+        self._begun.set()
+        assert self._end.wait(PATIENCE_S)
+
+    def release(self) -> None:
+        self._end.set()
+        self._job.result(PATIENCE_S)
+
+
+@pytest.fixture
+def commits(database):
+    """How often the writer has committed, as it goes."""
+    seen = []
+    event.listen(database._writer, "commit", seen.append)
+    return lambda: len(seen)
+
+
+async def test_what_is_written_is_read_and_its_result_returned(database):
+    assert await database.write(add("one")) == "one"
+    assert await database.read(names) == ["one"]
+
+
+async def test_what_was_written_is_there_when_the_file_is_opened_again(database_file):
+    first = Database.sqlite(database_file)
+    await first.write(add("one"))
+    last = first.submit(add("two"))
+    first.close()
+    assert last.result(0) == "two"
+    second = Database.sqlite(database_file)
+    assert await second.read(names) == ["one", "two"]
+    second.close()
+
+
+async def test_what_is_written_is_on_disk_before_anybody_is_told(database, database_file):
+    """Another connection, as that of a next life, sees it at that very moment."""
+    witness = sqlite_engine(database_file)
+    seen = []
+
+    def look(_future):
+        with witness.connect() as connection:
+            seen.append(names(connection))
+
+    job = database.submit(add("one"))
+    job.add_done_callback(look)
+    job.result(PATIENCE_S)
+    await database.write(add("two"))  # the callback was called before this was begun
+    assert seen[0] == ["one"]
+    witness.dispose()
+
+
+async def test_every_commit_is_flushed_and_the_log_is_written_ahead(database):
+    def pragmas(connection):
+        return [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+
+    assert await database.write(pragmas) == ["wal", 2, 1]
+    assert await database.read(pragmas) == ["wal", 2, 1]
+
+
+async def test_transactions_that_wait_together_are_committed_together(database, commits):
+    blocked = Blocked(database)
+    jobs = [database.submit(add(f"{n:03}")) for n in range(100)]
+    before = commits()
+    blocked.release()
+    wait(jobs, PATIENCE_S)
+    assert [job.result(0) for job in jobs] == [f"{n:03}" for n in range(100)]
+    assert len(await database.read(names)) == 100
+    assert commits() - before == 2  # that of what blocked, and that of the group
+
+
+async def test_a_failing_job_does_not_undo_its_neighbours_in_the_group(database, commits):
+    blocked = Blocked(database)
+    before = commits()
+    good = [database.submit(add(name)) for name in ("a", "b")]
+    bad = [database.submit(add_and_fail(name)) for name in ("c", "d")]
+    twice = database.submit(add("a"))
+    later = database.submit(add("c"))
+    blocked.release()
+    assert [job.result(PATIENCE_S) for job in (*good, later)] == ["a", "b", "c"]
+    for job, name in zip(bad, ("c", "d"), strict=True):
+        with pytest.raises(ValueError, match=name):
+            job.result(PATIENCE_S)
+    with pytest.raises(IntegrityError):
+        twice.result(PATIENCE_S)
+    assert await database.read(names) == ["a", "b", "c"]
+    assert commits() - before == 2
+
+
+async def test_a_group_that_cannot_be_committed_fails_as_a_whole(database):
+    def break_the_transaction(connection):
+        connection.exec_driver_sql("ROLLBACK")
+
+    blocked = Blocked(database)
+    jobs = [database.submit(add("a")), database.submit(break_the_transaction)]
+    blocked.release()
+    for job in jobs:
+        with pytest.raises(OperationalError):
+            job.result(PATIENCE_S)
+    assert await database.read(names) == []
+    assert await database.write(add("b")) == "b"
+
+
+async def test_jobs_are_done_in_the_order_in_which_they_were_given(database):
+    blocked = Blocked(database)
+    ended = []
+    jobs = []
+    for n in range(600):  # more than one group takes
+        job = database.submit(add(f"{n}"))
+        job.add_done_callback(lambda _, n=n: ended.append(n))
+        jobs.append(job)
+    blocked.release()
+    wait(jobs, PATIENCE_S)
+    await database.write(add("last"))
+    assert ended == list(range(600))
+    rows = await database.read(lambda c: list(c.execute(IN_ORDER).scalars()))
+    assert rows == [*map(str, range(600)), "last"]
+
+
+async def test_a_write_sees_what_was_submitted_before_it(database):
+    database.submit(add("one"))
+    assert await database.write(names) == ["one"]
+
+
+async def test_a_reader_is_not_held_up_by_the_writer_and_sees_what_is_committed(database):
+    await database.write(add("one"))
+    blocked = Blocked(database)
+    database.submit(add("two"))
+    assert await soon(database.read(names)) == ["one"]
+    blocked.release()
+    await database.write(names)
+    assert await database.read(names) == ["one", "two"]
+
+
+async def test_work_that_nobody_waits_for_any_more_is_left_out_if_it_has_not_begun(database):
+    blocked = Blocked(database)
+    writing = asyncio.create_task(database.write(add("one")))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    blocked.release()
+    await database.write(add("two"))
+    assert await database.read(names) == ["two"]
+
+
+async def test_closing_finishes_what_was_asked_for(database_file):
+    database = Database.sqlite(database_file)
+    blocked = Blocked(database)
+    jobs = [database.submit(add(f"{n}")) for n in range(300)]
+    closing = asyncio.create_task(asyncio.to_thread(database.close))
+    blocked.release()
+    await soon(closing)
+    assert [job.result(0) for job in jobs] == [f"{n}" for n in range(300)]
+
+
+async def test_a_closed_database_refuses_work_and_may_be_closed_again(database_file):
+    database = Database.sqlite(database_file)
+    database.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await soon(database.write(add("one")))
+    with pytest.raises(RuntimeError):
+        await soon(database.read(names))
+    database.close()

@@ -1,0 +1,92 @@
+"""A database is brought to the schema of the tables, from nothing and from any earlier one."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from pyobshell.store.database import sqlite_engine
+from pyobshell.store.migrate import config, migrate
+from pyobshell.store.tables import metadata
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = sqlite_engine(tmp_path / "new.db")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def migrated(engine):
+    migrate(engine)
+    return engine
+
+
+def test_an_empty_file_gets_exactly_the_tables_there_are(migrated):
+    with migrated.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        found = set(inspect(connection).get_table_names())
+    assert found - {"sqlite_sequence"} == {*metadata.tables, "alembic_version"}
+
+
+def test_indexes_and_foreign_keys_are_those_of_the_tables(migrated, tmp_path):
+    declared = sqlite_engine(tmp_path / "declared.db")
+    metadata.create_all(declared)
+
+    def shape(engine):
+        with engine.connect() as connection:
+            found = inspect(connection)
+            return {
+                name: (
+                    {one["name"]: (one["column_names"], one["unique"])
+                     for one in found.get_indexes(name)},
+                    [(one["constrained_columns"], one["referred_table"], one["options"])
+                     for one in found.get_foreign_keys(name)],
+                    found.get_pk_constraint(name)["constrained_columns"],
+                    {one["name"]: (str(one["type"]), one["nullable"])
+                     for one in found.get_columns(name)},
+                )
+                for name in metadata.tables
+            }  # fmt: skip
+
+    assert shape(migrated) == shape(declared)
+    declared.dispose()
+
+
+def test_migrating_again_changes_nothing(migrated):
+    def schema():
+        with migrated.connect() as connection:
+            return connection.execute(text("SELECT name, sql FROM sqlite_master")).all()
+
+    before = schema()
+    migrate(migrated)
+    assert schema() == before
+
+
+def test_the_schema_has_one_history(migrated):
+    with migrated.connect() as connection:
+        (head,) = ScriptDirectory.from_config(config(connection)).get_heads()
+        assert MigrationContext.configure(connection).get_current_revision() == head
+
+
+def test_a_lock_goes_with_its_dag_and_cannot_be_without_one(migrated):
+    lock = text("INSERT INTO maintenance (kind, lock_key, dag_id, locked_at) VALUES (2, '', 1, 1)")
+    dag = text(
+        "INSERT INTO dag (name, stage, max_stage, state, operator, maintenance_type,"
+        " maintenance_key, params, data, signals, start_time, end_time)"
+        " VALUES ('Task', 1, 1, 'READY', 'RUN', 2, '', '{}', '{}', '[]', 1, 1)"
+    )
+    with migrated.connect() as connection:
+        with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+            connection.execute(lock)
+        connection.rollback()
+        connection.execute(dag)
+        connection.execute(lock)
+        connection.execute(text("DELETE FROM dag"))
+        assert connection.execute(text("SELECT count(*) FROM maintenance")).scalar() == 0
