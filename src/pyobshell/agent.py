@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from pyobshell.cluster.model import Identity
 from pyobshell.cluster.peers import Peers
 from pyobshell.cluster.procedures import ProcedureTable
 from pyobshell.cluster.state import ClusterState
-from pyobshell.engines import make_engine
+from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
     configure,
     init,
@@ -45,6 +45,7 @@ from pyobshell.store.migrate import migrate
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.stage import Catalogue
 
+MakeEngine = Callable[[str, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
 _SHUTDOWN_S = 3
@@ -59,10 +60,14 @@ class AddressChangedError(Exception):
 
 
 class Agent:
-    """An agent; ``serve`` runs it until ``stop`` is called."""
+    """An agent; ``serve`` runs it until ``stop`` is called.
 
-    def __init__(self, settings: Settings) -> None:
+    ``make_engine`` makes the door to its database server.
+    """
+
+    def __init__(self, settings: Settings, make_engine: MakeEngine = make_engine) -> None:
         self.settings = settings
+        self._make_engine = make_engine
         self.paths = settings.paths
         self._stop_asked = asyncio.Event()
         self._crypto = ThreadPoolExecutor(2, thread_name_prefix="crypto")
@@ -131,7 +136,9 @@ class Agent:
         if view.identity is not Identity.SINGLE and view.member(view.own) is None:
             others = ", ".join(map(str, view.addresses))
             raise AddressChangedError(f"{view.own} is no member of this agent's cluster ({others})")
-        engine = make_engine(settings.engine, settings.base_dir, paths.state_dir, settings.observer)
+        engine = self._make_engine(
+            settings.engine, settings.base_dir, paths.state_dir, settings.observer
+        )
         if cluster.passwords.root is not None and cluster.server_settings is not None:
             engine.use_password(cluster.passwords.root)
         site = Site(

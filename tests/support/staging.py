@@ -21,7 +21,6 @@ from pyobshell.tasks.model import (
     SubTask,
 )
 from pyobshell.tasks.stage import Run, Stage, stage
-
 from support.waiting import PATIENCE_S, soon
 
 OWN = Address("10.0.0.1", 2886)

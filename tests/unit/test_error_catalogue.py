@@ -1,4 +1,4 @@
-"""The error catalogue: codes and statuses are a contract with clients, texts come in two languages."""
+"""The error catalogue: codes and statuses are a contract with clients, texts are bilingual."""
 
 from __future__ import annotations
 

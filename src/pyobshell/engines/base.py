@@ -108,6 +108,9 @@ class Engine(Protocol):
     async def set_root_password(self, new: str, log: Log) -> None:
         """Change root's password from the one in use; success too if it is the new one already."""
 
+    async def create_proxyro(self, password: str, log: Log) -> None:
+        """Make the user by which an obproxy reads the server's tables; harmless when repeated."""
+
     async def login(self, password: str) -> bool:
         """Whether root may log in with this password; raises if the server does not answer."""
 

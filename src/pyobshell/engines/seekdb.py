@@ -21,6 +21,8 @@ _STATE_SECONDS = 2.0
 _LOGIN_SECONDS = 5.0
 _PASSWORD_SECONDS = 10.0
 _OWN_TABLE = "select /*+ QUERY_TIMEOUT(2000000) */ count(*) from oceanbase.__ALL_DATABASE limit 1"
+_CREATE_PROXYRO = "CREATE USER IF NOT EXISTS proxyro@'%%' IDENTIFIED BY %s"
+_GRANT_PROXYRO = "GRANT SELECT ON oceanbase.* TO proxyro"
 _ACTIVE = "select id from oceanbase.V$OB_PROCESSLIST where state = 'ACTIVE'"
 
 
@@ -220,6 +222,12 @@ class Seekdb:
             await self._sql.login(new, deadline)
             log("the password of root is the new one already")
         self._sql.use_password(new)
+
+    async def create_proxyro(self, password: str, log: Log) -> None:
+        deadline = Deadline.after(_PASSWORD_SECONDS)
+        await self._sql.query(_CREATE_PROXYRO, password, deadline=deadline, confidential=True)
+        await self._sql.query(_GRANT_PROXYRO, deadline=deadline)
+        log("the user proxyro is there and may read")
 
     async def login(self, password: str) -> bool:
         try:

@@ -11,7 +11,6 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from pyobshell.store.database import Database, sqlite_engine
-
 from support.waiting import soon
 
 pytestmark = pytest.mark.anyio

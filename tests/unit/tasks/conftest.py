@@ -7,7 +7,6 @@ import pytest
 from pyobshell.store.database import Database
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.stage import Catalogue
-
 from support.staging import OWN
 
 SITE = object()

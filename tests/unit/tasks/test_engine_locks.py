@@ -8,7 +8,6 @@ import pytest
 
 from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Maintenance, MaintenanceType, Operator, State
-
 from support.staging import GLOBAL_LOCK, acts, ended, plan, run_dag
 from support.waiting import Gate
 

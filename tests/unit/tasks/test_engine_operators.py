@@ -9,7 +9,6 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.tasks.model import Ability, NodePlan, Operator, State
-
 from support.staging import OTHERS, OWN, acts, ended, only, plan, run_dag, until
 from support.waiting import Gate, soon
 
@@ -236,7 +235,7 @@ async def test_a_retry_that_fails_again_can_be_retried_again(start_engine):
     assert flaky.seen == [f"undo {OWN.ip}"]
 
 
-# --- ROLLBACK --------------------------------------------------------------------------------------
+# --- ROLLBACK ------------------------------------------------------------------------------------
 
 
 async def test_rollback_undoes_stage_by_stage_down_to_the_first(start_engine):
@@ -331,7 +330,7 @@ async def test_after_a_failed_rollback_what_was_undone_is_done_again(start_engin
     assert len(third_time) == 2
 
 
-# --- PASS ------------------------------------------------------------------------------------------
+# --- PASS ----------------------------------------------------------------------------------------
 
 
 async def test_pass_declares_the_rest_done_at_once(start_engine):
@@ -393,7 +392,7 @@ async def test_a_dag_that_was_cancelled_can_be_passed_node_by_node(start_engine)
     assert not never.is_set()
 
 
-# --- refusals and races ------------------------------------------------------------------------------
+# --- refusals and races --------------------------------------------------------------------------
 
 
 async def test_a_refused_operator_changes_nothing(start_engine):
@@ -456,7 +455,7 @@ async def test_of_operators_that_come_at_once_exactly_one_wins(start_engine, ope
     assert len(runs) <= 2
 
 
-# --- callers that give up ----------------------------------------------------------------------------
+# --- callers that give up ------------------------------------------------------------------------
 
 
 async def give_up_while_it_is_written(database, asking) -> None:

@@ -1,4 +1,4 @@
-"""An agent that ends at any moment comes back and finishes, or fails in a way that can be mended."""
+"""An agent that ends at any moment comes back and finishes, or fails so that it can be mended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from pyobshell.store.database import Database
 from pyobshell.tasks.model import Ability, NodePlan, Operator, State
 from pyobshell.tasks.transitions import claim, create
-
 from support.staging import GLOBAL_LOCK, OTHERS, OWN, acts, ended, only, plan, run_dag, until
 from support.waiting import Gate, soon
 

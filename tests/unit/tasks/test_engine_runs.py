@@ -12,7 +12,6 @@ from pyobshell.deadline import Deadline
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import DagPlan, NodePlan, Operator, State
 from pyobshell.tasks.stage import Run, stage
-
 from support.staging import OTHERS, OWN, acts, ended, only, plan, run_dag, until
 from support.waiting import PATIENCE_S, Gate, soon
 
@@ -318,7 +317,7 @@ async def test_a_signal_given_before_anybody_waits_is_not_lost(start_engine):
     assert (await ended(engine, dag_id)).state is State.SUCCEED
 
 
-# --- asking ----------------------------------------------------------------------------------
+# --- asking --------------------------------------------------------------------------------------
 
 
 async def test_a_wait_ends_with_its_deadline(start_engine):

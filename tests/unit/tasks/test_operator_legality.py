@@ -1,4 +1,4 @@
-"""Which operator is legal when: every state, operator and ability of a small DAG, and the refusal."""
+"""Which operator is legal when: every state, operator and ability of a small DAG."""
 
 from __future__ import annotations
 

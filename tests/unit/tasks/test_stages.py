@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from pyobshell.tasks.model import Ability
 from pyobshell.tasks.stage import Catalogue, Run, merge_data, stage
-
 from support.staging import acts
 
 

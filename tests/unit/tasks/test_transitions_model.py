@@ -38,7 +38,6 @@ from pyobshell.tasks.model import (
 )
 from pyobshell.tasks.operators import check_node_operator, check_operator
 from pyobshell.tasks.transitions import Claim, Outcome
-
 from support.staging import OTHERS, OWN, acts, plan
 
 LOCKS = [
@@ -105,10 +104,14 @@ class Life(RuleBasedStateMachine):
                 lambda c: transitions.create(c, plan(*nodes, lock=lock), OWN, self.now())
             )
         except MaintenanceConflictError as conflict:
-            assert conflict.dag_id in holders
+            named = {conflict.dag_id}
+        else:
+            named = set()
+        assert named <= holders
+        assert bool(named) == bool(holders)
+        if named:
             assert self.ids() == known
             return
-        assert not holders
         for node in self.dag(dag_id).nodes:
             for task in node.sub_tasks:
                 self.work[task.id] = Work()
