@@ -149,16 +149,13 @@ def init(
         if password is None:
             hint = f"give --rootpassword-file, or set {secrets.ENVIRONMENT}"
             password = secrets.ask_password("root@sys, to be set", hint, twice=True)
-        # As long as there is no cluster its password is asked for by no agent.
-        before = place.locate(base_dir, host, ask=False)
+        # Until it has been set, any password is as good as none.
+        where = place.locate(base_dir, host, ask=False).with_password(password)
         options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
         number = int(time.time()) if cluster_id is None else cluster_id
-        async with before.client() as client:
-            dag = await client.configure_cluster(name, number, password)
-            await Follower(client, before, as_json, verbose).succeed(dag)
-        where = before.with_password(password)
         async with where.client() as client:
             follower = Follower(client, where, as_json, verbose)
+            await follower.succeed(await client.configure_cluster(name, number, password))
             if options:
                 await follower.succeed(await client.configure_servers(options, "GLOBAL", []))
             dag = await client.initialize(

@@ -80,10 +80,10 @@ class Follower:
             shown.note(f"→ {line}")
 
     def _general_advice(self, dag: DagDetailDTO) -> list[str]:
-        show = self.where.command("task", "show", "-i", dag.id, "-d")
-        retry = self.where.command("task", "retry", "-i", dag.id)
-        rollback = self.where.command("task", "rollback", "-i", dag.id)
-        return [f"all of its logs: {show}", f"once the cause is mended: {retry}   or: {rollback}"]
+        show, retry, rollback = (
+            self.where.command("task", verb, "-i", dag.id) for verb in ("show", "retry", "rollback")
+        )
+        return [f"all of its logs: {show} -d", f"to go on: {retry}   or to undo it: {rollback}"]
 
     async def _until_ended(self, task_id: str, shown: View) -> DagDetailDTO:
         dag = await self.client.dag(task_id)
@@ -104,7 +104,10 @@ class Follower:
             shown.note(f"It cannot be cancelled and goes on: {refused}")
             return await self.client.dag(dag.id)
         dag = await self._until_ended(dag.id, shown)
-        for agent, sub_dag in _sub_dags(dag).items():
+        sub_dags = _sub_dags(dag)
+        if not sub_dags:
+            shown.note(f"→ {self._general_advice(dag)[-1]}")
+        for agent, sub_dag in sub_dags.items():
             try:
                 await self._release(sub_dag)
             except (ApiError, Unreachable) as error:

@@ -205,3 +205,7 @@ def _say_how_it_ended(dag: DagDetailDTO, as_json: bool) -> None:
     else:
         operator = "" if dag.operator == "RUN" else f" by {dag.operator}"
         output.say(f"'{dag.name}' {dag.id}: {dag.state}{operator}")
+        if dag.operator == "CANCEL" and (dag.additional_data or {}).get("sub_dags"):
+            output.say(
+                f"→ its agents stay locked until a start or stop has --force-pass-dag {dag.id}"
+            )

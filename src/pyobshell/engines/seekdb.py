@@ -79,17 +79,26 @@ class Seekdb:
                 return
             log(f"process {process.pid} has ended: starting anew")
         log_size = await asyncio.to_thread(_size, layout.log)
-        async with self._launching:
-            await self._launch(config, layout, log)
+        # Once begun it is brought to the point where the process can be seen, also if cancelled.
+        await asyncio.shield(self._launch(config, layout, log))
         process = await self.process()
         if process is None or not await self._opened(process, log, deadline):
             raise await _failed(layout, log_size)
 
     async def _launch(self, config: ServerConfig, layout: Layout, log: Log) -> None:
-        process = await self.process()
-        if process is not None:  # somebody was faster
-            process.close()
-            return
+        async with self._launching:
+            process = await self.process()
+            if process is None:
+                await self._prepare(config, layout, log)
+                first = not await asyncio.to_thread(layout.is_initialized)
+                command = command_line(self._binary, config, layout.home, first=first)
+                log(f"starting {' '.join(command)}")
+                self._sql.forget()
+                await asyncio.to_thread(launch, command, layout.pid_file)
+            else:
+                process.close()  # somebody was faster
+
+    async def _prepare(self, config: ServerConfig, layout: Layout, log: Log) -> None:
         # A server whose pid file was removed cannot be seen there, and a second one on the same
         # files would destroy them.
         await asyncio.to_thread(_require_no_holders, layout)
@@ -99,11 +108,6 @@ class Seekdb:
         await asyncio.to_thread(check_start, self._binary, config, layout)
         if await asyncio.to_thread(layout.is_fresh):
             await asyncio.to_thread(self._first_boot.begin, layout)
-        first = not await asyncio.to_thread(layout.is_initialized)
-        command = command_line(self._binary, config, layout.home, first=first)
-        log(f"starting {' '.join(command)}")
-        self._sql.forget()
-        await asyncio.to_thread(launch, command)
 
     async def _opened(self, process: ServerProcess, log: Log, deadline: Deadline) -> bool:
         """Wait until the process accepts SQL; False if it ends instead. The process is closed."""
@@ -162,7 +166,8 @@ class Seekdb:
 
     async def _end(self, number: Signals, log: Log, deadline: Deadline) -> None:
         ports: list[int] = []
-        process = await self.process()
+        async with self._launching:  # a server that is being launched cannot be seen yet
+            process = await self.process()
         if process is None:
             log("the server does not run")
         else:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import select
 import subprocess
 import tempfile
 from pathlib import Path
 
 from pyobshell import errors
+from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ServerConfig
+from pyobshell.engines.process import lock_owner
 
 _LAUNCHER_SECONDS = 30.0  # it takes 0.1
+_PACE_MILLISECONDS = 5
 _INHERITED = ("PATH", "HOME", "LANG")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Enough for a small server, and little enough for several on one machine; seekdb's own default
@@ -85,12 +89,22 @@ def server_parameters(config: ServerConfig) -> dict[str, str]:
     return parameters
 
 
-def launch(command: list[str]) -> int:
+def launch(command: list[str], pid_file: Path) -> int:
     """Run the launcher, which leaves a daemon behind; returns 0 or ``ALREADY_RUNNING``.
 
-    Raises with the meaning of any other exit code and the last line that was printed.
+    On 0 the daemon has locked its pid file, or has ended. Raises with the meaning of any other
+    exit code and the last line that was printed.
     """
-    code, printed = _run(command)
+    lifeline, inherited = os.pipe()
+    try:
+        try:
+            code, printed = _run(command, inherited)
+        finally:
+            os.close(inherited)
+        if code == 0:
+            _await_lock(pid_file, lifeline)
+    finally:
+        os.close(lifeline)
     if code in (0, ALREADY_RUNNING):
         return code
     meaning = _MEANINGS.get(code, "the cause is not known")
@@ -98,6 +112,19 @@ def launch(command: list[str]) -> int:
     raise errors.SERVER_UNAVAILABLE(
         reason=f"seekdb did not start: {meaning} (exit code {code}): {last[0]}"
     )
+
+
+def _await_lock(pid_file: Path, lifeline: int) -> None:
+    """Wait until the daemon can be seen by its lock, which may come after the launcher's exit.
+
+    The daemon has inherited the other end of the lifeline, which so tells when it ends.
+    """
+    life = select.poll()
+    life.register(lifeline, select.POLLIN)
+    deadline = Deadline.after(_LAUNCHER_SECONDS)
+    while lock_owner(pid_file) is None and not life.poll(_PACE_MILLISECONDS):
+        if deadline.passed():
+            raise errors.SERVER_UNAVAILABLE(reason=f"seekdb started, but does not lock {pid_file}")
 
 
 def read_version(binary: Path) -> str:
@@ -110,7 +137,7 @@ def read_version(binary: Path) -> str:
     return f"{version[1]}-{revision[1]}" if revision else version[1]
 
 
-def _run(command: list[str]) -> tuple[int, str]:
+def _run(command: list[str], *inherited: int) -> tuple[int, str]:
     # A file, not a pipe: a daemon that kept the pipe open would keep us reading.
     with tempfile.TemporaryFile() as output:
         try:
@@ -120,6 +147,7 @@ def _run(command: list[str]) -> tuple[int, str]:
                 stdout=output,
                 stderr=output,
                 env=_environment(),
+                pass_fds=inherited,
                 timeout=_LAUNCHER_SECONDS,
                 check=False,
             )

@@ -115,22 +115,29 @@ def obshell(surroundings, tmp_path_factory) -> Obshell:
 
 
 @pytest.fixture(scope="session")
-def bring_up(obshell) -> Callable[..., Box]:
+def bring_up(obshell) -> Iterator[Callable[..., Box]]:
+    """Bring a sandbox up; one that its test has not removed is removed in the end."""
+    directories = []
+
     def up(directory: Path, *words: object) -> Box:
+        directories.append(directory)
         told = obshell.json("sandbox", "up", "--base-dir", directory, *words)
         nodes = [Node(**agent) for agent in told["agents"]]
         return Box(obshell, directory, told["root_password"], nodes)
 
-    return up
+    yield up
+    for directory in directories:
+        if (directory / "sandbox.json").exists():
+            obshell("sandbox", "down", "--base-dir", directory)
 
 
 @pytest.fixture(scope="module")
-def box(bring_up, tmp_path_factory) -> Iterator[Box]:
-    """Three servers in two zones; each test leaves them running."""
+def box(obshell, bring_up, tmp_path_factory) -> Iterator[Box]:
+    """Two servers in two zones; each test leaves them running."""
     directory = tmp_path_factory.mktemp("shared") / "box"
-    box = bring_up(directory, "--nodes", 3, "--zones", 2, "--name", "shared")
+    box = bring_up(directory, "--nodes", 2, "--name", "shared")
     yield box
-    box.obshell("sandbox", "down", "--base-dir", directory)
+    obshell("sandbox", "down", "--base-dir", directory)
     assert _processes_in(directory) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyobshell.cli.sandbox import ports
+from pyobshell.engines.process import lock_owner
 
 
 @pytest.fixture
@@ -22,6 +24,9 @@ def port():
 def home(obshell, tmp_path):
     yield tmp_path / "home"
     obshell("agent", "stop", "--base-dir", tmp_path / "home")
+    server = lock_owner(tmp_path / "home/run/seekdb.pid")
+    if server is not None:
+        os.kill(server, signal.SIGKILL)
 
 
 def test_an_agent_starts_once_on_its_home_and_stops_once(obshell, home, port, ended):
@@ -58,6 +63,26 @@ def test_an_agent_can_move_until_it_is_a_member_of_something(obshell, home):
         lines = obshell("cluster", "remove", *at, "-s", own, "-y").stdout.splitlines()
         assert lines[-1] == f"Done: removed {own}"
         assert obshell.json("agent", "status", *at)["agent"]["identity"] == "SINGLE"
+
+
+def test_agents_make_a_cluster_by_commands_here_and_over_http(obshell, home, tmp_path):
+    at = ("--base-dir", home)
+    password = tmp_path / "password"
+    password.write_text("pa'ss wörd\n")
+    with ports.hold(3) as (port, sql_port, rpc_port):
+        own = f"127.0.0.1:{port}"
+        obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
+        obshell("cluster", "join", *at, "-s", own, "-z", "zone1", "-p", sql_port, "-P", rpc_port)
+        words = ("-n", "mine", "-i", 7, "--rootpassword-file", password, "-o", "memory_budget=1G")
+        made = obshell("cluster", "init", *words, "--host", own).stdout.splitlines()
+        assert made[-1] == "Done: cluster mine is up"
+        shown = obshell.json("cluster", "show", "--host", own, "--password-file", password)
+        (server,) = shown["obcluster_info"]["topology"]["zone1"]
+        assert (server["sql_port"], server["status"]) == (sql_port, "ACTIVE")
+        again = obshell("cluster", "init", *at, *words, exit_code=3)
+        assert "AlreadyInitialized" in again.stderr
+        stopped = obshell("cluster", "stop", *at, "-f", "-y").stdout.splitlines()
+        assert stopped[-1].endswith("this agent's own server stopped")
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ _LINE = re.compile(r".+ \[\d/\d\] SUCCEED \d+(\.\d)? m?s")
 def test_the_sandbox_is_what_was_asked_for(box):
     told = json.loads((box.directory / "sandbox.json").read_text())
     assert told["name"] == "shared"
-    assert [node.zone for node in box.nodes] == ["zone1", "zone2", "zone1"]
+    assert [node.zone for node in box.nodes] == ["zone1", "zone2"]
     ports = [port for node in box.nodes for port in (node.port, node.sql_port)]
-    assert len(set(ports)) == 6
+    assert len(set(ports)) == 4
     for node in box.nodes:
         assert node.ip == "127.0.0.1"
         assert psutil.Process(node.observer_pid).name() == "seekdb"
@@ -49,13 +49,13 @@ def test_the_whole_cluster_is_stopped_and_started(box, ended):
     dag = box.json("cluster", "stop", "-a", "-f", "-y")
     assert (dag["name"], dag["state"], dag["max_stage"]) == ("Stop OB", "SUCCEED", 5)
     assert all(ended(pid, 0) for pid in before)
-    assert box.states() == ["INACTIVE"] * 3
+    assert box.states() == ["INACTIVE"] * 2
 
     *lines, last = box("cluster", "start", "-a").stdout.splitlines()
     assert len(lines) == 6
     assert all(_LINE.fullmatch(line) for line in lines), lines
     assert re.fullmatch(r"Done in .*: ALL servers of the cluster started", last)
-    assert box.states() == ["ACTIVE"] * 3
+    assert box.states() == ["ACTIVE"] * 2
     assert all(node.server_pid not in before for node in box.nodes)
 
     shown = box("task", "show", "-i", dag["id"], "-d").stdout
@@ -67,7 +67,7 @@ def test_the_whole_cluster_is_stopped_and_started(box, ended):
 def test_without_yes_and_without_a_terminal_nothing_is_stopped(box):
     refused = box("cluster", "stop", "-a", "-f", exit_code=2)
     assert "say --yes" in refused.stderr
-    assert box.states() == ["ACTIVE"] * 3
+    assert box.states() == ["ACTIVE"] * 2
 
 
 def test_what_the_agent_refuses_is_told_in_one_line(box):
@@ -90,7 +90,7 @@ def test_an_agent_is_asked_over_http_with_the_password(box, tmp_path):
 
 
 def test_an_agent_stops_without_its_server_and_comes_back_as_it_was(box, ended):
-    node = box.nodes[2]
+    node = box.nodes[1]
     at = ("--base-dir", node.base_dir)
     agent, server = node.agent_pid, node.server_pid
     assert "its server is left as it is" in box.obshell("agent", "stop", *at).stdout
@@ -187,7 +187,7 @@ def test_on_a_terminal_a_question_is_asked_and_progress_is_a_table(box, terminal
     assert child.wait() == 2
 
     child = terminal("cluster", "start", "-a")
-    child.expect(r"✓[^\n]*Inform all agents to start observer[^\n]* 3/3 ")
+    child.expect(r"✓[^\n]*Inform all agents to start observer[^\n]* 2/2 ")
     child.expect("Done in .*: ALL servers of the cluster started")
     child.expect(pexpect.EOF)
     assert child.wait() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,11 @@ pytestmark = pytest.mark.anyio
 def of_process(pid: int) -> tuple[bytes, list[Path]]:
     """The environment of a process and what it has open."""
     process = Path(f"/proc/{pid}")
-    return (process / "environ").read_bytes(), [f.readlink() for f in (process / "fd").iterdir()]
+    files = []
+    for descriptor in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            files.append(descriptor.readlink())
+    return (process / "environ").read_bytes(), files
 
 
 def count_descriptors() -> int:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,22 @@ def stranger(make_server):
         process.communicate()
 
 
+def thread_states(pid: int) -> set[str]:
+    """One letter for each thread, as the kernel puts it after the name in parentheses."""
+    files = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {file.read_text().rpartition(")")[2].split()[0] for file in files}
+
+
+async def pause(process) -> None:
+    """Stop a process and all its threads; the signal alone does not wait for them."""
+
+    async def all_stopped() -> bool:
+        return thread_states(process.pid) == {"T"}
+
+    process.send(signal.SIGSTOP)
+    assert await process.until(all_stopped, Deadline.after(30), pace=0.01)
+
+
 async def test_when_a_kill_returns_process_port_and_files_are_free(server):
     await server.start()
     began = time.monotonic()
@@ -68,15 +85,17 @@ async def test_a_paused_server_answers_no_sql_ignores_terminate_and_can_be_kille
     await server.start()
     assert await server.engine.state() is ObState.CONNECTION_AVAILABLE  # leaves a connection idle
     with await server.engine.process() as process:
-        process.send(signal.SIGSTOP)
-        began = time.monotonic()
-        assert await server.engine.state() is ObState.PROCESS_RUNNING
-        assert time.monotonic() - began < 3
-        with pytest.raises(errors.OBShellError) as late:
-            await server.engine.terminate(server.lines.append, Deadline.after(0.5))
-        assert late.value.code is errors.CLUSTER_ASYNC_TIMEOUT
-        assert not process.ended
-        await server.kill()
+        try:
+            await pause(process)
+            began = time.monotonic()
+            assert await server.engine.state() is ObState.PROCESS_RUNNING
+            assert time.monotonic() - began < 3
+            with pytest.raises(errors.OBShellError) as late:
+                await server.engine.terminate(server.lines.append, Deadline.after(0.5))
+            assert late.value.code is errors.CLUSTER_ASYNC_TIMEOUT
+            assert not process.ended
+        finally:
+            await server.kill()
         assert process.ended
 
 

@@ -71,7 +71,7 @@ async def test_a_task_that_fails_says_why_and_what_to_do(make_dag, capsys):
     assert ended.value.exit_code == Exit.FAILED
     said = capsys.readouterr().out.splitlines()
     assert said[1] == "✗ 10.0.0.1:2886 A: ERROR: no"
-    assert said[2].startswith("→ all of its logs: obshell task show -i 22130706433028869 -d")
+    assert said[2].startswith("→ all of its logs: obshell task show -i 22130706433028869")
 
 
 async def test_with_json_only_the_task_is_on_stdout(make_dag, capsys):

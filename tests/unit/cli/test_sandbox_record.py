@@ -8,6 +8,7 @@ import pytest
 
 from pyobshell.cli.outcome import CommandError
 from pyobshell.cli.sandbox.record import Node, Sandbox, missing_directories
+from pyobshell.cli.sandbox.up import Plan, _draw
 
 
 @pytest.fixture
@@ -122,3 +123,13 @@ def test_up_refuses_more_zones_than_nodes(obshell, tmp_path):
 
 def test_the_list_is_empty_at_first(obshell):
     assert obshell("sandbox", "list", "--json") == (0, '{\n  "sandboxes": []\n}\n', "")
+
+
+def test_nodes_are_spread_over_the_zones_in_turn_with_ports_of_their_own(tmp_path):
+    plan = Plan(tmp_path, nodes=5, zones=2, name="x", engine="seekdb", observer=None)
+    sandbox = _draw(plan, tmp_path, list(range(2000, 2015)))
+    assert [node.zone for node in sandbox.nodes] == ["zone1", "zone2", "zone1", "zone2", "zone1"]
+    assert sandbox.ports == set(range(2000, 2015))
+    assert [node.base_dir.name for node in sandbox.nodes][::4] == ["node1", "node5"]
+    assert len(sandbox.root_password) == 16
+    assert sandbox.root_password.isalnum()

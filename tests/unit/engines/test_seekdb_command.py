@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from pyobshell import errors
 from pyobshell.engines import ServerConfig
+from pyobshell.engines.process import lock_owner
 from pyobshell.engines.seekdb_command import (
     ALREADY_RUNNING,
     command_line,
@@ -89,8 +93,6 @@ def test_a_key_that_is_no_name_is_refused(key):
 
 
 def test_the_installed_program_is_found_without_importing_its_package():
-    import sys
-
     assert find_binary(None).is_file()
     assert "pylibseekdb" not in sys.modules
     assert find_binary(Path("/other/seekdb")) == Path("/other/seekdb")
@@ -118,26 +120,47 @@ def test_a_program_without_a_version_is_an_error():
 def test_an_exit_code_is_explained_with_the_last_line_printed(code, meaning, tmp_path):
     program = script(tmp_path, f"echo first; echo 'the last line' >&2; exit {code}")
     with pytest.raises(errors.OBShellError, match=rf"{meaning}.*{code}\): the last line"):
-        launch([str(program)])
+        launch([str(program)], tmp_path / "pid")
 
 
 @pytest.mark.parametrize("code", [0, ALREADY_RUNNING])
 def test_success_and_a_server_that_runs_already_are_no_errors(code, tmp_path):
-    assert launch([str(script(tmp_path, f"exit {code}"))]) == code
+    assert launch([str(script(tmp_path, f"exit {code}"))], tmp_path / "pid") == code
 
 
 def test_a_program_that_cannot_be_run_is_an_error(tmp_path):
     with pytest.raises(errors.OBShellError, match="cannot be run"):
-        launch([str(tmp_path / "nothing")])
+        launch([str(tmp_path / "nothing")], tmp_path / "pid")
 
 
-def test_a_daemon_that_keeps_its_output_open_does_not_keep_us(tmp_path):
-    assert launch([str(script(tmp_path, "sleep 5 & exit 0"))]) == 0
+_LATE = """
+import fcntl, os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(0.2)
+    if sys.argv[2:]:
+        os._exit(0)
+    file = open(sys.argv[1], "w")
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    time.sleep(60)
+"""
+
+
+def test_a_daemon_is_awaited_until_its_lock_can_be_seen(tmp_path):
+    """Though it keeps all open that it was given, and locks after its launcher's exit."""
+    assert launch([sys.executable, "-c", _LATE, str(tmp_path / "pid")], tmp_path / "pid") == 0
+    os.kill(lock_owner(tmp_path / "pid"), signal.SIGKILL)
+
+
+def test_a_daemon_that_ends_before_it_locks_is_not_awaited(tmp_path):
+    words = [sys.executable, "-c", _LATE, str(tmp_path / "pid"), "dies"]
+    assert launch(words, tmp_path / "pid") == 0
+    assert lock_owner(tmp_path / "pid") is None
 
 
 def test_the_environment_has_no_secrets_and_forbids_telemetry(tmp_path, monkeypatch):
     monkeypatch.setenv("OB_ROOT_PASSWORD", "secret")
-    launch([str(script(tmp_path, f"env > {tmp_path}/env"))])
+    launch([str(script(tmp_path, f"env > {tmp_path}/env"))], tmp_path / "pid")
     environment = dict(
         line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line
     )

@@ -1,0 +1,55 @@
+"""Tasks of agents, brought to the point a test needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyobshell import errors
+from pyobshell.deadline import Deadline
+from pyobshell.operations import stop, together
+from pyobshell.operations.together import Part
+from pyobshell.tasks.ids import GenericId
+from pyobshell.tasks.model import Dag
+from support.agents import Host
+from support.waiting import PATIENCE_S
+
+FORCE_ALL = {"scope": {"type": "GLOBAL"}, "force": True}
+
+
+def a_part(main_dag_id: str = "11") -> Part:
+    """A target's part of a stop by force."""
+    return Part(main_dag_id=main_dag_id, work="stop", mode="force", works=True, force_pass=[])
+
+
+async def a_waiting_sub_dag(host: Host, main_dag_id: str = "11") -> Dag:
+    """A sub DAG that holds the agent's lock and waits for its coordinator."""
+    plan = together.sub_dag_plan("Stop observer", a_part(main_dag_id), (stop.stop_observer,))
+    return await host.site.tasks.submit(plan)
+
+
+async def a_failed_sub_dag(host: Host) -> Dag:
+    """A sub DAG whose second stage of three has failed; it holds the agent's lock."""
+    host.engine.failures["kill"] = errors.SERVER_PROCESS_CHECK_FAILED(reason="as it should")
+    dag = await a_waiting_sub_dag(host)
+    await host.site.tasks.signal(dag.id, together.ADVANCE)
+    await host.site.tasks.wait_end(dag.id, Deadline.after(PATIENCE_S))
+    host.engine.failures.clear()
+    return await host.site.tasks.dag(dag.id)
+
+
+def id_of(host: Host, number: int) -> str:
+    """The generic id of a task, node or sub task of an agent."""
+    return str(GenericId(number, host.address))
+
+
+async def wait_end(host: Host, task_id: str) -> dict[str, Any]:
+    """A task as the API shows it once it has ended; asked for through the agent's own socket."""
+    while True:
+        dag = (await host.local.get(f"/task/dag/{task_id}?hold_ms=20000")).data
+        if dag["state"] in ("SUCCEED", "FAILED"):
+            return dag
+
+
+def logs_of(node: dict[str, Any]) -> list[str]:
+    """What all sub tasks of a node have logged."""
+    return [line for task in node["sub_tasks"] for line in task["task_logs"] or []]
