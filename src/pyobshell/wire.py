@@ -84,12 +84,26 @@ class Request(BaseModel):
     def _as_go_reads_it(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
+        _require_whole_characters(body)
         known = {
             name.lower(): name
             for field, info in cls.model_fields.items()
             for name in (info.alias or field,)
         }
         return {known.get(k.lower(), k): v for k, v in body.items() if v is not None}
+
+
+def _require_whole_characters(value: Any) -> None:
+    r"""Raise ValueError for half a character (``"\ud800"``): JSON can spell it, nothing can keep it."""
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            name.encode()
+            _require_whole_characters(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _require_whole_characters(inner)
 
 
 class AgentInfo(Request):

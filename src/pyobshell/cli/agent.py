@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -157,10 +158,19 @@ def admin_restart(ip: Ip = None, port: Port = None, base_dir: BaseDir = None) ->
 
 def _launch(settings: dict[str, Any], *, as_json: bool) -> None:
     """Start a daemon and say how that went."""
-    from pyobshell.cli.agents import launch
+    from pyobshell.cli import agents
     from pyobshell.deadline import Deadline
 
-    running = launch([settings])[0].wait(Deadline.after(_STARTING_S))
+    home = Path(settings["base_dir"])
+    there = agents.find(home)
+    if there is not None:  # the agent would find out as well, but later
+        there.close()
+        again = shlex.join(["obshell", "agent", "stop", "--base-dir", str(home)])
+        raise CommandError(
+            Exit.START_FAILED,
+            f"an agent runs on {home} already (pid {there.pid}); stop it first: {again}",
+        )
+    running = agents.launch([settings])[0].wait(Deadline.after(_STARTING_S))
     if as_json:
         output.print_json(
             {"pid": running.pid, "address": running.address, "base_dir": str(running.base_dir)}

@@ -97,6 +97,10 @@ class ClusterView(BaseModel):
         wanted = set(zones)
         return [member.address for member in self.members if member.zone in wanted]
 
+    def with_members(self, members: Iterable[Member]) -> ClusterView:
+        """The same cluster with other members."""
+        return self.model_copy(update={"members": tuple(members)})
+
     def require(self, *identities: Identity) -> None:
         """Raise ``Agent.Identify.NotSupportOperation`` unless this agent is one of these."""
         if self.identity not in identities:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -43,6 +45,7 @@ class ClusterState:
     def __init__(self, database: Database, vault: Vault, own: Address) -> None:
         self._database = database
         self._vault = vault
+        self._changing = asyncio.Lock()
         self.view = ClusterView(own=own)
         self.passwords = Passwords(root=None, agent=None)
         self.server_wanted = False
@@ -74,7 +77,18 @@ class ClusterState:
 
     async def save(self, view: ClusterView, passwords: Passwords | None = None) -> None:
         """Replace the snapshot, and the passwords if given."""
-        passwords = passwords or self.passwords
+        await self.change(lambda _: view, passwords)
+
+    async def change(
+        self, alter: Callable[[ClusterView], ClusterView], passwords: Passwords | None = None
+    ) -> None:
+        """Put what ``alter`` makes of the newest snapshot in its place; one change at a time."""
+        async with self._changing:
+            view, passwords = alter(self.view), passwords or self.passwords
+            await self._write(view, passwords)
+            self.view, self.passwords = view, passwords
+
+    async def _write(self, view: ClusterView, passwords: Passwords) -> None:
         settings = {
             "identity": str(view.identity),
             "cluster_id": str(view.cluster_id),
@@ -91,7 +105,6 @@ class ClusterState:
                 connection.execute(_ADD_MEMBER, rows)
 
         await self._database.write(write)
-        self.view, self.passwords = view, passwords
 
     async def want_server(self, wanted: bool) -> None:
         """Record whether the server shall run; it is restarted after a crash only if so."""

@@ -121,11 +121,10 @@ def _check_port(text: str) -> None:
 async def update_cluster_config(run: Run, settings: ClusterSettings) -> None:
     """Keep the cluster's id, name and password."""
     cluster = run.site.cluster
-    view = cluster.view.model_copy(
-        update={"cluster_id": settings.cluster_id, "cluster_name": settings.cluster_name}
-    )
+    named = {"cluster_id": settings.cluster_id, "cluster_name": settings.cluster_name}
     root = run.site.vault.open_text(settings.sealed_password)
-    await cluster.save(view, Passwords(root=root, agent=cluster.passwords.agent))
+    passwords = Passwords(root=root, agent=cluster.passwords.agent)
+    await cluster.change(lambda view: view.model_copy(update=named), passwords)
     run.log(f"The cluster is '{settings.cluster_name}', id {settings.cluster_id}")
 
 

@@ -71,7 +71,7 @@ async def integrate_config(run: Run, making: Making) -> None:
     """Work out how each server is to be deployed; of two values for one option the later wins."""
     cluster = run.site.cluster
     taken: dict[tuple[str, int], Address] = {}
-    members: list[Member] = []
+    ports: dict[Address, dict[str, int]] = {}
     plans: dict[str, dict[str, object]] = {}
     for member in cluster.view.members:
         options = await cluster.server_options(member)
@@ -85,11 +85,17 @@ async def integrate_config(run: Run, making: Making) -> None:
                     reason=f"{member.address} and {other} would share port {port}; "
                     "set them apart with observer/config",
                 )
-        ports = {"mysql_port": settings.mysql_port, "rpc_port": settings.rpc_port}
-        members.append(member.model_copy(update=ports))
+        ports[member.address] = {
+            "mysql_port": settings.mysql_port,
+            "rpc_port": settings.rpc_port,
+        }
         plans[str(member.address)] = settings.model_dump()
         run.log(f"{member.address} zone {member.zone}: SQL port {settings.mysql_port}")
-    await cluster.save(cluster.view.model_copy(update={"members": tuple(members)}))
+    await cluster.change(
+        lambda view: view.with_members(
+            m.model_copy(update=ports.get(m.address, {})) for m in view.members
+        )
+    )
     run.publish(servers=plans)
 
 
@@ -179,13 +185,15 @@ synchronize_all = stage("Synchronize agent from cluster", _CONVERSION, key="init
 
 
 async def _convert(run: Run, identity: Identity) -> None:
-    cluster = run.site.cluster
-    members = tuple(
-        m.model_copy(update={"identity": Identity.CLUSTER_AGENT}) if m.identity is identity else m
-        for m in cluster.view.members
-    )
-    own = Identity.CLUSTER_AGENT if cluster.view.identity is identity else cluster.view.identity
-    await cluster.save(cluster.view.model_copy(update={"members": members, "identity": own}))
+    converted = {"identity": Identity.CLUSTER_AGENT}
+
+    def convert(view: ClusterView) -> ClusterView:
+        whole = view.with_members(
+            m.model_copy(update=converted) if m.identity is identity else m for m in view.members
+        )
+        return whole.model_copy(update=converted) if view.identity is identity else whole
+
+    await run.site.cluster.change(convert)
     run.log(f"Every {identity} is a {Identity.CLUSTER_AGENT} now")
 
 

@@ -150,28 +150,26 @@ async def admit(site: Site, caller: Caller, application: Application) -> Members
     Asked again by the same agent, the answer is the same. Raises ``Agent.AlreadyExists`` for an
     address that is another agent's.
     """
-    view = site.cluster.view
-    view.require(Identity.MASTER)
-    applicant = application.member
+    site.cluster.view.require(Identity.MASTER)
+    applicant = application.member.model_copy(update={"identity": Identity.FOLLOWER})
     if applicant.address != caller.address or applicant.public_key != caller.public_key:
         raise errors.INCORRECT_TOKEN(cause="it applies for somebody else")
     if site.cluster.passwords.agent not in (None, application.master_password):
         raise errors.INCORRECT_AGENT_PASSWORD()
-    known = view.member(applicant.address)
-    if known is None:
-        await _verify_address(site, applicant.address, caller.public_key)
-        await site.cluster.save(
-            view.model_copy(
-                update={
-                    "members": (
-                        *view.members,
-                        applicant.model_copy(update={"identity": Identity.FOLLOWER}),
-                    )
-                }
-            )
-        )
-    elif known.public_key != applicant.public_key:
-        raise errors.AGENT_ALREADY_EXISTS(agent=applicant.address)
+    if await site.tasks.lock_holder(LOCKED) is not None:
+        raise errors.AGENT_UNDER_MAINTENANCE(agent=site.own)
+    await _verify_address(site, applicant.address, caller.public_key)
+
+    def take_in(view: ClusterView) -> ClusterView:
+        view.require(Identity.MASTER)
+        known = view.member(applicant.address)
+        if known is None:
+            return view.with_members((*view.members, applicant))
+        if known.public_key != applicant.public_key:
+            raise errors.AGENT_ALREADY_EXISTS(agent=applicant.address)
+        return view
+
+    await site.cluster.change(take_in)
     return Membership(members=site.cluster.view.members)
 
 

@@ -106,9 +106,9 @@ async def leaves(site: Site, caller: Caller, request: Nothing) -> Nothing:
 
 
 async def _strike_off(site: Site, agent: Address) -> None:
-    view = site.cluster.view
-    rest = tuple(member for member in view.members if member.address != agent)
-    await site.cluster.save(view.model_copy(update={"members": rest}))
+    await site.cluster.change(
+        lambda view: view.with_members(m for m in view.members if m.address != agent)
+    )
 
 
 async def _become_single(site: Site) -> None:

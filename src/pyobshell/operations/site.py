@@ -65,9 +65,8 @@ class Site:
             return False
         if accepted:
             self.engine.use_password(offered)
-            await self.cluster.save(
-                self.cluster.view, Passwords(root=offered, agent=self.cluster.passwords.agent)
-            )
+            passwords = Passwords(root=offered, agent=self.cluster.passwords.agent)
+            await self.cluster.change(lambda view: view, passwords)
         return accepted
 
     async def submit(self, plan: DagPlan) -> Dag:

@@ -49,20 +49,26 @@ def test_an_agent_starts_once_on_its_home_and_stops_once(obshell, home, port, en
     obshell("agent", "status", *at, exit_code=4)
 
 
-def test_an_agent_can_move_until_it_is_a_member_of_something(obshell, home):
+def test_an_agent_that_is_a_member_of_nothing_can_move(obshell, home):
     at = ("--base-dir", home)
     with ports.hold(2) as (first, second):
         obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", first)
-        own = obshell.json("agent", "restart", *at, "--port", second)["address"]
-        assert own == f"127.0.0.1:{second}"
-        joined = obshell.json("cluster", "join", *at, "-s", own, "-z", "zone1", "-p", first)
-        assert (joined["name"], joined["state"]) == ("Update observer config", "SUCCEED")
-        moved = obshell("agent", "restart", *at, "--port", first, exit_code=19)
-        assert "is no member of this agent's cluster" in moved.stderr
-        assert obshell.json("agent", "start", *at)["address"] == own
-        lines = obshell("cluster", "remove", *at, "-s", own, "-y").stdout.splitlines()
-        assert lines[-1] == f"Done: removed {own}"
-        assert obshell.json("agent", "status", *at)["agent"]["identity"] == "SINGLE"
+        moved = obshell.json("agent", "restart", *at, "--port", second)
+        assert moved["address"] == f"127.0.0.1:{second}"
+
+
+def test_a_member_cannot_move_until_it_is_removed(obshell, home, port):
+    at, own = ("--base-dir", home), f"127.0.0.1:{port}"
+    obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
+    joined = obshell.json("cluster", "join", *at, "-s", own, "-z", "zone1", "-p", "2881")
+    assert (joined["name"], joined["state"]) == ("Update observer config", "SUCCEED")
+    with ports.hold(1) as (other,):
+        moved = obshell("agent", "restart", *at, "--port", other, exit_code=19)
+    assert "is no member of this agent's cluster" in moved.stderr
+    assert obshell.json("agent", "start", *at)["address"] == own
+    lines = obshell("cluster", "remove", *at, "-s", own, "-y").stdout.splitlines()
+    assert lines[-1] == f"Done: removed {own}"
+    assert obshell.json("agent", "status", *at)["agent"]["identity"] == "SINGLE"
 
 
 def test_agents_make_a_cluster_by_commands_here_and_over_http(obshell, home, tmp_path):
