@@ -20,7 +20,7 @@ from pyobshell.address import Address
 from pyobshell.client import Client
 from pyobshell.engines.process import lock_owner
 
-OBSHELL = [sys.executable, "-m", "pyobshell.cli.main"]
+OBSHELL = [sys.executable, "-m", "pyobshell.cli"]
 
 
 @dataclass(frozen=True, slots=True)

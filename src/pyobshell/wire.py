@@ -94,7 +94,7 @@ class Request(BaseModel):
 
 
 def _require_whole_characters(value: Any) -> None:
-    r"""Raise ValueError for half a character (``"\ud800"``): JSON can spell it, nothing can keep it."""
+    r"""Raise ValueError for half a character: JSON can spell one (``\ud800``), nobody keep it."""
     if isinstance(value, str):
         value.encode()
     elif isinstance(value, dict):

@@ -1,0 +1,356 @@
+"""Tasks as the API shows them and takes orders for them, in OBShell's shapes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pyobshell.cluster.model import Identity
+from pyobshell.operations import together
+from pyobshell.tasks.ids import GenericId
+from support.agents import a_member, free_address
+from support.asking import check_envelope
+from support.undertakings import a_failed_sub_dag, a_waiting_sub_dag, id_of, wait_end
+from support.waiting import soon
+
+pytestmark = pytest.mark.anyio
+
+FAILED = "ERROR: [OB.Server.Process.CheckFailed]: The server process could not be verified: "
+
+
+@pytest.fixture
+async def host(start_member):
+    """A member that is the only one of its cluster."""
+    return await start_member(zones=("zone1",))
+
+
+@pytest.fixture
+async def failed(host):
+    """The id of a task whose second stage of three has failed."""
+    return id_of(host, (await a_failed_sub_dag(host)).id)
+
+
+def without_times(dto):
+    assert {"start_time", "end_time"} <= dto.keys()
+    return {name: value for name, value in dto.items() if not name.endswith("_time")}
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+async def test_a_task_shows_its_stages_and_what_they_logged(host, failed):
+    dag = (await host.api.get(f"/task/dag/{failed}")).data
+    nodes = dag.pop("nodes")
+    assert without_times(dag) == {
+        "id": failed,
+        "dag_id": 1,
+        "name": "Stop observer",
+        "stage": 2,
+        "max_stage": 3,
+        "maintenance_type": 2,
+        "maintenance_key": "",
+        "state": "FAILED",
+        "operator": "RUN",
+        "additional_data": {"main_dag_id": "11"},
+    }
+    tasks = [node.pop("sub_tasks") for node in nodes]
+    states = ["SUCCEED", "FAILED", "PENDING"]
+    names = ["Start preparations", "Stop observer", "Wait for task to end"]
+    for number, (node, state, name) in enumerate(zip(nodes, states, names, strict=True), start=1):
+        assert without_times(node) == {
+            "id": id_of(host, number),
+            "node_id": number,
+            "name": name,
+            "state": state,
+            "operator": "RUN",
+            "additional_data": None,
+        }
+    logs = [task.pop("task_logs") for (task,) in tasks]
+    for number, ((task,), state, name) in enumerate(zip(tasks, states, names, strict=True), 1):
+        assert without_times(task) == {
+            "id": id_of(host, number),
+            "task_id": number,
+            "name": name,
+            "state": state,
+            "operator": "RUN",
+            "additional_data": None,
+            "execute_times": 0 if state == "PENDING" else 1,
+            "execute_agent": host.address.wire,
+        }
+    assert len(logs[0]) == 1
+    assert logs[1] == ["the fake server does kill", FAILED + "as it should"]
+    assert logs[2] is None
+
+
+async def test_a_node_shows_the_data_of_its_task(host, failed):
+    node = (await host.api.get(f"/task/node/{id_of(host, 2)}")).data
+    assert (node["node_id"], node["name"], node["state"]) == (2, "Stop observer", "FAILED")
+    assert node["additional_data"] == {"main_dag_id": "11"}
+    (task,) = node["sub_tasks"]
+    assert task == (await host.api.get(f"/task/sub_task/{id_of(host, 2)}")).data
+    assert task["task_logs"][-1] == FAILED + "as it should"
+    bare = (await host.api.get(f"/task/node/{id_of(host, 2)}?show_details=false")).data
+    assert (bare["sub_tasks"], bare["additional_data"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "with_details"),
+    [
+        ("", True),
+        ("?show_details=True", True),
+        ("?show_details=true", True),
+        ("?show_details=TRUE", True),
+        ("?show_details=1", True),
+        ("?show_details=t", True),
+        ("?show_detail=false", True),
+        ("?show_details=False", False),
+        ("?show_details=false", False),
+        ("?show_details=0", False),
+        ("?show_details=f", False),
+    ],
+)
+async def test_details_are_shown_unless_they_are_declined(host, failed, query, with_details):
+    answers = [
+        (await host.api.get(f"/task/dag/{failed}{query}")).data,
+        *(await host.api.get(f"/task/dags/agent{query}")).contents,
+        *(await host.api.get(f"/task/dag/unfinish{query}")).contents,
+        *(await host.api.get(f"/task/dag/maintain/agents{query}")).contents,
+        (await host.api.get(f"/task/dag/maintain/agent{query}")).data,
+    ]
+    assert len(answers) == 5
+    for dag in answers:
+        assert (dag["nodes"] is not None) == with_details
+        assert (dag["additional_data"] is not None) == with_details
+
+
+async def test_a_query_that_cannot_be_read_is_refused(host, failed):
+    for query in ("show_details=maybe", "hold_ms=x", "hold_ms=-1", "hold_ms=30001"):
+        answer = await host.api.get(f"/task/dag/{failed}?{query}")
+        check_envelope(answer)
+        assert answer.refusal == ("Common.BindJsonFailed", 400)
+
+
+async def test_a_task_of_one_stage_without_data_has_none(start_host):
+    host = await start_host()
+    body = {"agentInfo": host.address.wire, "zoneName": "zone1"}
+    one_stage = (await host.api.post("/agent/join", body)).data["id"]
+    assert (await wait_end(host, one_stage))["additional_data"] is None
+
+
+async def test_a_task_of_several_stages_without_data_has_an_empty_object(start_host, keys):
+    own, master = free_address(), free_address()
+    members = [
+        a_member(master, keys[1], "zone1", Identity.MASTER),
+        a_member(own, keys[0], "zone2", Identity.FOLLOWER),
+    ]
+    host = await start_host(Identity.FOLLOWER, members, address=own)
+    dag = await host.local.post("/agent/remove", own.wire)
+    assert dag.data["additional_data"] is None
+    assert (await wait_end(host, dag.data["id"]))["additional_data"] == {}
+
+
+# --- ids -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["dag", "node", "sub_task"])
+async def test_what_there_is_not_is_not_found(host, kind):
+    asked = [
+        id_of(host, 7),
+        "11",  # in the cluster's own store
+        str(GenericId(1, host.address, obproxy=True)),
+        str(GenericId(1, free_address())),  # an agent that is no member
+    ]
+    for task_id in asked:
+        answer = await host.api.get(f"/task/{kind}/{task_id}")
+        check_envelope(answer)
+        assert answer.refusal == ("Task.NotFound", 404)
+        assert "Task not found" in answer.message
+
+
+@pytest.mark.parametrize("kind", ["dag", "node", "sub_task"])
+@pytest.mark.parametrize("task_id", ["x", "1", "0", "62130706433028869", "-1", "1" * 200, "%20"])
+async def test_what_is_no_id_is_refused(host, kind, task_id):
+    answer = await host.api.get(f"/task/{kind}/{task_id}")
+    check_envelope(answer)
+    assert answer.refusal == ("Task.GenericID.Invalid", 400)
+
+
+# --- operators -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operator", ["RETRY", "retry", "Retry"])
+async def test_a_retried_task_has_left_failed_before_the_answer(host, failed, operator):
+    gate = host.engine.hold("kill")
+    answer = await host.api.post(f"/task/dag/{failed}", {"operator": operator})
+    check_envelope(answer)
+    assert answer.status == 200
+    assert "data" not in answer.envelope
+    dag = (await host.api.get(f"/task/dag/{failed}")).data
+    assert dag["state"] in ("READY", "RUNNING")
+    assert dag["operator"] == "RUN"
+    await gate.reached()
+    dag = (await host.api.get(f"/task/dag/{failed}")).data
+    assert (dag["nodes"][1]["operator"], dag["nodes"][1]["state"]) == ("RETRY", "RUNNING")
+    gate.open()
+
+
+@pytest.mark.parametrize("operator", ["PASS", "pass"])
+async def test_a_passed_task_has_succeeded_before_the_answer_and_lets_go_of_its_lock(
+    host, failed, operator
+):
+    assert (await host.api.get("/status")).data["underMaintenance"] is True
+    assert (await host.api.post(f"/task/dag/{failed}", {"operator": operator})).status == 200
+    dag = (await host.api.get(f"/task/dag/{failed}")).data
+    assert (dag["state"], dag["operator"], dag["stage"]) == ("SUCCEED", "PASS", 2)
+    assert (await host.api.get("/status")).data["underMaintenance"] is False
+
+
+@pytest.mark.parametrize("operator", ["CANCEL", "cancel"])
+async def test_a_cancelled_task_fails(host, operator):
+    task_id = id_of(host, (await a_waiting_sub_dag(host)).id)
+    assert (await host.api.post(f"/task/dag/{task_id}", {"operator": operator})).status == 200
+    dag = await wait_end(host, task_id)
+    assert (dag["state"], dag["operator"]) == ("FAILED", "CANCEL")
+    assert dag["nodes"][0]["sub_tasks"][0]["task_logs"]
+
+
+async def test_a_passed_node_is_followed_by_the_next(host, failed):
+    answer = await host.api.post(f"/task/node/{id_of(host, 2)}", {"operator": "pass"})
+    assert answer.status == 200
+    assert "data" not in answer.envelope
+    await host.site.tasks.signal(1, together.END)
+    dag = await wait_end(host, failed)
+    assert (dag["state"], dag["operator"], dag["stage"]) == ("SUCCEED", "RUN", 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "refusal"),
+    [
+        ("dag", {"operator": "CANCEL"}, "Task.Dag.Operator.CancelFinishedDag"),
+        ("dag", {"operator": "ROLLBACK"}, "Task.Dag.Operator.RollbackNotAllowed"),
+        ("dag", {"operator": "RUN"}, "Task.Dag.Operator.NotSupport"),
+        ("dag", {"operator": "nonsense"}, "Task.Dag.Operator.NotSupport"),
+        ("dag", {"operator": ""}, "Task.Dag.Operator.NotSupport"),
+        ("dag", {"operator": 1}, "Common.BindJsonFailed"),
+        ("dag", {}, "Common.BindJsonFailed"),
+        ("dag", None, "Common.BindJsonFailed"),
+        ("node", {"operator": "RETRY"}, "Task.Node.Operator.NotSupport"),
+        ("node", {}, "Common.BindJsonFailed"),
+    ],
+)
+async def test_an_operator_that_is_not_legal_is_refused_and_changes_nothing(
+    host, failed, kind, body, refusal
+):
+    before = await host.site.tasks.dags()
+    answer = await host.api.post(f"/task/{kind}/{id_of(host, 2 if kind == 'node' else 1)}", body)
+    check_envelope(answer)
+    assert answer.refusal == (refusal, 400)
+    assert await host.site.tasks.dags() == before
+
+
+async def test_an_operator_for_a_task_that_runs_is_refused_with_its_state(host):
+    task_id = id_of(host, (await a_waiting_sub_dag(host)).id)
+    for operator in ("RETRY", "PASS", "ROLLBACK"):
+        answer = await host.api.post(f"/task/dag/{task_id}", {"operator": operator})
+        assert answer.refusal == (f"Task.Dag.Operator.{operator.title()}NotFailedDag", 400)
+    answer = await host.api.post(f"/task/node/{id_of(host, 1)}", {"operator": "PASS"})
+    assert answer.refusal == ("Task.Node.Operator.PassNotFailedDag", 400)
+
+
+async def test_an_operator_for_no_task_is_refused(host):
+    for kind in ("dag", "node"):
+        for task_id, refusal in [
+            (id_of(host, 7), ("Task.NotFound", 404)),
+            ("x", ("Task.GenericID.Invalid", 400)),
+        ]:
+            answer = await host.api.post(f"/task/{kind}/{task_id}", {"operator": "PASS"})
+            assert answer.refusal == refusal
+
+
+# --- answers that are held -----------------------------------------------------------------------
+
+
+async def held(host, path):
+    """A request whose answer is held, long after others have had theirs."""
+    asking = asyncio.create_task(host.api.get(path))
+    for _ in range(20):
+        await host.api.get("/ob/agents")
+    assert not asking.done()
+    return asking
+
+
+async def test_a_held_answer_comes_when_the_task_ends(host):
+    dag = await a_waiting_sub_dag(host)
+    asking = await held(host, f"/task/dag/{id_of(host, dag.id)}?hold_ms=30000")
+    await host.local.post(f"/task/dag/{id_of(host, dag.id)}", {"operator": "CANCEL"})
+    answer = await soon(asking)
+    check_envelope(answer)
+    assert answer.data["state"] == "FAILED"
+
+
+async def test_an_answer_is_held_by_default_as_long_as_the_settings_say(start_member):
+    host = await start_member(zones=("zone1",), dag_hold_ms=30_000)
+    dag = await a_waiting_sub_dag(host)
+    asking = await held(host, f"/task/dag/{id_of(host, dag.id)}")
+    await host.site.tasks.signal(dag.id, together.ADVANCE)
+    await host.site.tasks.signal(dag.id, together.END)
+    assert (await soon(asking)).data["state"] == "SUCCEED"
+
+
+async def test_a_held_answer_comes_when_the_task_leaves_the_stage_that_was_seen(host):
+    dag = await a_waiting_sub_dag(host)
+    asking = await held(host, f"/task/dag/{id_of(host, dag.id)}?hold_ms=30000&seen_stage=1")
+    await host.site.tasks.signal(dag.id, together.ADVANCE)
+    answer = await soon(asking)
+    assert (answer.data["state"], answer.data["stage"] > 1) == ("RUNNING", True)
+
+
+async def test_a_held_answer_comes_at_last_when_nothing_happens(host):
+    dag = await a_waiting_sub_dag(host)
+    answer = await soon(host.api.get(f"/task/dag/{id_of(host, dag.id)}?hold_ms=50"))
+    assert answer.data["state"] == "RUNNING"
+    assert answer.envelope["duration"] >= 50
+
+
+@pytest.mark.parametrize("query", ["hold_ms=0", "hold_ms=30000&seen_stage=7"])
+async def test_an_answer_need_not_be_held(host, query):
+    dag = await a_waiting_sub_dag(host)
+    answer = await soon(host.api.get(f"/task/dag/{id_of(host, dag.id)}?{query}"))
+    assert answer.data["state"] in ("READY", "RUNNING")
+
+
+async def test_nothing_is_held_for_a_task_that_has_ended_or_is_none(host, failed):
+    answer = await soon(host.api.get(f"/task/dag/{failed}?hold_ms=30000"))
+    assert answer.data["state"] == "FAILED"
+    answer = await soon(host.api.get(f"/task/dag/{id_of(host, 7)}?hold_ms=30000"))
+    assert answer.refusal == ("Task.NotFound", 404)
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+async def test_lists_have_what_is_unfinished_and_what_holds_a_lock(host, failed):
+    await host.api.post(f"/task/dag/{failed}", {"operator": "PASS"})
+    waiting = id_of(host, (await a_waiting_sub_dag(host)).id)
+
+    async def listed(path):
+        return [dag["id"] for dag in (await host.api.get(path)).contents]
+
+    assert await listed("/task/dags/agent") == [failed, waiting]
+    assert await listed("/task/dag/agent/unfinish") == [waiting]
+    assert await listed("/task/dag/unfinish") == [waiting]
+    assert await listed("/task/dag/maintain/agents") == [waiting]
+    assert (await host.api.get("/task/dag/maintain/agent")).data["id"] == waiting
+    assert await listed("/task/dags/ob") == await listed("/task/dag/ob/unfinish") == []
+
+
+async def test_lists_of_an_agent_that_never_did_anything_are_empty(start_host, host):
+    for path in ("/task/dags/agent", "/task/dag/unfinish", "/task/dag/maintain/agents"):
+        assert (await host.api.get(path)).contents == []
+    alone = await start_host()
+    assert (await alone.api.get("/task/dag/unfinish")).contents == []
+    answer = await alone.api.get("/task/dag/maintain/agent")
+    assert answer.refusal == ("Task.NotFound", 404)
+    answer = await alone.api.get("/task/dags/ob")
+    assert answer.refusal == ("Agent.Identify.NotSupportOperation", 400)

@@ -1,0 +1,267 @@
+"""A stop is done by all agents together: who is locked, who is stopped, who may be missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.cluster.model import Identity
+from pyobshell.engines.base import ObState
+from pyobshell.security.verify import Passwords
+from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
+from support.undertakings import FORCE_ALL, logs_of, wait_end
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def cluster(anyio_backend, hosts):
+    """Three members of a running cluster, one in each zone, that reach each other."""
+    async with hosts.serving(3, passwords=Passwords(root=ROOT_PASSWORD)) as made:
+        for host in made:
+            host.api.password = ROOT_PASSWORD
+        yield made
+
+
+def servers(*hosts):
+    return {"type": "SERVER", "target": [str(host.address) for host in hosts]}
+
+
+async def stop(host, scope, **mode):
+    """A stop, as the agent that was asked shows it in the end."""
+    answer = await host.api.post("/ob/stop", {"scope": scope, **mode})
+    return await wait_end(host, answer.data["id"])
+
+
+def outline(dag):
+    """The stages of a task and how they ended."""
+    return [(node["name"], node["state"]) for node in dag["nodes"]]
+
+
+async def locked(hosts):
+    """Which agents hold their maintenance lock."""
+    return [(await host.api.get("/status")).data["underMaintenance"] for host in hosts]
+
+
+async def states(hosts):
+    return [(await host.api.get("/status")).data["obState"] for host in hosts]
+
+
+async def test_a_stop_by_force_kills_every_server_and_lets_every_agent_go(cluster):
+    dag = await stop(cluster[1], {"type": "GLOBAL"}, force=True)
+    assert (dag["state"], dag["operator"], dag["stage"]) == ("SUCCEED", "RUN", 5)
+    assert outline(dag) == [
+        ("Inform all agents to prepare to stop observer", "SUCCEED"),
+        ("Make sure all agents are ready", "SUCCEED"),
+        ("Advance agents to execute the task", "SUCCEED"),
+        ("Wait for all agents to execute tasks successfully", "SUCCEED"),
+        ("Inform all agents to end the task", "SUCCEED"),
+    ]
+    assert [host.engine.deeds for host in cluster] == [["kill"]] * 3
+    assert await states(cluster) == [0, 0, 0]
+    assert await locked(cluster) == [False] * 3
+    agents = [str(host.address) for host in cluster]
+    for number in (0, 3):
+        executed = [task["execute_agent"] for task in dag["nodes"][number]["sub_tasks"]]
+        assert executed == [host.address.wire for host in cluster]
+    assert sorted(dag["additional_data"]["sub_dags"]) == sorted(agents)
+    log = logs_of(dag["nodes"][3])
+    for agent in agents:
+        assert f"{agent} [Stop observer] the fake server does kill" in log
+        assert f"{agent} succeeded" in log
+    assert logs_of(dag["nodes"][4])[-1] == "All agents succeeded"
+
+
+async def test_each_member_has_a_task_of_its_own_that_names_the_main_one(cluster):
+    dag = await stop(cluster[0], servers(cluster[1]), force=True)
+    for host in cluster:
+        sub_dag_id = dag["additional_data"]["sub_dags"][str(host.address)]
+        sub_dag = (await cluster[2].api.get(f"/task/dag/{sub_dag_id}")).data
+        assert (sub_dag["name"], sub_dag["maintenance_type"]) == ("Stop observer", 2)
+        assert sub_dag["additional_data"] == {"main_dag_id": dag["id"]}
+        assert sub_dag["state"] == "SUCCEED"
+        works = ["Stop observer"] if host is cluster[1] else []
+        names = [node["name"] for node in sub_dag["nodes"]]
+        assert names == ["Start preparations", *works, "Wait for task to end"]
+
+
+async def test_only_targets_are_stopped(cluster):
+    dag = await stop(cluster[0], servers(cluster[2]), force=True)
+    assert dag["state"] == "SUCCEED"
+    assert [host.engine.deeds for host in cluster] == [[], [], ["kill"]]
+    dag = await stop(cluster[0], {"type": "ZONE", "target": ["zone1"]}, force=True)
+    assert dag["state"] == "SUCCEED"
+    assert await states(cluster) == [0, 3, 0]
+
+
+async def test_every_agent_is_locked_while_any_server_is_stopped(cluster):
+    gate = cluster[1].engine.hold("kill")
+    asked = await cluster[0].api.post("/ob/stop", {"scope": servers(cluster[1]), "force": True})
+    await gate.reached()
+    assert await locked(cluster) == [True] * 3
+    unfinished = (await cluster[2].api.get("/task/dag/unfinish")).contents
+    assert sorted(dag["name"] for dag in unfinished) == ["Stop OB", *["Stop observer"] * 3]
+    gate.open()
+    assert (await wait_end(cluster[0], asked.data["id"]))["state"] == "SUCCEED"
+    assert await locked(cluster) == [False] * 3
+
+
+async def test_terminate_flushes_every_target_before_any_is_killed(cluster):
+    gate = cluster[2].engine.hold("minor_freeze")
+    body = {"scope": servers(cluster[1], cluster[2]), "terminate": True}
+    asked = await cluster[0].api.post("/ob/stop", body)
+    await gate.reached()
+    assert "kill" not in cluster[1].engine.deeds
+    gate.open()
+    dag = await wait_end(cluster[0], asked.data["id"])
+    assert (dag["state"], dag["max_stage"]) == ("SUCCEED", 6)
+    assert outline(dag)[2] == ("Minor freeze before stop server", "SUCCEED")
+    deeds = [host.engine.deeds for host in cluster]
+    assert deeds == [[], ["minor_freeze", "kill"], ["minor_freeze", "kill"]]
+
+
+async def test_a_server_that_cannot_be_flushed_keeps_all_of_them_from_being_killed(cluster):
+    cluster[2].engine.failures["minor_freeze"] = errors.MINOR_FREEZE_TIMEOUT(server="x", seconds=9)
+    dag = await stop(cluster[0], {"type": "GLOBAL"}, terminate=True)
+    assert (dag["state"], dag["stage"]) == ("FAILED", 3)
+    assert await states(cluster) == [3, 3, 3]
+    (last,) = dag["nodes"][2]["sub_tasks"]
+    assert last["task_logs"][-1].startswith("ERROR: [OB.Server.Unavailable]: ")
+    assert f"forcePassDag {dag['id']}" in last["task_logs"][-1]
+    cluster[2].engine.failures.clear()
+    retried = await cluster[0].api.post(f"/task/dag/{dag['id']}", {"operator": "RETRY"})
+    assert retried.status == 200
+    assert (await wait_end(cluster[0], dag["id"]))["state"] == "SUCCEED"
+    assert await states(cluster) == [0, 0, 0]
+    assert await locked(cluster) == [False] * 3
+
+
+@pytest.mark.parametrize("state", [ObState.PROCESS_NOT_RUNNING, ObState.PROCESS_RUNNING])
+async def test_terminate_skips_a_server_that_is_down_but_not_one_that_cannot_be_asked(
+    cluster, state
+):
+    cluster[2].engine.set_state(state)
+    dag = await stop(cluster[0], {"type": "GLOBAL"}, terminate=True)
+    if state is ObState.PROCESS_NOT_RUNNING:
+        assert dag["state"] == "SUCCEED"
+        assert any("nothing to freeze" in line for line in logs_of(dag["nodes"][2]))
+    else:
+        assert (dag["state"], dag["stage"]) == ("FAILED", 3)
+        assert await states(cluster) == [3, 3, 1]
+
+
+async def test_a_gentle_stop_never_kills(cluster):
+    dag = await stop(cluster[1], servers(cluster[0]))
+    assert (dag["state"], dag["max_stage"]) == ("SUCCEED", 6)
+    assert cluster[0].engine.deeds == ["drain", "minor_freeze", "drain", "terminate"]
+    assert await states(cluster) == [0, 3, 3]
+    assert f"{cluster[0].address} is out of service" in logs_of(dag["nodes"][4])
+
+
+@pytest.mark.parametrize("deed", ["drain", "minor_freeze", "terminate"])
+async def test_a_gentle_stop_that_does_not_come_about_leaves_the_server_as_it_was(cluster, deed):
+    cluster[0].engine.failures[deed] = errors.CLUSTER_ASYNC_TIMEOUT(operation=deed, seconds=1)
+    dag = await stop(cluster[1], servers(cluster[0]))
+    assert (dag["state"], dag["stage"]) == ("FAILED", 6)
+    assert await states(cluster) == [3, 3, 3]
+    assert "kill" not in cluster[0].engine.deeds
+    assert await locked(cluster) == [False] * 3
+    last = logs_of(dag["nodes"][5])[-1]
+    assert last.startswith("ERROR: [Task.SubDag.NotAllSucceed]: ")
+    assert f"{deed} did not end within 1 s" in last
+
+
+async def test_a_gentle_stop_is_refused_while_a_server_of_another_zone_is_down(cluster):
+    cluster[2].engine.set_state(ObState.PROCESS_NOT_RUNNING)
+    answer = await cluster[1].api.post("/ob/stop", {"scope": servers(cluster[0])})
+    assert answer.refusal == ("OB.Server.StoppedInMultiZone", 400)
+    assert str(cluster[2].address) in answer.message
+
+
+async def test_one_server_that_cannot_be_killed_fails_alone_and_is_named(cluster):
+    cluster[1].engine.failures["kill"] = errors.SERVER_PROCESS_CHECK_FAILED(reason="foreign")
+    dag = await stop(cluster[0], {"type": "GLOBAL"}, force=True)
+    assert (dag["state"], dag["stage"]) == ("FAILED", 5)
+    assert await states(cluster) == [0, 3, 0]
+    assert await locked(cluster) == [False] * 3
+    last = logs_of(dag["nodes"][4])[-1]
+    assert last.startswith("ERROR: [Task.SubDag.NotAllSucceed]: ")
+    assert str(cluster[1].address) in last
+    assert "foreign" in last
+    assert str(cluster[0].address) not in last
+
+
+async def test_a_start_brings_servers_back_and_leaves_alone_those_that_run(cluster):
+    await stop(cluster[0], {"type": "ZONE", "target": ["zone2", "zone3"]}, force=True)
+    for host in cluster:
+        host.engine.deeds.clear()
+    answer = await cluster[1].api.post("/ob/start", {"scope": {"type": "GLOBAL"}})
+    dag = await wait_end(cluster[1], answer.data["id"])
+    assert (dag["name"], dag["state"], dag["max_stage"]) == ("Start OB", "SUCCEED", 6)
+    assert outline(dag) == [
+        ("Inform all agents to start observer", "SUCCEED"),
+        ("Make sure all agents are ready", "SUCCEED"),
+        ("Advance agents to execute the task", "SUCCEED"),
+        ("Wait for all agents to execute tasks successfully", "SUCCEED"),
+        ("Start Zone", "SUCCEED"),
+        ("Inform all agents to end the task", "SUCCEED"),
+    ]
+    assert await states(cluster) == [3, 3, 3]
+    assert cluster[1].engine.deeds == cluster[2].engine.deeds == ["check_start", "start"]
+    assert "check_start" not in cluster[0].engine.deeds
+    assert await locked(cluster) == [False] * 3
+
+
+# --- members that cannot be reached --------------------------------------------------------------
+
+
+async def test_a_member_that_is_no_target_never_blocks(start_member):
+    host = await start_member()
+    dag = await stop(host, servers(host), force=True)
+    assert dag["state"] == "SUCCEED"
+    assert host.engine.deeds == ["kill"]
+    warnings = [line for line in logs_of(dag["nodes"][1]) if line.startswith("WARNING")]
+    assert len(warnings) == 2
+
+
+async def test_a_target_that_cannot_be_reached_fails_alone(start_member):
+    host = await start_member()
+    dag = await stop(host, {"type": "GLOBAL"}, force=True)
+    assert (dag["state"], dag["stage"]) == ("FAILED", 5)
+    assert host.engine.deeds == ["kill"]
+    last = logs_of(dag["nodes"][4])[-1]
+    own, *others = map(str, host.site.cluster.view.addresses)
+    assert all(f"{other}: Agent {other} cannot be reached" in last for other in others)
+    assert f"{own}:" not in last
+    assert await locked([host]) == [False]
+
+
+async def test_a_stop_of_which_no_target_can_be_reached_fails_before_anything_is_done(
+    start_member,
+):
+    host = await start_member()
+    dag = await stop(host, {"type": "ZONE", "target": ["zone2"]}, force=True)
+    assert (dag["state"], dag["stage"]) == ("FAILED", 2)
+    assert host.engine.deeds == []
+    (task,) = dag["nodes"][1]["sub_tasks"]
+    assert task["task_logs"][-1].startswith("ERROR: [Task.SubDag.NotAllCreated]: ")
+    assert await locked([host]) == [False]
+
+
+async def test_an_agent_that_forgot_it_is_a_member_refuses_and_is_named(hosts, keys):
+    """Its fellow still has it in its list; what is asked of it is not accepted."""
+    addresses = [free_address(), free_address()]
+    members = [a_member(one, keys[n], f"zone{n + 1}") for n, one in enumerate(addresses)]
+    passwords = Passwords(root=ROOT_PASSWORD)
+    known = a_view(addresses[0], Identity.CLUSTER_AGENT, members)
+    alone = a_view(addresses[1], Identity.SINGLE, [])
+    async with (
+        hosts.serve(known, keys[0], passwords) as host,
+        hosts.serve(alone, keys[1], Passwords()) as other,
+    ):
+        host.api.password = ROOT_PASSWORD
+        dag = await stop(host, FORCE_ALL["scope"], force=True)
+        assert (dag["state"], dag["stage"]) == ("FAILED", 2)
+        assert str(addresses[1]) in logs_of(dag["nodes"][1])[-1]
+        assert other.engine.deeds == []
+        assert await locked([host]) == [False]
