@@ -193,13 +193,16 @@ class Hosts:
             if identities[n] is not Identity.SINGLE
         ]
         async with contextlib.AsyncExitStack() as stack:
-            hosts = []
+            starting = []
             for n, address in enumerate(addresses):
                 known = members if identities[n] is not Identity.SINGLE else []
                 view = a_view(address, identities[n], known)
                 serving = self.serve(view, self.keys[n], passwords, **settings)
-                hosts.append(await stack.enter_async_context(serving))
+                starting.append(stack.enter_async_context(serving))
+            hosts = await asyncio.gather(*starting)
             yield hosts
+            for host in hosts:
+                host.agent.stop()  # all at once, then wait for each
 
     @contextlib.asynccontextmanager
     async def serve(
@@ -214,8 +217,8 @@ class Hosts:
         engine = FakeEngine(declared.base_dir, running=view.identity is _MEMBER)
         engine.password = passwords.root or ""
         agent = Agent(declared, lambda *_: engine)
-        api = Api(httpx.AsyncHTTPTransport(), view.own, trusted=False)
-        local = Api(_unix_socket(declared), view.own, trusted=True)
+        api = Api(_transport(), view.own, trusted=False)
+        local = Api(_transport(declared.paths.socket), view.own, trusted=True)
         async with _running(agent):
             yield Host(view.own, key, agent, engine, api, local)
         await api.close()
@@ -225,8 +228,10 @@ class Hosts:
 _MEMBER = Identity.CLUSTER_AGENT
 
 
-def _unix_socket(settings: Settings) -> httpx.AsyncHTTPTransport:
-    return httpx.AsyncHTTPTransport(uds=str(settings.paths.socket))
+def _transport(unix_socket: Path | None = None) -> httpx.AsyncHTTPTransport:
+    """Plain HTTP; to read the system's certificates would take longer than most tests do."""
+    uds = str(unix_socket) if unix_socket else None
+    return httpx.AsyncHTTPTransport(uds=uds, verify=False)
 
 
 @contextlib.asynccontextmanager

@@ -50,6 +50,15 @@ class FakeEngine:
         else:
             self._ended.clear()
 
+    def start_afresh(self) -> None:
+        """A server that runs, has done nothing and fails at nothing."""
+        for gate in self._gates.values():
+            gate.open()
+        self._gates.clear()
+        self.deeds.clear()
+        self.failures.clear()
+        self.set_state(ObState.CONNECTION_AVAILABLE)
+
     def hold(self, deed: str) -> Gate:
         """The gate at which a deed waits from now on."""
         return self._gates.setdefault(deed, Gate())

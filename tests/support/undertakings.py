@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
-from pyobshell.operations import stop, together
+from pyobshell.operations import together
+from pyobshell.operations.stop import stop_observer
 from pyobshell.operations.together import Part
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag
@@ -23,7 +25,7 @@ def a_part(main_dag_id: str = "11") -> Part:
 
 async def a_waiting_sub_dag(host: Host, main_dag_id: str = "11") -> Dag:
     """A sub DAG that holds the agent's lock and waits for its coordinator."""
-    plan = together.sub_dag_plan("Stop observer", a_part(main_dag_id), (stop.stop_observer,))
+    plan = together.sub_dag_plan("Stop observer", a_part(main_dag_id), (stop_observer,))
     return await host.site.tasks.submit(plan)
 
 
@@ -53,3 +55,29 @@ async def wait_end(host: Host, task_id: str) -> dict[str, Any]:
 def logs_of(node: dict[str, Any]) -> list[str]:
     """What all sub tasks of a node have logged."""
     return [line for task in node["sub_tasks"] for line in task["task_logs"] or []]
+
+
+def servers(*hosts: Host) -> dict[str, Any]:
+    """The scope of some agents' servers."""
+    return {"type": "SERVER", "target": [str(host.address) for host in hosts]}
+
+
+async def stop(host: Host, scope: dict[str, Any], **mode: Any) -> dict[str, Any]:
+    """A stop, as the agent that was asked shows it in the end."""
+    answer = await host.api.post("/ob/stop", {"scope": scope, **mode})
+    return await wait_end(host, answer.data["id"])
+
+
+def outline(dag: dict[str, Any]) -> list[tuple[str, str]]:
+    """The stages of a task and how they ended."""
+    return [(node["name"], node["state"]) for node in dag["nodes"]]
+
+
+async def locked(hosts: Sequence[Host]) -> list[bool]:
+    """Which agents hold their maintenance lock."""
+    return [(await host.api.get("/status")).data["underMaintenance"] for host in hosts]
+
+
+async def states(hosts: Sequence[Host]) -> list[int]:
+    """The states of the agents' servers."""
+    return [(await host.api.get("/status")).data["obState"] for host in hosts]

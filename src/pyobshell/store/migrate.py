@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -11,11 +12,13 @@ from sqlalchemy import Connection, Engine
 from pyobshell.store.tables import metadata
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+# What Alembic works with meanwhile, it keeps in the process and not in its arguments.
+_one_at_a_time = threading.Lock()
 
 
 def migrate(engine: Engine) -> None:
     """Apply every migration that the database lacks."""
-    with engine.begin() as connection:
+    with _one_at_a_time, engine.begin() as connection:
         connection.info["writes"] = True
         command.upgrade(config(connection), "head")
 

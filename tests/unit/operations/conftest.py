@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pyobshell.security.verify import Passwords
+from support.agents import ROOT_PASSWORD
 from support.hosting import hosts, keys, member, start_host, start_member, unchanged_member
 
 __all__ = ["hosts", "keys", "member", "start_host", "start_member", "unchanged_member"]
+
+
+@pytest.fixture(scope="module")
+async def cluster_of_three(anyio_backend, hosts):
+    """Three members of a running cluster, one in each zone, that reach each other."""
+    async with hosts.serving(3, passwords=Passwords(root=ROOT_PASSWORD)) as made:
+        for host in made:
+            host.api.password = ROOT_PASSWORD
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def cluster_of_two(anyio_backend, hosts):
+    """Two members of a running cluster that reach each other."""
+    async with hosts.serving(2, passwords=Passwords(root=ROOT_PASSWORD)) as made:
+        for host in made:
+            host.api.password = ROOT_PASSWORD
+        yield made

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from pyobshell.security.verify import Passwords
-from support.agents import ROOT_PASSWORD
-from support.undertakings import FORCE_ALL, logs_of, wait_end
+from support.undertakings import FORCE_ALL, locked, logs_of, wait_end
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def cluster(anyio_backend, hosts):
-    """Two members of a running cluster that reach each other."""
-    async with hosts.serving(2, passwords=Passwords(root=ROOT_PASSWORD)) as made:
-        for host in made:
-            host.api.password = ROOT_PASSWORD
-        yield made
-
-
-async def locked(hosts):
-    return [(await host.api.get("/status")).data["underMaintenance"] for host in hosts]
+async def cluster(cluster_of_two):
+    """Two members of a running cluster; what a test leaves locked is let go after it."""
+    yield cluster_of_two
+    for host, is_locked in zip(cluster_of_two, await locked(cluster_of_two), strict=True):
+        if is_locked:
+            await operate(host, (await newest_sub_dag(host))["id"], "CANCEL", "PASS")
+        host.engine.start_afresh()
+    assert await locked(cluster_of_two) == [False, False]
 
 
 async def newest_sub_dag(host):
@@ -49,7 +45,7 @@ async def blocking(cluster):
     return asked.data["id"]
 
 
-async def stop(host, ids):
+async def stop_naming(host, ids):
     answer = await host.api.post("/ob/stop", {**FORCE_ALL, "forcePassDag": ids})
     assert answer.status == 200  # a lock is met by the task, not by the request
     return await wait_end(host, answer.data["id"])
@@ -59,7 +55,7 @@ async def stop(host, ids):
 async def test_a_stop_that_meets_a_lock_fails_names_it_and_leaves_none_of_its_own(
     cluster, blocking, ids
 ):
-    dag = await stop(cluster[0], ids)
+    dag = await stop_naming(cluster[0], ids)
     assert (dag["state"], dag["stage"]) == ("FAILED", 2)
     assert [node["state"] for node in dag["nodes"]] == ["SUCCEED", "FAILED", *["PENDING"] * 3]
     informed = logs_of(dag["nodes"][0])
@@ -85,7 +81,7 @@ async def test_a_stop_that_names_the_lock_goes_on(cluster, blocking, shape):
         "beside others": {"id": ["12345", "no id", blocking]},
     }[shape]
     old = (await newest_sub_dag(cluster[1]))["id"]
-    dag = await stop(cluster[0], ids)
+    dag = await stop_naming(cluster[0], ids)
     assert dag["state"] == "SUCCEED"
     assert await locked(cluster) == [False, False]
     assert cluster[1].engine.deeds == ["kill", "kill"]
@@ -97,7 +93,7 @@ async def test_what_was_blocked_by_a_running_stop_ends_it_by_naming_it(cluster):
     gate = cluster[1].engine.hold("kill")
     first = (await cluster[0].api.post("/ob/stop", FORCE_ALL)).data["id"]
     await gate.reached()
-    refused = await stop(cluster[1], [])
+    refused = await stop_naming(cluster[1], [])
     assert (refused["state"], refused["stage"]) == ("FAILED", 2)
     assert await locked(cluster) == [True, True]  # both by the first
     asked = await cluster[1].api.post("/ob/stop", {**FORCE_ALL, "forcePassDag": [first]})
@@ -110,7 +106,7 @@ async def test_what_was_blocked_by_a_running_stop_ends_it_by_naming_it(cluster):
 
 
 async def test_names_of_locks_that_nobody_holds_are_ignored(cluster):
-    dag = await stop(cluster[0], {"id": ["12345", "no id at all"]})
+    dag = await stop_naming(cluster[0], {"id": ["12345", "no id at all"]})
     assert dag["state"] == "SUCCEED"
 
 

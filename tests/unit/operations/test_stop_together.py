@@ -9,42 +9,27 @@ from pyobshell.cluster.model import Identity
 from pyobshell.engines.base import ObState
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
-from support.undertakings import FORCE_ALL, logs_of, wait_end
+from support.undertakings import (
+    FORCE_ALL,
+    locked,
+    logs_of,
+    outline,
+    servers,
+    states,
+    stop,
+    wait_end,
+)
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def cluster(anyio_backend, hosts):
+async def cluster(cluster_of_three):
     """Three members of a running cluster, one in each zone, that reach each other."""
-    async with hosts.serving(3, passwords=Passwords(root=ROOT_PASSWORD)) as made:
-        for host in made:
-            host.api.password = ROOT_PASSWORD
-        yield made
-
-
-def servers(*hosts):
-    return {"type": "SERVER", "target": [str(host.address) for host in hosts]}
-
-
-async def stop(host, scope, **mode):
-    """A stop, as the agent that was asked shows it in the end."""
-    answer = await host.api.post("/ob/stop", {"scope": scope, **mode})
-    return await wait_end(host, answer.data["id"])
-
-
-def outline(dag):
-    """The stages of a task and how they ended."""
-    return [(node["name"], node["state"]) for node in dag["nodes"]]
-
-
-async def locked(hosts):
-    """Which agents hold their maintenance lock."""
-    return [(await host.api.get("/status")).data["underMaintenance"] for host in hosts]
-
-
-async def states(hosts):
-    return [(await host.api.get("/status")).data["obState"] for host in hosts]
+    yield cluster_of_three
+    assert await locked(cluster_of_three) == [False] * 3
+    for host in cluster_of_three:
+        host.engine.start_afresh()
 
 
 async def test_a_stop_by_force_kills_every_server_and_lets_every_agent_go(cluster):
@@ -148,6 +133,10 @@ async def test_terminate_skips_a_server_that_is_down_but_not_one_that_cannot_be_
     else:
         assert (dag["state"], dag["stage"]) == ("FAILED", 3)
         assert await states(cluster) == [3, 3, 1]
+        assert await locked(cluster) == [True] * 3
+        cluster[2].engine.set_state(ObState.CONNECTION_AVAILABLE)
+        await cluster[0].api.post(f"/task/dag/{dag['id']}", {"operator": "RETRY"})
+        assert (await wait_end(cluster[0], dag["id"]))["state"] == "SUCCEED"
 
 
 async def test_a_gentle_stop_never_kills(cluster):
@@ -189,27 +178,6 @@ async def test_one_server_that_cannot_be_killed_fails_alone_and_is_named(cluster
     assert str(cluster[1].address) in last
     assert "foreign" in last
     assert str(cluster[0].address) not in last
-
-
-async def test_a_start_brings_servers_back_and_leaves_alone_those_that_run(cluster):
-    await stop(cluster[0], {"type": "ZONE", "target": ["zone2", "zone3"]}, force=True)
-    for host in cluster:
-        host.engine.deeds.clear()
-    answer = await cluster[1].api.post("/ob/start", {"scope": {"type": "GLOBAL"}})
-    dag = await wait_end(cluster[1], answer.data["id"])
-    assert (dag["name"], dag["state"], dag["max_stage"]) == ("Start OB", "SUCCEED", 6)
-    assert outline(dag) == [
-        ("Inform all agents to start observer", "SUCCEED"),
-        ("Make sure all agents are ready", "SUCCEED"),
-        ("Advance agents to execute the task", "SUCCEED"),
-        ("Wait for all agents to execute tasks successfully", "SUCCEED"),
-        ("Start Zone", "SUCCEED"),
-        ("Inform all agents to end the task", "SUCCEED"),
-    ]
-    assert await states(cluster) == [3, 3, 3]
-    assert cluster[1].engine.deeds == cluster[2].engine.deeds == ["check_start", "start"]
-    assert "check_start" not in cluster[0].engine.deeds
-    assert await locked(cluster) == [False] * 3
 
 
 # --- members that cannot be reached --------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -90,3 +92,14 @@ def test_a_lock_goes_with_its_dag_and_cannot_be_without_one(migrated):
         connection.execute(lock)
         connection.execute(text("DELETE FROM dag"))
         assert connection.execute(text("SELECT count(*) FROM maintenance")).scalar() == 0
+
+
+def test_several_agents_of_one_process_may_migrate_at_once(tmp_path):
+    engines = [sqlite_engine(tmp_path / f"{n}.db") for n in range(8)]
+    with ThreadPoolExecutor(len(engines)) as threads:
+        for migrating in [threads.submit(migrate, engine) for engine in engines]:
+            migrating.result(20)
+    for engine in engines:
+        with engine.connect() as connection:
+            assert "dag" in inspect(connection).get_table_names()
+        engine.dispose()
