@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,6 @@ class Host:
     api: Api
     local: Api
     _site: Site | None = None
-    closing: list[Any] = field(default_factory=list)
 
     @property
     def site(self) -> Site:
@@ -152,26 +151,24 @@ class Hosts:
             return engines[0]
 
         agent = Agent(declared, make_engine)
-        database = Database.sqlite(declared.paths.database)
-        await _remember(database, declared, a_view(own, identity, members), passwords)
-        site = await agent._assemble(database)
-        (engine,) = engines
-        engine.password = passwords.root or ""
-        await site.tasks.start()
-        doors = [
-            Api(httpx.ASGITransport(agent._config(site, trusted=trusted).app), own, trusted)
-            for trusted in (False, True)
-        ]
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(agent._crypto.shutdown)
+            database = Database.sqlite(declared.paths.database)
+            stack.callback(database.close)
+            await _remember(database, declared, a_view(own, identity, members), passwords)
+            site = await agent._assemble(database)
+            stack.push_async_callback(site.peers.close)
+            stack.push_async_callback(site.keeper.close)
+            stack.push_async_callback(site.tasks.stop)
+            (engine,) = engines
+            engine.password = passwords.root or ""
+            await site.tasks.start()
+            doors = []
+            for trusted in (False, True):
+                app = agent._config(site, trusted=trusted).app
+                doors.append(Api(httpx.ASGITransport(app), own, trusted))
+                stack.push_async_callback(doors[-1].close)
             yield Host(own, self.keys[0], agent, engine, *doors, site)
-        finally:
-            await site.tasks.stop()
-            await site.keeper.close()
-            await site.peers.close()
-            for door in doors:
-                await door.close()
-            database.close()
-            agent._crypto.shutdown()
 
     @contextlib.asynccontextmanager
     async def serving(

@@ -10,7 +10,7 @@ from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log, ObState, ServerConfig
 from pyobshell.engines.process import ServerProcess
-from support.waiting import Gate
+from support.waiting import Gate, soon
 
 VERSION = "4.3.5.3-fake"
 
@@ -37,6 +37,7 @@ class FakeEngine:
         self._state = ObState.PROCESS_NOT_RUNNING
         self._ended = asyncio.Event()
         self._ended.set()
+        self._serving = asyncio.Event()
         if running:
             self.set_state(ObState.CONNECTION_AVAILABLE)
 
@@ -49,6 +50,14 @@ class FakeEngine:
             self._ended.set()
         else:
             self._ended.clear()
+        if state is ObState.CONNECTION_AVAILABLE:
+            self._serving.set()
+        else:
+            self._serving.clear()
+
+    async def serves(self) -> None:
+        """Return once the server serves."""
+        await soon(self._serving.wait())
 
     def start_afresh(self) -> None:
         """A server that runs, has done nothing and fails at nothing."""

@@ -69,9 +69,35 @@ async def member(start_member):
 
 
 @pytest.fixture(scope="module")
-async def unchanged_member(anyio_backend, hosts, keys):
-    """Such a member for all tests of a module, which change nothing in it."""
+async def start_unchanged(anyio_backend, hosts, keys):
+    """Start members for all tests of a module, which change nothing in them."""
+    started = []
     async with contextlib.AsyncExitStack() as stack:
-        host = await starting_members(starting(hosts, stack), keys)()
-        yield host
-        assert await host.site.tasks.dags() == []
+        start_member = starting_members(starting(hosts, stack), keys)
+
+        async def start(identity=Identity.CLUSTER_AGENT, zones=ZONES):
+            host = await start_member(identity, zones)
+            started.append(host)
+            return host
+
+        yield start
+        for host in started:
+            assert await host.site.tasks.dags() == []
+
+
+@pytest.fixture(scope="module")
+async def unchanged_member(start_unchanged):
+    """A member as ``member``, for tests that change nothing in it."""
+    return await start_unchanged()
+
+
+@pytest.fixture(scope="module")
+async def unchanged_master(start_unchanged):
+    """A master without followers, for tests that change nothing in it."""
+    return await start_unchanged(Identity.MASTER, ["zone1"])
+
+
+@pytest.fixture(scope="module")
+async def unchanged_single(start_unchanged):
+    """An agent of no cluster, for tests that change nothing in it."""
+    return await start_unchanged(Identity.SINGLE, ["zone1"])

@@ -24,15 +24,24 @@ class Gate:
     def __init__(self) -> None:
         self._reached = asyncio.Event()
         self._opened = asyncio.Event()
+        self._given_up = asyncio.Event()
 
     async def pass_through(self) -> None:
         """Called by what is stopped."""
         self._reached.set()
-        await self._opened.wait()
+        try:
+            await self._opened.wait()
+        except asyncio.CancelledError:
+            self._given_up.set()
+            raise
 
     async def reached(self) -> None:
         """Return once something stands at the gate."""
         await soon(self._reached.wait())
+
+    async def given_up(self) -> None:
+        """Return once something that stood at the gate was cancelled."""
+        await soon(self._given_up.wait())
 
     def open(self) -> None:
         """Let go what stands here, and all that comes later."""

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from support.hosting import hosts, keys, member, start_host, start_member, unchanged_member
+from support.hosting import (
+    hosts,
+    keys,
+    member,
+    start_host,
+    start_member,
+    start_unchanged,
+    unchanged_master,
+    unchanged_member,
+    unchanged_single,
+)
 
-__all__ = ["hosts", "keys", "member", "start_host", "start_member", "unchanged_member"]
+__all__ = [
+    "hosts",
+    "keys",
+    "member",
+    "start_host",
+    "start_member",
+    "start_unchanged",
+    "unchanged_master",
+    "unchanged_member",
+    "unchanged_single",
+]

@@ -6,9 +6,29 @@ import pytest
 
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
-from support.hosting import hosts, keys, member, start_host, start_member, unchanged_member
+from support.hosting import (
+    hosts,
+    keys,
+    member,
+    start_host,
+    start_member,
+    start_unchanged,
+    unchanged_master,
+    unchanged_member,
+    unchanged_single,
+)
 
-__all__ = ["hosts", "keys", "member", "start_host", "start_member", "unchanged_member"]
+__all__ = [
+    "hosts",
+    "keys",
+    "member",
+    "start_host",
+    "start_member",
+    "start_unchanged",
+    "unchanged_master",
+    "unchanged_member",
+    "unchanged_single",
+]
 
 
 @pytest.fixture(scope="module")

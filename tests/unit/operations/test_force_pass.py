@@ -99,7 +99,9 @@ async def test_what_was_blocked_by_a_running_stop_ends_it_by_naming_it(cluster):
     asked = await cluster[1].api.post("/ob/stop", {**FORCE_ALL, "forcePassDag": [first]})
     ended = await wait_end(cluster[0], first)
     assert ended["state"] == "FAILED"
-    assert "released by forcePassDag" in logs_of(ended["nodes"][4])[-1]
+    last = logs_of(ended["nodes"][4])[-1]
+    assert last.startswith("ERROR: [Task.SubDag.NotAllSucceed]: ")
+    assert f"{cluster[1].address}: " in last
     gate.open()
     assert (await wait_end(cluster[1], asked.data["id"]))["state"] == "SUCCEED"
     assert await locked(cluster) == [False, False]

@@ -1,0 +1,150 @@
+"""The server is kept in the state that was asked for, also when it dies unasked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import ObState
+from support.waiting import PATIENCE_S, Gate, soon
+
+pytestmark = pytest.mark.anyio
+
+DOWN, UP = ObState.PROCESS_NOT_RUNNING, ObState.CONNECTION_AVAILABLE
+
+
+def ignore(line):
+    """Where lines go that no test reads."""
+
+
+def in_time():
+    return Deadline.after(PATIENCE_S)
+
+
+@pytest.fixture
+async def host(start_member):
+    """A member whose server was deployed and is down."""
+    return await start_member(zones=("zone1",), running=False)
+
+
+async def test_a_server_that_dies_unasked_is_started_again(host):
+    await host.site.keeper.start(ignore, in_time())
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    gate.open()
+    assert host.engine.deeds == ["start", "start"]
+    assert host.site.cluster.server_wanted
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+async def test_a_server_that_was_stopped_stays_down(host, end):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+    await getattr(keeper, end)(ignore, in_time())
+    assert host.engine.deeds == ["start", end]
+    assert not host.site.cluster.server_wanted
+    await keeper.resume()
+    assert keeper._watcher is None
+    assert await host.engine.state() is DOWN
+
+
+async def test_a_server_that_shall_run_is_started_with_its_agent(host):
+    await host.site.cluster.want_server(True)
+    gate = host.engine.hold("start")
+    await host.site.keeper.resume()
+    await gate.reached()
+    gate.open()
+
+
+async def test_a_server_that_shall_not_run_is_not_started_with_its_agent(host):
+    await host.site.keeper.resume()
+    assert host.site.keeper._watcher is None
+    assert host.engine.deeds == []
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+async def test_a_server_that_could_not_be_stopped_is_kept_running(host, end):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+    host.engine.failures[end] = errors.CLUSTER_ASYNC_TIMEOUT(operation=end, seconds=1)
+    with pytest.raises(errors.OBShellError):
+        await getattr(keeper, end)(ignore, in_time())
+    assert host.site.cluster.server_wanted
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    gate.open()
+
+
+async def test_a_server_that_ended_though_its_stop_failed_stays_down(host):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+    await keeper.close()
+    host.engine.set_state(DOWN)
+    host.engine.failures["kill"] = errors.CLUSTER_ASYNC_TIMEOUT(operation="kill", seconds=1)
+    with pytest.raises(errors.OBShellError):
+        await keeper.kill(ignore, in_time())
+    assert not host.site.cluster.server_wanted
+    assert keeper._watcher is None
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_start_that_fails_leaves_it_as_it_was_wanted(host, wanted):
+    await host.site.cluster.want_server(wanted)
+    host.engine.failures["start"] = errors.SERVER_UNAVAILABLE(reason="no memory")
+    with pytest.raises(errors.OBShellError):
+        await host.site.keeper.start(ignore, in_time())
+    assert host.site.cluster.server_wanted is wanted
+
+
+async def test_a_stop_that_is_given_up_keeps_the_server_running(host):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+    gate = host.engine.hold("terminate")
+    stopping = asyncio.create_task(keeper.terminate(ignore, in_time()))
+    await gate.reached()
+    assert not host.site.cluster.server_wanted
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(stopping)
+    assert host.site.cluster.server_wanted
+    assert await host.engine.state() is UP
+
+
+async def test_a_stop_may_come_while_the_server_is_being_brought_back(host):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    await soon(keeper.kill(ignore, in_time()))
+    await gate.given_up()
+    assert host.engine.deeds[-1] == "kill"
+    assert not host.site.cluster.server_wanted
+
+
+async def test_a_restart_that_fails_does_not_end_the_watch(host, monkeypatch):
+    monkeypatch.setattr("pyobshell.operations.keeper._FIRST_PAUSE_S", 0)
+    host.engine.failures["start"] = OSError("full")
+    await host.site.cluster.want_server(True)
+    await host.site.keeper.resume()
+    again = Gate()
+    host.engine._gates["start"] = again
+    await again.reached()
+    host.engine.failures.clear()
+    again.open()
+    await host.engine.serves()
+
+
+async def test_a_server_that_was_never_deployed_cannot_be_started(start_host):
+    host = await start_host()
+    assert not host.site.keeper.deployed
+    with pytest.raises(errors.OBShellError) as caught:
+        await host.site.keeper.start(ignore, in_time())
+    assert caught.value.code is errors.CLUSTER_NOT_INITIALIZED
+    assert host.engine.deeds == []
+    assert not host.site.cluster.server_wanted

@@ -1,0 +1,113 @@
+"""An agent from its start to its end: what it takes, what it leaves, who may be in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError
+from pyobshell.cluster.model import Identity
+from pyobshell.security.verify import Passwords
+from support.agents import a_member, a_view, free_address
+from support.fake_engine import FakeEngine
+from support.hosting import hosts, keys
+from support.waiting import soon
+
+__all__ = ["hosts", "keys"]
+pytestmark = pytest.mark.anyio
+
+
+def an_agent(settings):
+    return Agent(settings, lambda _name, home, *_: FakeEngine(home))
+
+
+async def test_a_running_agent_is_found_by_its_files_and_gone_without_them(hosts):
+    async with hosts.serving(1, [Identity.SINGLE]) as (host,):
+        paths = host.agent.paths
+        assert paths.pid_file.read_text() == str(os.getpid())
+        assert stat.S_ISSOCK(paths.socket.stat().st_mode)
+        assert stat.S_IMODE(paths.socket.stat().st_mode) == 0o600
+        assert (await host.local.get("/info")).data["identity"] == Identity.SINGLE
+    assert not paths.pid_file.exists()
+    assert not paths.socket.exists()
+    assert host.engine.closed
+
+
+async def test_what_an_agent_makes_for_itself_is_for_its_user_alone(hosts):
+    settings = hosts.settings(free_address())
+    agent = an_agent(settings)
+    up = asyncio.Event()
+    serving = asyncio.create_task(agent.serve(up))
+    await soon(up.wait())
+    agent.stop()
+    await soon(serving)
+    assert stat.S_IMODE(settings.paths.state_dir.stat().st_mode) == 0o700
+    for file in (settings.paths.private_key, settings.paths.vault_key, settings.paths.database):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_an_agent_keeps_its_key(hosts):
+    settings = hosts.settings(free_address())
+    texts = []
+    for _ in range(2):
+        agent = an_agent(settings)
+        up = asyncio.Event()
+        serving = asyncio.create_task(agent.serve(up))
+        await soon(up.wait())
+        texts.append(settings.paths.private_key.read_text())
+        agent.stop()
+        await soon(serving)
+    assert texts[0] == texts[1]
+
+
+async def test_two_agents_do_not_share_a_directory(hosts):
+    async with hosts.serving(1, [Identity.SINGLE]) as (host,):
+        other = host.agent.settings.model_copy(update={"ip": free_address().ip})
+        with pytest.raises(BaseDirInUseError, match="already"):
+            await soon(an_agent(other).serve())
+        assert (await host.local.get("/info")).status == 200
+
+
+async def test_an_address_that_is_taken_is_said_so(hosts):
+    address = free_address()
+    with socket.create_server(address), pytest.raises(OSError, match="in use"):
+        await soon(an_agent(hosts.settings(address)).serve())
+
+
+async def test_a_member_that_is_started_at_another_address_is_not(hosts, keys):
+    address, other = free_address(), free_address()
+    view = a_view(address, Identity.CLUSTER_AGENT, [a_member(address, keys[0], "zone1")])
+    async with hosts.serve(view, keys[0], Passwords()) as host:
+        settings = host.agent.settings
+    moved = settings.model_copy(update={"ip": other.ip, "port": other.port})
+    with pytest.raises(AddressChangedError, match=str(address)):
+        await soon(an_agent(moved).serve())
+
+
+async def test_agents_that_come_and_go_leave_no_file_and_no_thread_open(hosts):
+    async def come_and_go():
+        async with hosts.serving(2) as made:
+            await made[0].api.plain("GET", "/api/v1/info")
+            await made[1].local.get("/task/dag/unfinish")
+
+    def files():
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def threads():
+        alive = {thread.name for thread in threading.enumerate()}
+        return {name for name in alive if name.startswith(("store", "crypto"))}
+
+    await come_and_go()  # what the process itself opens once does not count
+    before = files()
+    for _ in range(3):
+        await come_and_go()
+    assert files() <= before
+    assert threads() == set()
