@@ -107,7 +107,7 @@ async def test_agents_that_come_and_go_leave_no_file_and_no_thread_open(hosts):
 
     await come_and_go()  # what the process itself opens once does not count
     before = files()
-    for _ in range(3):
+    for _ in range(2):
         await come_and_go()
     assert files() <= before
     assert threads() == set()
