@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
+from pyobshell.store.database import Database
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.model import (
     Ability,
@@ -106,3 +108,48 @@ def only(dag: Dag, stage_number: int) -> SubTask:
     """The one sub task of a stage."""
     (task,) = dag.nodes[stage_number - 1].sub_tasks
     return task
+
+
+async def fails(run: AnyRun) -> None:
+    """Fail."""
+    raise ValueError("as it should")
+
+
+class Flaky:
+    """A body and its undoing that fail as long as they are told to, and note when they run."""
+
+    def __init__(self) -> None:
+        self.fails: set[str] = set()
+        self.seen: list[str] = []
+
+    async def body(self, run: AnyRun) -> None:
+        await self._note(run, "do")
+
+    async def undo(self, run: AnyRun) -> None:
+        await self._note(run, "undo")
+
+    async def _note(self, run: AnyRun, what: str) -> None:
+        deed = f"{what} {run.agent.ip}"
+        self.seen.append(deed)
+        if deed in self.fails:
+            raise ValueError(deed)
+
+
+async def turns(number: int) -> None:
+    """Let the loop turn so many times."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def keep_busy(database: Database) -> threading.Event:
+    """Have the writer of a database wait, from now until the event is set."""
+    begun, end = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def block(_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert end.wait(PATIENCE_S)
+
+    database.submit(block)
+    await soon(begun.wait())
+    return end

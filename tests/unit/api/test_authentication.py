@@ -140,10 +140,10 @@ CREDENTIALS = [
 
 @pytest.mark.parametrize(("passwords", "header", "offered", "expected"), CREDENTIALS)
 async def test_a_member_of_a_cluster_wants_the_password_it_knows(
-    start_member, passwords, header, offered, expected
+    unchanged_member, monkeypatch, passwords, header, offered, expected
 ):
-    host = await start_member(passwords=passwords)
-    answer = await host.api.get(AGENTS, sealed_with=header, password=offered)
+    monkeypatch.setattr(unchanged_member.site.cluster, "passwords", passwords)
+    answer = await unchanged_member.api.get(AGENTS, sealed_with=header, password=offered)
     assert outcome(answer) == expected
 
 

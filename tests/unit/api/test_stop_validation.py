@@ -227,7 +227,7 @@ async def test_what_breaks_no_rule_is_taken(member, scope, mode, stages, targets
 
 
 @pytest.mark.parametrize("scope", [GLOBAL, servers("own")], ids=["all", "a server"])
-@pytest.mark.parametrize("state", list(ObState))
+@pytest.mark.parametrize("state", [ObState.PROCESS_NOT_RUNNING, ObState.PROCESS_RUNNING])
 async def test_a_stop_by_force_needs_no_server_that_serves(start_member, scope, state):
     host = await start_member(zones=("zone1",))
     host.engine.set_state(state)

@@ -39,13 +39,24 @@ def in_time():
     return Deadline.after(PATIENCE_S)
 
 
-@pytest.fixture
-async def pair(anyio_backend, hosts, keys, start_host):
+@pytest.fixture(scope="module")
+async def two_members(anyio_backend, hosts, keys):
     """A member without sockets, that asks, and its fellow, that is asked."""
     own, other = free_address(), free_address()
     members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
-    async with hosts.serve(a_view(other, MEMBER, members), keys[1], Passwords()) as asked:
-        yield await start_host(MEMBER, members, address=own), asked
+    async with (
+        hosts.serve(a_view(other, MEMBER, members), keys[1], Passwords()) as asked,
+        hosts.in_process(MEMBER, members, address=own) as asking,
+    ):
+        yield asking, asked
+
+
+@pytest.fixture
+async def pair(two_members):
+    """These two, with servers that run and have done nothing yet."""
+    for host in two_members:
+        host.engine.start_afresh()
+    return two_members
 
 
 async def refusal(awaited):

@@ -60,18 +60,20 @@ async def test_an_agent_that_knows_nothing_is_single(next_life):
 
 
 @pytest.mark.parametrize("identity", list(Identity))
+async def test_what_an_agent_is_is_known_in_the_next_life(state, next_life, members, identity):
+    view = a_view(OWN, identity, members)
+    await state.save(view)
+    later = await next_life()
+    assert later.view == state.view == view
+    assert later.view.addresses == [OWN, SECOND, THIRD]
+
+
 @pytest.mark.parametrize(
     "passwords", [Passwords(), Passwords("r", "a"), Passwords("", None), Passwords("密\ud800'\"\n")]
 )
-async def test_what_was_saved_is_known_in_the_next_life(
-    state, next_life, members, identity, passwords
-):
-    view = a_view(OWN, identity, members)
-    await state.save(view, passwords)
-    later = await next_life()
-    assert later.view == state.view == view
-    assert later.passwords == state.passwords == passwords
-    assert later.view.addresses == [OWN, SECOND, THIRD]
+async def test_passwords_are_known_in_the_next_life(state, next_life, passwords):
+    await state.save(state.view, passwords)
+    assert (await next_life()).passwords == state.passwords == passwords
 
 
 async def test_what_is_saved_takes_the_place_of_all_that_was(state, next_life, members):

@@ -28,7 +28,7 @@ async def agents_known_to(host):
 async def join(host, master, zone, **more):
     """A join, as the joining agent shows it in the end."""
     body = {"agentInfo": master.wire, "zoneName": zone, **more}
-    answer = await host.api.post("/agent/join", body)
+    answer = await host.local.post("/agent/join", body)
     return await wait_end(host, answer.data["id"])
 
 
@@ -72,22 +72,17 @@ async def test_a_join_is_taken_at_the_other_path_as_well(start_host):
 
 async def test_an_agent_with_a_password_takes_in_who_knows_it(hosts):
     passwords = Passwords(agent="the master's")
-    async with (
-        hosts.serving(1, [MASTER], passwords) as (master,),
-        hosts.serving(1, [SINGLE]) as (single,),
-    ):
-        dag = await join(single, master.address, "zone2", masterPassword="wrong")
+    async with hosts.serving(3, [MASTER, SINGLE, SINGLE], passwords) as (master, second, third):
+        dag = await join(second, master.address, "zone2", masterPassword="wrong")
         assert (dag["state"], dag["stage"]) == ("FAILED", 1)
         last = logs_of(dag["nodes"][0])[-1]
         assert last.startswith("ERROR: [Security.Authentication.IncorrectAgentPassword]")
-        assert await identity_of(single) == SINGLE
-    async with (
-        hosts.serving(1, [MASTER], passwords) as (master,),
-        hosts.serving(1, [SINGLE]) as (single,),
-    ):
-        dag = await join(single, master.address, "zone2", masterPassword="the master's")
+        assert await identity_of(second) == SINGLE
+        dag = await join(third, master.address, "zone3", masterPassword="the master's")
         assert dag["state"] == "SUCCEED"
         assert "the master's" not in str(dag)
+        known = [one[:2] for one in await agents_known_to(master)]
+        assert known == [tuple(master.address), tuple(third.address)]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +102,7 @@ async def test_a_join_that_does_not_fit_is_refused(unchanged_single, body, refus
     assert answer.refusal == (refusal, 400)
 
 
-@pytest.mark.parametrize("identity", [one for one in Identity if one is not SINGLE])
+@pytest.mark.parametrize("identity", [MASTER, FOLLOWER, Identity.CLUSTER_AGENT])
 async def test_only_an_agent_of_no_cluster_can_join(start_member, identity):
     host = await start_member(identity)
     body = {"agentInfo": host.address.wire, "zoneName": ""}
@@ -244,9 +239,7 @@ def a_view_of_nothing(own):
     return a_view(own, SINGLE, []).model_copy(update={"cluster_id": 0, "cluster_name": ""})
 
 
-@pytest.mark.parametrize(
-    "identity", [one for one in Identity if one not in (SINGLE, MASTER, FOLLOWER)]
-)
+@pytest.mark.parametrize("identity", [Identity.CLUSTER_AGENT, Identity.SCALING_IN])
 async def test_no_other_agent_can_be_removed(start_member, identity):
     host = await start_member(identity)
     for agent in host.site.cluster.view.addresses:

@@ -3,46 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import pytest
 
-from pyobshell import errors
-from pyobshell.tasks.model import Ability, NodePlan, Operator, State
-from support.staging import OTHERS, OWN, acts, ended, only, plan, run_dag, until
-from support.waiting import Gate, soon
+from pyobshell.tasks.model import NodePlan, Operator, State
+from support.staging import (
+    OTHERS,
+    OWN,
+    Flaky,
+    acts,
+    ended,
+    fails,
+    keep_busy,
+    only,
+    plan,
+    run_dag,
+    turns,
+    until,
+)
+from support.waiting import Gate
 
 pytestmark = pytest.mark.anyio
 EPOCH = 0
 
 
-async def fails(run):
-    raise ValueError("as it should")
-
-
 def states(dag):
     """State and operator of each node."""
     return [(str(node.state), str(node.operator)) for node in dag.nodes]
-
-
-class Flaky:
-    """A body and its undoing that fail as long as they are told to, and note when they run."""
-
-    def __init__(self) -> None:
-        self.fails: set[str] = set()
-        self.seen: list[str] = []
-
-    async def body(self, run):
-        await self._note(run, "do")
-
-    async def undo(self, run):
-        await self._note(run, "undo")
-
-    async def _note(self, run, what):
-        deed = f"{what} {run.agent.ip}"
-        self.seen.append(deed)
-        if deed in self.fails:
-            raise ValueError(deed)
 
 
 # --- CANCEL --------------------------------------------------------------------------------------
@@ -92,14 +79,13 @@ async def test_cancel_leaves_alone_what_of_a_parallel_stage_has_succeeded(start_
     ]
 
 
-@pytest.mark.parametrize("turns", range(12))
-async def test_a_dag_can_be_cancelled_at_any_moment_after_it_is_recorded(start_engine, turns):
+@pytest.mark.parametrize("number", range(12))
+async def test_a_dag_can_be_cancelled_at_any_moment_after_it_is_recorded(start_engine, number):
     never = asyncio.Event()
     one = acts("one", lambda run: never.wait())
     engine = await start_engine(one)
     dag_id = (await engine.submit(plan(one))).id
-    for _ in range(turns):
-        await asyncio.sleep(0)  # one turn of the loop: each begins at another point
+    await turns(number)  # so that each begins at another point
     await engine.operate(dag_id, Operator.CANCEL)
     dag = await ended(engine, dag_id)
     assert states(dag) == [("FAILED", "CANCEL")]
@@ -109,19 +95,16 @@ async def test_a_dag_can_be_cancelled_at_any_moment_after_it_is_recorded(start_e
 
 async def test_a_stage_that_begins_as_the_dag_is_cancelled_ends_too(start_engine, database):
     """Stage one ends, and CANCEL comes, within one group of transactions."""
-    written, gate = threading.Event(), Gate()
-    never = asyncio.Event()
+    gate, never = Gate(), asyncio.Event()
     one, two = acts("one", lambda run: gate.pass_through()), acts("two", lambda run: never.wait())
     engine = await start_engine(one, two)
     dag_id = (await engine.submit(plan(one, two))).id
     await gate.reached()
-    database.submit(lambda _: written.wait(20))
+    written = await keep_busy(database)
     gate.open()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turns(5)
     cancelling = asyncio.create_task(engine.operate(dag_id, Operator.CANCEL))
-    await asyncio.sleep(0)
+    await turns(5)
     written.set()
     await cancelling
     dag = await ended(engine, dag_id)
@@ -201,16 +184,10 @@ async def test_retry_has_left_failed_behind_when_it_returns(start_engine, databa
     one = acts("one", act)
     engine = await start_engine(one)
     dag = await run_dag(engine, one)
-    committed = threading.Event()
-    operating = asyncio.create_task(engine.operate(dag.id, Operator.RETRY))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    blocking = database.submit(lambda _: committed.wait(20))  # whatever comes later must wait
-    await asyncio.sleep(0)
-    committed.set()
-    await operating
+    await engine.operate(dag.id, Operator.RETRY)
+    written = await keep_busy(database)  # whatever comes later must wait
     assert (await engine.dag(dag.id)).state is not State.FAILED
-    await asyncio.wrap_future(blocking)
+    written.set()
     gate.open()
     dag = await ended(engine, dag.id)
     assert dag.state is State.SUCCEED
@@ -390,143 +367,3 @@ async def test_a_dag_that_was_cancelled_can_be_passed_node_by_node(start_engine)
     dag = await ended(engine, dag_id)
     assert (dag.state, dag.operator) == (State.SUCCEED, Operator.RUN)
     assert not never.is_set()
-
-
-# --- refusals and races --------------------------------------------------------------------------
-
-
-async def test_a_refused_operator_changes_nothing(start_engine):
-    one = acts("one", fails, abilities=Ability.NONE)
-    engine = await start_engine(one)
-    dag = await run_dag(engine, one)
-    refused = [operator for operator in Operator if operator is not Operator.RUN]
-    for operator in refused:
-        with pytest.raises(errors.OBShellError, match=r"allow|ended"):
-            await engine.operate(dag.id, operator)
-    with pytest.raises(errors.OBShellError, match="allow"):
-        await engine.operate_node(dag.nodes[0].id, "PASS")
-    assert await engine.dag(dag.id) == dag
-
-
-async def test_a_stage_that_may_not_be_cancelled_goes_on(start_engine):
-    gate = Gate()
-    one = acts("one", lambda run: gate.pass_through(), abilities=~Ability.CANCEL & Ability.ALL)
-    engine = await start_engine(one)
-    dag_id = (await engine.submit(plan(one))).id
-    await gate.reached()
-    with pytest.raises(errors.OBShellError) as caught:
-        await engine.operate(dag_id, Operator.CANCEL)
-    assert caught.value.code is errors.DAG_CANCEL_NOT_ALLOWED
-    gate.open()
-    assert (await ended(engine, dag_id)).state is State.SUCCEED
-
-
-@pytest.mark.parametrize(
-    "operators",
-    [
-        [Operator.RETRY, Operator.PASS],
-        [Operator.RETRY, Operator.ROLLBACK],
-        [Operator.PASS, Operator.ROLLBACK],
-        [Operator.RETRY] * 5,
-        [Operator.PASS] * 5,
-    ],
-)
-async def test_of_operators_that_come_at_once_exactly_one_wins(start_engine, operators):
-    gate = Gate()
-    runs = []
-
-    async def act(run):
-        runs.append(run)
-        if len(runs) == 1:
-            raise ValueError
-        await gate.pass_through()
-
-    one = acts("one", act)
-    engine = await start_engine(one)
-    dag = await run_dag(engine, one)
-    outcomes = await asyncio.gather(
-        *(engine.operate(dag.id, operator) for operator in operators), return_exceptions=True
-    )
-    assert [outcome for outcome in outcomes if outcome is None] == [None]
-    refused = [outcome for outcome in outcomes if outcome is not None]
-    assert {error.code.status for error in refused} == {400}
-    gate.open()
-    assert (await ended(engine, dag.id)).state is State.SUCCEED
-    assert len(runs) <= 2
-
-
-# --- callers that give up ------------------------------------------------------------------------
-
-
-async def give_up_while_it_is_written(database, asking) -> None:
-    """Have a caller give up when what it asked for is written but not yet on disk."""
-    before, within = threading.Event(), threading.Event()
-    reached = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def block(_):
-        loop.call_soon_threadsafe(reached.set)
-        within.wait(20)
-
-    database.submit(lambda _: before.wait(20))
-    asked = asyncio.create_task(asking)
-    for _ in range(5):
-        await asyncio.sleep(0)
-    database.submit(block)
-    before.set()
-    await soon(reached.wait())
-    asked.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asked
-    within.set()
-
-
-async def test_a_dag_whose_submitter_gives_up_runs_all_the_same(start_engine, database):
-    runs = asyncio.Event()
-
-    async def act(run):
-        runs.set()
-
-    one = acts("one", act)
-    engine = await start_engine(one)
-    await give_up_while_it_is_written(database, engine.submit(plan(one)))
-    await soon(runs.wait())
-
-
-async def test_an_operator_whose_asker_gives_up_is_carried_out_all_the_same(start_engine, database):
-    flaky = Flaky()
-    one = acts("one", flaky.body)
-    engine = await start_engine(one)
-    flaky.fails = {f"do {OWN.ip}"}
-    dag = await run_dag(engine, one)
-    flaky.fails.clear()
-    await give_up_while_it_is_written(database, engine.operate(dag.id, Operator.RETRY))
-    assert (
-        await until(engine, dag.id, lambda dag: dag.state is State.SUCCEED)
-    ).operator is Operator.RUN
-
-
-async def test_a_passed_node_is_followed_by_the_next_though_the_asker_gives_up(
-    start_engine, database
-):
-    one, two = acts("one", fails), acts("two")
-    engine = await start_engine(one, two)
-    dag = await run_dag(engine, one, two)
-    await give_up_while_it_is_written(database, engine.operate_node(dag.nodes[0].id, "PASS"))
-    await until(engine, dag.id, lambda dag: dag.state is State.SUCCEED)
-
-
-async def test_a_signal_reaches_who_waits_though_its_giver_gives_up(start_engine, database):
-    gate = Gate()
-
-    async def act(run):
-        gate.open()
-        await gate.pass_through()
-        await run.signal("go")
-
-    one = acts("one", act)
-    engine = await start_engine(one)
-    dag_id = (await engine.submit(plan(one))).id
-    await gate.reached()
-    await give_up_while_it_is_written(database, engine.signal(dag_id, "go"))
-    assert (await ended(engine, dag_id)).state is State.SUCCEED
