@@ -58,6 +58,14 @@ class Address(NamedTuple):
             raise errors.INVALID_ADDRESS(text=text)
         if port is None:
             return cls.of(ip, DEFAULT_AGENT_PORT)
-        if not (port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS):
-            raise errors.INVALID_PORT(text=port)
-        return cls.of(ip, int(port))
+        return cls.of(ip, parse_port(port))
+
+
+def parse_port(text: str) -> int:
+    """A port from its digits; raises ``Common.InvalidPort`` unless it is 1025 to 65535."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS):
+        raise errors.INVALID_PORT(text=text)
+    port = int(text)
+    if not _LOWEST_PORT <= port <= _HIGHEST_PORT:
+        raise errors.INVALID_PORT(text=text)
+    return port

@@ -163,6 +163,7 @@ class Agent:
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=_SHUTDOWN_S,
             backlog=_BACKLOG,
         )

@@ -17,6 +17,7 @@ from pyobshell.api import agents, forward, information, ob, schema, tasks
 from pyobshell.api.access import ForwardToMaster
 from pyobshell.api.call import call_of
 from pyobshell.operations.site import Site
+from pyobshell.security.hybrid import UNREADABLE_BODY
 
 PREFIX = "/api/v1"
 _log = structlog.get_logger(__name__)
@@ -30,6 +31,7 @@ def make_app(site: Site) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.site = site
     routers = [module.router for module in (information, agents, ob, tasks)]
@@ -60,6 +62,8 @@ async def _unreadable(request: Request, error: Exception) -> Response:
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 400:  # a body nested too deeply
+        return call_of(request).failure(errors.BIND_JSON_FAILED(cause=UNREADABLE_BODY))
     return call_of(request).failure(errors.NOT_FOUND(method=request.method, path=request.url.path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pyobshell.security.verify import Credentials
 from pyobshell.wire import NANOSECONDS, rfc3339
 
 TRACE_HEADER = "x-obshell-trace-id"
+_CHINESE = re.compile(r"zh([-_][A-Za-z0-9]+)*", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Call:
 
 def _language(tag: str) -> Language:
     """OBShell reads one language tag; a list as browsers send it counts as English."""
-    return "zh" if tag.strip().lower().split("-")[0] == "zh" else "en"
+    return "zh" if _CHINESE.fullmatch(tag.strip()) else "en"
 
 
 def call_of(request: Request) -> Call:

@@ -7,7 +7,7 @@ import re
 from pydantic import BaseModel
 
 from pyobshell import errors
-from pyobshell.address import Address
+from pyobshell.address import parse_port
 from pyobshell.cluster.model import ClusterView, Identity
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.scope import ScopeType, resolve
@@ -107,14 +107,8 @@ def _checked_options(given: dict[str, str]) -> dict[str, str]:
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it is given twice, differently")
     for name in _PORTS:
         if name in options:
-            _check_port(options[name])
+            parse_port(options[name])
     return options
-
-
-def _check_port(text: str) -> None:
-    if not (text.isascii() and text.isdigit()):
-        raise errors.INVALID_PORT(text=text)
-    Address.of("127.0.0.1", int(text))
 
 
 @stage("Update cluster config", Ability.CONTINUE | Ability.RETRY)

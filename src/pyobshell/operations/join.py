@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView, Identity, Member
-from pyobshell.cluster.procedures import Caller, procedure
+from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.operations.site import Run, Site
 from pyobshell.security.keys import PublicKey
@@ -18,6 +18,7 @@ from pyobshell.wire import JoinRequest
 
 LOCKED = Maintenance(MaintenanceType.GLOBAL)
 DEFAULT_MYSQL_PORT = 2881
+_JOIN = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK
 
 
 class Joining(BaseModel):
@@ -99,7 +100,21 @@ async def join_self(run: Run, joining: Joining) -> None:
     run.log(f"{site.own} leads, in zone {joining.zone}")
 
 
-@stage("Join to master", Ability.CONTINUE | Ability.RETRY)
+async def withdraw(run: Run, joining: Joining) -> None:
+    """Have the master strike this agent off, in case it was taken in without knowing it."""
+    site = run.site
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    try:
+        await site.peers.call(joining.master, leaves, Nothing(), patience)
+    except errors.OBShellError as error:
+        if error.code is not errors.INCORRECT_TOKEN:
+            raise
+        run.log(f"{joining.master} does not know {site.own}, there is nothing to undo")
+    else:
+        run.log(f"{joining.master} has struck {site.own} off")
+
+
+@stage("Join to master", _JOIN, undo=withdraw)
 async def join_to_master(run: Run, joining: Joining) -> None:
     """Have the master take this agent in."""
     site = run.site
@@ -112,7 +127,7 @@ async def join_to_master(run: Run, joining: Joining) -> None:
     run.log(f"{joining.master} has taken {site.own} in, in zone {joining.zone}")
 
 
-@stage("Be follower", Ability.CONTINUE | Ability.RETRY)
+@stage("Be follower", _JOIN)
 async def be_follower(run: Run, joining: Joining) -> None:
     """Become a FOLLOWER of that master."""
     site = run.site
@@ -185,5 +200,20 @@ async def members(site: Site, caller: Caller, asking: Asking) -> Membership:
     return Membership(members=site.cluster.view.members)
 
 
+@procedure("agent/leaves")
+async def leaves(site: Site, caller: Caller, request: Nothing) -> Nothing:
+    """A follower leaves."""
+    site.cluster.view.require(Identity.MASTER)
+    await strike_off(site, caller.address)
+    return Nothing()
+
+
+async def strike_off(site: Site, agent: Address) -> None:
+    """Take an agent off the list of members."""
+    await site.cluster.change(
+        lambda view: view.with_members(m for m in view.members if m.address != agent)
+    )
+
+
 STAGES = (join_self, join_to_master, be_follower)
-PROCEDURES = (admit, members)
+PROCEDURES = (admit, members, leaves)

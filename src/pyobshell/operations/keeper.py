@@ -130,11 +130,11 @@ class ServerKeeper:
         pause_s = _FIRST_PAUSE_S
         while True:
             watched_since = time.monotonic()
-            await self._engine.wait_death()
-            if time.monotonic() - watched_since > _STEADY_S:
-                pause_s = _FIRST_PAUSE_S
-            _log.warning("the server is down, starting it", action="server.restart")
             try:
+                await self._engine.wait_death()
+                if time.monotonic() - watched_since > _STEADY_S:
+                    pause_s = _FIRST_PAUSE_S
+                _log.warning("the server is down, starting it", action="server.restart")
                 deadline = Deadline.after(self._start_timeout_s)
                 await self._engine.start(self.config, _log_line, deadline)
             except (errors.OBShellError, OSError) as error:

@@ -9,7 +9,7 @@ from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView, Identity
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
-from pyobshell.operations.join import LOCKED
+from pyobshell.operations.join import LOCKED, leaves, strike_off
 from pyobshell.operations.site import Run, Site
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
@@ -59,7 +59,7 @@ async def remove_follower(run: Run, parting: Parting) -> None:
         if error.code is not errors.RPC_REQUEST_FAILED:
             raise
         run.log(f"WARNING: {run.agent} cannot be reached; it is struck off without its knowledge")
-    await _strike_off(site, run.agent)
+    await strike_off(site, run.agent)
     run.log(f"{run.agent} is removed")
 
 
@@ -97,20 +97,6 @@ async def dismissed(site: Site, caller: Caller, request: Nothing) -> Nothing:
     return Nothing()
 
 
-@procedure("agent/leaves")
-async def leaves(site: Site, caller: Caller, request: Nothing) -> Nothing:
-    """A follower leaves."""
-    site.cluster.view.require(Identity.MASTER)
-    await _strike_off(site, caller.address)
-    return Nothing()
-
-
-async def _strike_off(site: Site, agent: Address) -> None:
-    await site.cluster.change(
-        lambda view: view.with_members(m for m in view.members if m.address != agent)
-    )
-
-
 async def _become_single(site: Site) -> None:
     passwords = Passwords(root=None, agent=site.cluster.passwords.agent)
     await site.cluster.save(ClusterView(own=site.own), passwords)
@@ -118,4 +104,4 @@ async def _become_single(site: Site) -> None:
 
 
 STAGES = (remove_follower, remove_master, leave_master, become_single)
-PROCEDURES = (dismissed, leaves)
+PROCEDURES = (dismissed,)

@@ -78,6 +78,11 @@ async def test_an_agent_with_a_password_takes_in_who_knows_it(hosts):
         last = logs_of(dag["nodes"][0])[-1]
         assert last.startswith("ERROR: [Security.Authentication.IncorrectAgentPassword]")
         assert await identity_of(second) == SINGLE
+        await second.local.post(f"/task/dag/{dag['id']}", {"operator": "ROLLBACK"})
+        rolled_back = await wait_end(second, dag["id"])
+        assert (rolled_back["state"], rolled_back["operator"]) == ("SUCCEED", "ROLLBACK")
+        dag = await join(second, master.address, "zone2", masterPassword="wrong")
+        assert dag["state"] == "FAILED"  # no lock of the first attempt is in its way
         dag = await join(third, master.address, "zone3", masterPassword="the master's")
         assert dag["state"] == "SUCCEED"
         assert "the master's" not in str(dag)

@@ -148,3 +148,24 @@ async def test_a_server_that_was_never_deployed_cannot_be_started(start_host):
     assert caught.value.code is errors.CLUSTER_NOT_INITIALIZED
     assert host.engine.deeds == []
     assert not host.site.cluster.server_wanted
+
+
+async def test_a_process_that_cannot_be_looked_at_does_not_end_the_watch(host, monkeypatch):
+    keeper = host.site.keeper
+    monkeypatch.setattr("pyobshell.operations.keeper._FIRST_PAUSE_S", 0.01)
+    looked = asyncio.Event()
+    wait_death = host.engine.wait_death
+
+    async def fails_once():
+        if not looked.is_set():
+            looked.set()
+            raise errors.SERVER_PROCESS_CHECK_FAILED(reason="it belongs to another user")
+        await wait_death()
+
+    monkeypatch.setattr(host.engine, "wait_death", fails_once)
+    await host.site.cluster.want_server(True)
+    gate = host.engine.hold("start")
+    await keeper.resume()
+    await gate.reached()
+    gate.open()
+    assert looked.is_set()
