@@ -33,7 +33,7 @@ from pyobshell.operations import (
     server,
     start,
     stop,
-    together,
+    sub_dag,
 )
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.site import Site
@@ -171,13 +171,13 @@ class Agent:
 
 def catalogue() -> Catalogue:
     """Every stage of every operation."""
-    modules = (join, remove, configure, init, together, stop, start)
+    modules = (join, remove, configure, init, sub_dag, stop, start)
     return Catalogue(one for module in modules for one in module.STAGES)
 
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
-    modules = (join, remove, init, server, together, inquire, forward)
+    modules = (join, remove, init, server, sub_dag, inquire, forward)
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 
 

@@ -17,12 +17,7 @@ Language = Literal["en", "zh"]
 
 
 class OBShellError(Exception):
-    """An error with a code of the catalogue; ``str()`` gives the English text.
-
-    ``origin`` is the agent it happened on, if that was another one.
-    """
-
-    origin: str | None = None
+    """An error with a code of the catalogue; ``str()`` gives the English text."""
 
     def __init__(self, code: ErrorCode, arguments: dict[str, object]) -> None:
         self.code = code
@@ -93,7 +88,6 @@ INVALID_PORT = _E(
     "'{text}' is not a port; it must be between 1025 and 65535",
     "'{text}' 不是有效端口，端口必须在 1025 到 65535 之间",
 )
-UNAUTHORIZED = _E("Common.Unauthorized", 401, "Unauthorized", "未授权", 10008)
 UNEXPECTED = _E("Common.Unexpected", 500, "Unexpected error: {cause}", "意外错误：{cause}")
 MYSQL_ERROR = _E("MySQL.Error", 400, "The database refused: {cause}", "数据库拒绝执行：{cause}")
 
@@ -169,13 +163,6 @@ WITH_OCEANBASE_PASSWORD = _E(
     "未授权：需要 root@sys 的密码",
     10008,
 )
-AGENT_PASSWORD_NOT_INITIALIZED = _E(
-    "Security.Authentication.AgentPasswordNotInitialized",
-    401,
-    "Unauthorized: no agent password has been set",
-    "未授权：尚未设置 agent 密码",
-    10008,
-)
 INCORRECT_TOKEN = _E(
     "Security.Authentication.IncorrectToken",
     401,
@@ -188,12 +175,6 @@ PEER_SESSION_UNKNOWN = _E(
     401,
     "The session between the agents is not known here; open it again",
     "未知的 agent 会话，请重新建立",
-)
-USER_PERMISSION_DENIED = _E(
-    "Security.User.PermissionDenied",
-    401,
-    "Only the agent's own user and root may use the local socket",
-    "只有 agent 的属主和 root 可以使用本地套接字",
 )
 
 # --- agents --------------------------------------------------------------------------------------
@@ -288,12 +269,6 @@ CLUSTER_ID_INVALID = _E(
     "集群 ID {id} 无效，必须是正整数",
 )
 CLUSTER_NAME_EMPTY = _E("OB.Cluster.Name.Empty", 400, "The cluster name is empty", "集群名为空")
-CLUSTER_PASSWORD_ENCRYPTED = _E(
-    "OB.Cluster.Password.Encrypted",
-    400,
-    "rootPwd is encrypted for another agent",
-    "rootPwd 是为其他 agent 加密的",
-)
 CLUSTER_ASYNC_TIMEOUT = _E(
     "OB.Cluster.AsyncOperationTimeout",
     500,
@@ -421,12 +396,6 @@ SUB_DAG_NOT_ALL_CREATED = _E(
     "Not every agent could prepare: {agents}",
     "并非所有 agent 都已准备：{agents}",
 )
-SUB_DAG_NOT_ALL_READY = _E(
-    "Task.SubDag.NotAllReady",
-    500,
-    "Not every agent is ready: {agents}",
-    "并非所有 agent 都已就绪：{agents}",
-)
 SUB_DAG_NOT_ALL_ADVANCED = _E(
     "Task.SubDag.NotAllAdvanced",
     500,
@@ -450,12 +419,6 @@ DAG_CANCEL_TIMEOUT = _E(
     500,
     "DAG {id} could not be cancelled within {seconds:g} s",
     "DAG {id} 未能在 {seconds:g} 秒内取消",
-)
-DAG_PASS_TIMEOUT = _E(
-    "Task.Dag.PassTimeout",
-    500,
-    "DAG {id} could not be passed within {seconds:g} s",
-    "DAG {id} 未能在 {seconds:g} 秒内跳过",
 )
 DAG_EXECUTE_TIMEOUT = _E(
     "Task.Dag.ExecuteTimeout",

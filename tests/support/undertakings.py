@@ -7,9 +7,9 @@ from typing import Any
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
-from pyobshell.operations import together
+from pyobshell.operations import sub_dag
 from pyobshell.operations.stop import stop_observer
-from pyobshell.operations.together import Part
+from pyobshell.operations.sub_dag import Part
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag
 from support.agents import Host
@@ -25,7 +25,7 @@ def a_part(main_dag_id: str = "11") -> Part:
 
 async def a_waiting_sub_dag(host: Host, main_dag_id: str = "11") -> Dag:
     """A sub DAG that holds the agent's lock and waits for its coordinator."""
-    plan = together.sub_dag_plan("Stop observer", a_part(main_dag_id), (stop_observer,))
+    plan = sub_dag.sub_dag_plan("Stop observer", a_part(main_dag_id), (stop_observer,))
     return await host.site.tasks.submit(plan)
 
 
@@ -33,7 +33,7 @@ async def a_failed_sub_dag(host: Host) -> Dag:
     """A sub DAG whose second stage of three has failed; it holds the agent's lock."""
     host.engine.failures["kill"] = errors.SERVER_PROCESS_CHECK_FAILED(reason="as it should")
     dag = await a_waiting_sub_dag(host)
-    await host.site.tasks.signal(dag.id, together.ADVANCE)
+    await host.site.tasks.signal(dag.id, sub_dag.ADVANCE)
     await host.site.tasks.wait_end(dag.id, Deadline.after(PATIENCE_S))
     host.engine.failures.clear()
     return await host.site.tasks.dag(dag.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,73 +105,40 @@ def _operate(
     run(work(), as_json=as_json)
 
 
-@app.command()
-def cancel(
-    task_id: Id,
-    base_dir: BaseDir = None,
-    host: Host = None,
-    password_file: PasswordFile = None,
-    password: Password = None,
-    yes: Yes = False,
-    verbose: Verbose = False,
-    as_json: Json = False,
-) -> None:
-    """Cancel a task that has not ended; it ends FAILED, and may be retried or rolled back."""
-    where = (base_dir, host, password, password_file)
-    _operate(task_id, "CANCEL", where, yes=yes, verbose=verbose, as_json=as_json)
+def _operator_command(operator: str, explained: str) -> Callable[..., None]:
+    """The command that applies an operator: the four differ in nothing else."""
+
+    def command(
+        task_id: Id,
+        base_dir: BaseDir = None,
+        host: Host = None,
+        password_file: PasswordFile = None,
+        password: Password = None,
+        yes: Yes = False,
+        verbose: Verbose = False,
+        as_json: Json = False,
+    ) -> None:
+        where = (base_dir, host, password, password_file)
+        _operate(task_id, operator, where, yes=yes, verbose=verbose, as_json=as_json)
+
+    command.__doc__ = explained
+    return command
 
 
-@app.command()
-def rollback(
-    task_id: Id,
-    base_dir: BaseDir = None,
-    host: Host = None,
-    password_file: PasswordFile = None,
-    password: Password = None,
-    yes: Yes = False,
-    verbose: Verbose = False,
-    as_json: Json = False,
-) -> None:
-    """Undo what a failed task has done."""
-    where = (base_dir, host, password, password_file)
-    _operate(task_id, "ROLLBACK", where, yes=yes, verbose=verbose, as_json=as_json)
-
-
-@app.command()
-def retry(
-    task_id: Id,
-    base_dir: BaseDir = None,
-    host: Host = None,
-    password_file: PasswordFile = None,
-    password: Password = None,
-    yes: Yes = False,
-    verbose: Verbose = False,
-    as_json: Json = False,
-) -> None:
-    """Do the failed stage of a task again, and go on."""
-    where = (base_dir, host, password, password_file)
-    _operate(task_id, "RETRY", where, yes=yes, verbose=verbose, as_json=as_json)
-
-
-@app.command("pass")
-def pass_over(
-    task_id: Id,
-    base_dir: BaseDir = None,
-    host: Host = None,
-    password_file: PasswordFile = None,
-    password: Password = None,
-    yes: Yes = False,
-    verbose: Verbose = False,
-    as_json: Json = False,
-) -> None:
-    """Have a failed task count as done, and release its lock."""
-    where = (base_dir, host, password, password_file)
-    _operate(task_id, "PASS", where, yes=yes, verbose=verbose, as_json=as_json)
-
-
-app.command("stop", hidden=True)(cancel)
-app.command("rerun", hidden=True)(retry)
-app.command("skip", hidden=True)(pass_over)
+for _name, _obshells_name, _operator, _explained in (
+    (
+        "cancel",
+        "stop",
+        "CANCEL",
+        "Cancel a task that has not ended; it ends FAILED, and may be retried or rolled back.",
+    ),
+    ("rollback", None, "ROLLBACK", "Undo what a failed task has done."),
+    ("retry", "rerun", "RETRY", "Do the failed stage of a task again, and go on."),
+    ("pass", "skip", "PASS", "Have a failed task count as done, and release its lock."),
+):
+    app.command(_name)(_operator_command(_operator, _explained))
+    if _obshells_name is not None:
+        app.command(_obshells_name, hidden=True)(_operator_command(_operator, _explained))
 
 
 # --- how it is shown -----------------------------------------------------------------------------

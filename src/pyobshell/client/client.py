@@ -9,10 +9,9 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
-from pydantic import BaseModel
 
 from pyobshell.address import Address
 from pyobshell.wire import (
@@ -27,7 +26,6 @@ from pyobshell.wire import (
 if TYPE_CHECKING:
     from pyobshell.security.keys import PublicKey
 
-Model = TypeVar("Model", bound=BaseModel)
 _PREFIX = "/api/v1"
 _DECRYPT_FAILED = "Security.Authentication.Header.DecryptFailed"
 _TIMEOUT_S = 60.0

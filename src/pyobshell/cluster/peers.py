@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import starmap
 from typing import Any, Generic, TypeVar
 
 import aiohttp
@@ -106,12 +107,23 @@ class Peers(Generic[Site]):
         deadline: Deadline,
         log: Log = ignore,
     ) -> dict[Address, Res | errors.OBShellError]:
-        """Have several agents run a procedure at once; failures stand beside successes.
+        """Ask the same of several agents at once, as :meth:`call_each`."""
+        return await self.call_each(dict.fromkeys(peers, request), procedure, deadline, log)
 
-        ``log`` takes the lines they log, each with its agent before it.
+    async def call_each(
+        self,
+        requests: Mapping[Address, Req],
+        procedure: Procedure[Site, Req, Res],
+        deadline: Deadline,
+        log: Log = ignore,
+    ) -> dict[Address, Res | errors.OBShellError]:
+        """Have several agents run a procedure at once, each with its own request.
+
+        Failures stand beside successes. ``log`` takes the lines they log, each with its agent
+        before it.
         """
 
-        async def one(peer: Address) -> Res | errors.OBShellError:
+        async def one(peer: Address, request: Req) -> Res | errors.OBShellError:
             def told(line: str) -> None:
                 log(f"{peer} {line}")
 
@@ -121,9 +133,8 @@ class Peers(Generic[Site]):
                 except errors.OBShellError as error:
                     return error
 
-        addresses = list(peers)
-        results = await asyncio.gather(*map(one, addresses))
-        return dict(zip(addresses, results, strict=True))
+        results = await asyncio.gather(*starmap(one, requests.items()))
+        return dict(zip(requests, results, strict=True))
 
     async def public_key(self, peer: Address) -> PublicKey:
         """A member's key from the member table; anybody else's from ``/api/v1/secret``."""

@@ -104,9 +104,7 @@ def error_from_wire(data: dict[str, Any], agent: Address, name: str) -> OBShellE
     """The error that an agent answered; an unknown code becomes ``Agent.RPC.RequestError``."""
     code = _catalogue().get(str(data.get("code")))
     if code is not None:
-        error = code(**data.get("arguments", {}))
-        error.origin = str(agent)
-        return error
+        return code(**data.get("arguments", {}))
     return errors.RPC_REQUEST_ERROR(agent=agent, method=name, cause=data.get("message"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -13,6 +13,7 @@ from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.security.vault import Vault
 from pyobshell.security.verify import Passwords
 from pyobshell.store.database import Database
+from pyobshell.undivided import Undivided
 
 _SETTINGS = text("SELECT name, value FROM setting")
 _FORGET_SETTING = text("DELETE FROM setting WHERE name = :name")
@@ -46,6 +47,7 @@ class ClusterState:
         self._database = database
         self._vault = vault
         self._changing = asyncio.Lock()
+        self._undivided = Undivided()
         self.view = ClusterView(own=own)
         self.passwords = Passwords(root=None, agent=None)
         self.server_wanted = False
@@ -83,10 +85,14 @@ class ClusterState:
         self, alter: Callable[[ClusterView], ClusterView], passwords: Passwords | None = None
     ) -> None:
         """Put what ``alter`` makes of the newest snapshot in its place; one change at a time."""
-        async with self._changing:
-            view, passwords = alter(self.view), passwords or self.passwords
-            await self._write(view, passwords)
-            self.view, self.passwords = view, passwords
+
+        async def change() -> None:
+            async with self._changing:
+                changed = alter(self.view), passwords or self.passwords
+                await self._write(*changed)
+                self.view, self.passwords = changed
+
+        await self._undivided.do(change())
 
     async def _write(self, view: ClusterView, passwords: Passwords) -> None:
         settings = {
@@ -108,13 +114,22 @@ class ClusterState:
 
     async def want_server(self, wanted: bool) -> None:
         """Record whether the server shall run; it is restarted after a crash only if so."""
-        await self._database.write(lambda c: _put(c, {"server_wanted": "yes" if wanted else "no"}))
-        self.server_wanted = wanted
+
+        async def want() -> None:
+            setting = {"server_wanted": "yes" if wanted else "no"}
+            await self._database.write(lambda c: _put(c, setting))
+            self.server_wanted = wanted
+
+        await self._undivided.do(want())
 
     async def remember_server(self, settings: str | None) -> None:
         """Record how the server here was deployed (JSON), or that there is none."""
-        await self._database.write(lambda c: _put(c, {"server_settings": settings}))
-        self.server_settings = settings
+
+        async def remember() -> None:
+            await self._database.write(lambda c: _put(c, {"server_settings": settings}))
+            self.server_settings = settings
+
+        await self._undivided.do(remember())
 
     async def add_server_options(
         self, scope: str, targets: list[str], options: dict[str, str]
@@ -148,7 +163,7 @@ class ClusterState:
         return None if secret is None else self._vault.seal(secret)
 
 
-def _put(connection: Connection, settings: dict[str, str | None]) -> None:
+def _put(connection: Connection, settings: Mapping[str, str | None]) -> None:
     for name, value in settings.items():
         connection.execute(_FORGET_SETTING, {"name": name})
         if value is not None:

@@ -132,7 +132,7 @@ async def be_follower(run: Run, joining: Joining) -> None:
     """Become a FOLLOWER of that master."""
     site = run.site
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    membership = await site.peers.call(joining.master, members, Asking(), patience)
+    membership = await site.peers.call(joining.master, members, Nothing(), patience)
     view = ClusterView(own=site.own, identity=Identity.FOLLOWER, members=membership.members)
     await site.cluster.save(view)
     run.log(f"{site.own} follows {joining.master}")
@@ -152,10 +152,6 @@ class Membership(BaseModel):
     """The members of a cluster."""
 
     members: tuple[Member, ...]
-
-
-class Asking(BaseModel):
-    """The request for the list of members."""
 
 
 @procedure("agent/admit", for_guests=True)
@@ -195,7 +191,7 @@ async def _verify_address(site: Site, address: Address, public_key: str) -> None
 
 
 @procedure("agent/members")
-async def members(site: Site, caller: Caller, asking: Asking) -> Membership:
+async def members(site: Site, caller: Caller, request: Nothing) -> Membership:
     """The members as this agent knows them."""
     return Membership(members=site.cluster.view.members)
 

@@ -11,7 +11,8 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations import server, together
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
-from pyobshell.operations.together import Part, Undertaking
+from pyobshell.operations.sub_dag import Part
+from pyobshell.operations.together import Undertaking
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 from pyobshell.wire import StartRequest
@@ -40,10 +41,7 @@ def plan(view: ClusterView, targets: Targets, force_pass: list[str]) -> DagPlan:
     nodes.append(NodePlan(end_all))
     undertaking = Undertaking(
         work="start",
-        scope=targets.type,
-        members=view.addresses,
         targets=list(targets.agents),
-        zones=list(targets.zones),
         force_pass=force_pass,
     )
     return DagPlan("Start OB", nodes, undertaking)

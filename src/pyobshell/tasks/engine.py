@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -26,6 +26,7 @@ from pyobshell.tasks.model import Dag, DagPlan, Maintenance, Node, Operator, Sta
 from pyobshell.tasks.operators import check_node_operator, check_operator
 from pyobshell.tasks.stage import Catalogue, Run, Stage
 from pyobshell.tasks.transitions import Claim, Outcome
+from pyobshell.undivided import Undivided
 
 Site = TypeVar("Site")
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class TaskEngine(Generic[Site]):
         self._site = site
         self._running: dict[int, dict[int, asyncio.Task[Outcome]]] = {}
         self._cancelling: set[int] = set()
-        self._settling: set[asyncio.Task[Any]] = set()
+        self._undivided = Undivided()
         # An event lives as long as somebody waits for it.
         self._changes: WeakValueDictionary[int, _Change] = WeakValueDictionary()
         self._stopping = False
@@ -72,7 +73,7 @@ class TaskEngine(Generic[Site]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*self._settling, return_exceptions=True)
+        await self._undivided.settled()
 
     # --- making and operating DAGs ---------------------------------------------------------------
 
@@ -91,7 +92,7 @@ class TaskEngine(Generic[Site]):
             self._begin(dag.id)
             return dag
 
-        return await self._undivided(begin())
+        return await self._undivided.do(begin())
 
     async def operate(self, dag_id: int, operator: Operator) -> None:
         """Apply an operator, or raise the error that says why it is illegal.
@@ -123,7 +124,7 @@ class TaskEngine(Generic[Site]):
                 self._cancelling.discard(dag_id)
                 self._begin(dag_id)
 
-        await self._undivided(operate())
+        await self._undivided.do(operate())
 
     async def operate_node(self, node_id: int, operator: str) -> None:
         """Pass a FAILED node, so that its DAG goes on with the next stage."""
@@ -140,7 +141,7 @@ class TaskEngine(Generic[Site]):
             self._changed(dag_id)
             self._launch(claims)
 
-        await self._undivided(operate())
+        await self._undivided.do(operate())
 
     async def signal(self, dag_id: int, name: str) -> None:
         """Give a DAG a signal; it is recorded, so a stage that waits for it later has it too."""
@@ -149,7 +150,7 @@ class TaskEngine(Generic[Site]):
             await self._database.write(lambda c: transitions.give_signal(c, dag_id, name))
             self._changed(dag_id)
 
-        await self._undivided(give())
+        await self._undivided.do(give())
 
     # --- asking and waiting --------------------------------------------------------------------
 
@@ -237,17 +238,7 @@ class TaskEngine(Generic[Site]):
             self._changed(dag_id, head)
             self._launch(claims)
 
-        self._carry_out(settle())
-
-    async def _undivided(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do what belongs together: a caller that gives up does not part change and effect."""
-        return await asyncio.shield(self._carry_out(work))
-
-    def _carry_out(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
-        return task
+        self._undivided.begin(settle())
 
     def _launch(self, claims: Sequence[Claim]) -> None:
         if self._stopping:

@@ -302,6 +302,13 @@ async def test_a_body_past_all_measure_is_refused(unchanged_member):
     assert outcome(answer) == ("Common.BadRequest", 400, None)
 
 
+@pytest.mark.parametrize("name", ["X-OCS-Header", "X-OCS-Agent-Header", "X-OCS-Auth"])
+async def test_over_the_local_socket_no_header_is_looked_at(unchanged_member, name):
+    headers = {name: "garbage"}
+    answer = await unchanged_member.local.plain("GET", "/api/v1/ob/info", headers=headers)
+    assert outcome(answer) is None
+
+
 # --- what clients need before they can authenticate ----------------------------------------------
 
 

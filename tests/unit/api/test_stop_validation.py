@@ -279,7 +279,7 @@ async def test_what_follows_the_body_is_ignored(start_member, trail):
     assert (await host.api.post("/ob/stop", b" \n" + body + trail)).status == 200
 
 
-@pytest.mark.parametrize("body", [None, b"", b"  \r\n\t"])
+@pytest.mark.parametrize("body", [None, b"", b"  \r\n\t", b"null", b" null {}"])
 async def test_an_empty_body_is_an_empty_object(unchanged_member, body):
     answer = await unchanged_member.local.post("/ob/stop", body)
     assert answer.refusal == SCOPE

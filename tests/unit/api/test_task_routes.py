@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pyobshell.cluster.model import Identity
-from pyobshell.operations import together
+from pyobshell.operations import sub_dag
 from pyobshell.tasks.ids import GenericId
 from support.agents import a_member, free_address
 from support.asking import check_envelope
@@ -232,7 +232,7 @@ async def test_a_passed_node_is_followed_by_the_next(host, failed):
     answer = await host.api.post(f"/task/node/{id_of(host, 2)}", {"operator": "pass"})
     assert answer.status == 200
     assert "data" not in answer.envelope
-    await host.site.tasks.signal(1, together.END)
+    await host.site.tasks.signal(1, sub_dag.END)
     dag = await wait_end(host, failed)
     assert (dag["state"], dag["operator"], dag["stage"]) == ("SUCCEED", "RUN", 3)
 
@@ -303,15 +303,15 @@ async def test_an_answer_is_held_by_default_as_long_as_the_settings_say(start_me
     host = await start_member(zones=("zone1",), dag_hold_ms=30_000)
     dag = await a_waiting_sub_dag(host)
     asking = await held(host, f"/task/dag/{id_of(host, dag.id)}")
-    await host.site.tasks.signal(dag.id, together.ADVANCE)
-    await host.site.tasks.signal(dag.id, together.END)
+    await host.site.tasks.signal(dag.id, sub_dag.ADVANCE)
+    await host.site.tasks.signal(dag.id, sub_dag.END)
     assert (await soon(asking)).data["state"] == "SUCCEED"
 
 
 async def test_a_held_answer_comes_when_the_task_leaves_the_stage_that_was_seen(host):
     dag = await a_waiting_sub_dag(host)
     asking = await held(host, f"/task/dag/{id_of(host, dag.id)}?hold_ms=30000&seen_stage=1")
-    await host.site.tasks.signal(dag.id, together.ADVANCE)
+    await host.site.tasks.signal(dag.id, sub_dag.ADVANCE)
     answer = await soon(asking)
     assert (answer.data["state"], answer.data["stage"] > 1) == ("RUNNING", True)
 

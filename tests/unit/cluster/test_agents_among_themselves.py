@@ -103,7 +103,6 @@ async def test_lines_come_as_they_are_logged_and_errors_as_they_are(pair):
     error = await refusal(calling)
     assert error.code is errors.MINOR_FREEZE_TIMEOUT
     assert error.arguments == {"server": "s", "seconds": 2.5}
-    assert error.origin == str(asked.address)
 
 
 async def test_an_error_without_a_code_is_unexpected(pair):
@@ -254,7 +253,6 @@ def test_every_error_arrives_as_itself(code):
     assert arrived.code is code
     for language in ("en", "zh"):
         assert arrived.text(language) == error.text(language)
-    assert arrived.origin == "10.0.0.2:2886"
 
 
 def test_an_error_of_another_release_is_told_with_its_text():

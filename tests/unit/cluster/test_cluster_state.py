@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from pydantic import ValidationError
@@ -123,6 +124,33 @@ async def test_a_change_that_is_refused_changes_nothing(state, next_life):
         await state.change(refuse)
     assert (await next_life()).view == state.view == ClusterView(own=OWN)
     await state.change(lambda view: view)  # the next one finds its turn
+
+
+async def test_a_change_whose_caller_gives_up_is_the_same_in_memory_and_on_disk(
+    state, next_life, database, members
+):
+    view = a_view(OWN, Identity.MASTER, members)
+    writing, release = threading.Event(), threading.Event()
+
+    def hold(connection):
+        writing.set()
+        assert release.wait(10)
+
+    held = database.submit(hold)
+    assert await asyncio.to_thread(writing.wait, 10)
+    for change in (state.save(view), state.want_server(True), state.remember_server("{}")):
+        caller = asyncio.create_task(change)
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+    release.set()
+    held.result(10)
+    await state.change(lambda view: view)  # comes after them
+    later = await next_life()
+    assert later.view == state.view == view
+    assert (later.server_wanted, later.server_settings) == (True, "{}")
+    assert (state.server_wanted, state.server_settings) == (True, "{}")
 
 
 async def test_whether_the_server_shall_run_is_known_in_the_next_life(state, next_life):

@@ -1,0 +1,215 @@
+"""A member's part of an operation that all agents do together: a sub DAG, and its lock.
+
+The sub DAG waits twice for the coordinator (``operations.together``): before its work, until all
+are ready, and after it, so that the lock is held until the whole ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.deadline import Deadline
+from pyobshell.errors import OBShellError
+from pyobshell.operations.site import Run, Site, refusal
+from pyobshell.tasks.ids import GenericId
+from pyobshell.tasks.locks import MaintenanceConflictError
+from pyobshell.tasks.model import (
+    Ability,
+    Dag,
+    DagPlan,
+    Maintenance,
+    MaintenanceType,
+    NodePlan,
+    Operator,
+    State,
+)
+from pyobshell.tasks.stage import Stage, stage
+
+ADVANCE, END = "advance", "end"
+
+
+class Part(BaseModel):
+    """Parameters of a sub DAG: one member's part of an undertaking."""
+
+    main_dag_id: str
+    work: Literal["start", "stop"]
+    mode: str
+    works: bool
+    force_pass: list[str]
+
+
+class SubDag(BaseModel):
+    """The sub DAG of a member, by its generic id."""
+
+    id: str
+
+
+class Watching(SubDag):
+    """A sub DAG to be watched, and how many lines of its log are known already."""
+
+    seen_lines: int = 0
+
+
+class Progress(BaseModel):
+    """How the work of a sub DAG ended; ``failure`` says why it is not done, if so."""
+
+    failure: str | None = None
+
+
+# --- its first and its last stage ----------------------------------------------------------------
+
+
+@stage("Start preparations", Ability.CONTINUE | Ability.PASS | Ability.CANCEL | Ability.RETRY)
+async def start_preparations(run: Run, part: Part) -> None:
+    """Hold the lock, and wait until the coordinator has everybody together."""
+    run.log(f"This agent is locked for DAG {part.main_dag_id}; waiting to be told to go on")
+    await run.signal(ADVANCE)
+
+
+@stage("Wait for task to end", Ability.CONTINUE | Ability.PASS | Ability.CANCEL)
+async def wait_for_task_to_end(run: Run, part: Part) -> None:
+    """Keep the lock until the coordinator ends the task."""
+    run.log(f"The part of this agent is done; waiting for DAG {part.main_dag_id} to end")
+    await run.signal(END)
+
+
+def sub_dag_plan(name: str, part: Part, work: Sequence[Stage[Site, Part]]) -> DagPlan:
+    """A member's sub DAG: its lock, held around its work."""
+    stages = [start_preparations, *(work if part.works else ()), wait_for_task_to_end]
+    return DagPlan(
+        name,
+        [NodePlan(one) for one in stages],
+        part,
+        Maintenance(MaintenanceType.GLOBAL),
+        {"main_dag_id": part.main_dag_id},
+    )
+
+
+# --- what the coordinator asks of a member -------------------------------------------------------
+
+
+@procedure("sub_dag/prepare")
+async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
+    """Take this agent's lock for a main DAG; asked twice, the answer is the same sub DAG.
+
+    Raises ``Agent.UnderMaintenanceDag`` (the DAG to name in forcePassDag) or
+    ``Agent.UnderMaintenance`` when something else holds the lock.
+    """
+    plan = sub_dag_plan(*_named(site, part))
+    while True:
+        try:
+            return SubDag(id=_id(site, await site.tasks.submit(plan)))
+        except MaintenanceConflictError as conflict:
+            holder = await site.tasks.dag(conflict.dag_id, logs=False)
+        main_dag_id = holder.data.get("main_dag_id")
+        if main_dag_id == part.main_dag_id:
+            return SubDag(id=_id(site, holder))
+        if main_dag_id not in part.force_pass:
+            raise refusal(site.own, holder)
+        await _release(site, holder.id, caller.deadline)
+
+
+@procedure("sub_dag/advance")
+async def advance(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
+    """Let the work of a sub DAG begin."""
+    dag = await site.tasks.dag(_number(sub_dag), logs=False)
+    if dag.state.ended:
+        raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {_ended_early(dag)}")
+    await site.tasks.signal(dag.id, ADVANCE)
+    return Nothing()
+
+
+@procedure("sub_dag/watch")
+async def watch(site: Site, caller: Caller, request: Watching) -> Progress:
+    """Log what a sub DAG logs, and answer when its work has ended."""
+    number, seen = GenericId.parse(request.id).number, request.seen_lines
+
+    def moved(dag: Dag) -> Dag | None:
+        return dag if dag.state.ended or dag.stage != stage_seen else None
+
+    stage_seen = 0
+    while True:
+        await site.tasks.wait(number, moved, caller.deadline)
+        dag = await site.tasks.dag(number)
+        lines = _lines(dag)
+        for line in lines[seen:]:
+            caller.log(line)
+        seen, stage_seen = len(lines), dag.stage
+        if dag.state.ended:
+            return Progress(failure=_ended_early(dag))
+        if dag.stage == dag.max_stage:
+            return Progress()
+
+
+def _lines(dag: Dag) -> list[str]:
+    """What the stages of a sub DAG logged, without its last stage, which only waits."""
+    return [
+        f"[{node.name}] {line}"
+        for node in dag.nodes[:-1]
+        for task in node.sub_tasks
+        for line in task.logs
+    ]
+
+
+@procedure("sub_dag/end")
+async def end(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
+    """End a sub DAG whatever its state, and with it this agent's lock.
+
+    Answers with a failure if somebody else had ended it before.
+    """
+    number = _number(sub_dag)
+    dag = await site.tasks.dag(number, logs=False)
+    if dag.state is State.SUCCEED:
+        return Progress(failure=_ended_early(dag) if dag.operator is Operator.PASS else None)
+    if dag.state is State.RUNNING and dag.stage == dag.max_stage:
+        await site.tasks.signal(number, END)
+        await site.tasks.wait_end(number, caller.deadline)
+    else:
+        await _release(site, number, caller.deadline)
+    return Progress()
+
+
+async def _release(site: Site, number: int, deadline: Deadline) -> None:
+    """Cancel a sub DAG if it runs, then pass it: its lock is free afterwards."""
+    dag = await site.tasks.dag(number, logs=False)
+    if not dag.state.ended:
+        with contextlib.suppress(OBShellError):  # it may end by itself at this moment
+            await site.tasks.operate(number, Operator.CANCEL)
+        try:
+            dag = await site.tasks.wait_end(number, deadline)
+        except TimeoutError:
+            raise errors.DAG_CANCEL_TIMEOUT(id=_id(site, dag), seconds=deadline.seconds) from None
+    if dag.state is State.FAILED:
+        await site.tasks.operate(number, Operator.PASS)
+
+
+def _ended_early(dag: Dag) -> str:
+    """Why a sub DAG ended before the coordinator ended it."""
+    if dag.operator is Operator.PASS:
+        return "its sub DAG was passed by an operator, or released by forcePassDag"
+    last = [task.logs[-1] for task in dag.current.sub_tasks if task.logs]
+    why = "; ".join(last) or f"its sub DAG is {dag.state}"
+    return f"'{dag.current.name}': {why}"
+
+
+def _named(site: Site, part: Part) -> tuple[str, Part, tuple[Stage[Site, Part], ...]]:
+    name, stages = site.works[part.work]
+    return name, part, stages
+
+
+def _number(sub_dag: SubDag) -> int:
+    return GenericId.parse(sub_dag.id).number
+
+
+def _id(site: Site, dag: Dag) -> str:
+    return str(GenericId(dag.id, site.own))
+
+
+STAGES = (start_preparations, wait_for_task_to_end)
+PROCEDURES = (prepare, advance, watch, end)
