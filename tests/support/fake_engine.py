@@ -23,7 +23,6 @@ class FakeEngine:
     """
 
     name = "fake"
-    speaks_for_cluster = False
 
     def __init__(self, home: Path, *, running: bool = False) -> None:
         self.home = home
@@ -122,9 +121,6 @@ class FakeEngine:
     async def terminate(self, log: Log, deadline: Deadline) -> None:
         await self._do("terminate", log)
         self.set_state(ObState.PROCESS_NOT_RUNNING)
-
-    async def running_statements(self) -> int:
-        return 0
 
     async def drain(self, log: Log, deadline: Deadline) -> None:
         await self._do("drain", log)

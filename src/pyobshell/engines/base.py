@@ -53,10 +53,6 @@ class Engine(Protocol):
     def home(self) -> Path:
         """The server's home directory, without symbolic links."""
 
-    @property
-    def speaks_for_cluster(self) -> bool:
-        """Whether SQL on this server concerns its whole cluster rather than itself alone."""
-
     def is_initialized(self) -> bool:
         """Whether the server has been started before, and so has data of its own."""
 
@@ -92,9 +88,6 @@ class Engine(Protocol):
 
     async def terminate(self, log: Log, deadline: Deadline) -> None:
         """As ``kill``, but with SIGTERM; on the deadline it raises and leaves the process alone."""
-
-    async def running_statements(self) -> int:
-        """How many statements of others run now."""
 
     async def drain(self, log: Log, deadline: Deadline) -> None:
         """Return when no statement of others runs; on the deadline raise and change nothing."""

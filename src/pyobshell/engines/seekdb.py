@@ -30,7 +30,6 @@ class Seekdb:
     """A seekdb server in ``home``; ``state_dir`` is where the agent keeps its own notes on it."""
 
     name = "seekdb"
-    speaks_for_cluster = False
 
     def __init__(self, home: Path, binary: Path, state_dir: Path) -> None:
         self.home = home.resolve()
@@ -183,10 +182,8 @@ class Seekdb:
 
     # --- SQL -------------------------------------------------------------------------------------
 
-    async def running_statements(self) -> int:
-        return await self._running(Deadline.after(_LOGIN_SECONDS))
-
-    async def _running(self, deadline: Deadline) -> int:
+    async def running_statements(self, deadline: Deadline) -> int:
+        """How many statements of others run now."""
         rows = await self._sql.query(_ACTIVE, deadline=deadline)
         return len({row[0] for row in rows} - self._sql.sessions)
 
@@ -197,7 +194,7 @@ class Seekdb:
             return
 
         async def idle() -> bool:
-            return await self._running(deadline) == 0
+            return await self.running_statements(deadline) == 0
 
         with process:
             log("waiting for running statements to end")

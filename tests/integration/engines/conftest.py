@@ -69,7 +69,7 @@ class Server:
         """Return when that many statements of others run."""
 
         async def so_many() -> bool:
-            return await self.engine.running_statements() == statements
+            return await self.engine.running_statements(Deadline.after(30)) == statements
 
         with await self.engine.process() as process:
             assert await process.until(so_many, Deadline.after(30))

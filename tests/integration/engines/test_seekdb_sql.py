@@ -142,7 +142,7 @@ async def test_a_drain_waits_for_the_statements_of_others(server):
     assert not statement.done()
     await server.engine.drain(server.lines.append, Deadline.after(30))
     await statement
-    assert await server.engine.running_statements() == 0
+    assert await server.engine.running_statements(Deadline.after(30)) == 0
 
 
 async def test_a_drain_that_is_late_leaves_the_statement_running(server):
@@ -153,7 +153,7 @@ async def test_a_drain_that_is_late_leaves_the_statement_running(server):
         with pytest.raises(errors.OBShellError) as late:
             await server.engine.drain(server.lines.append, Deadline.after(0.5))
         assert late.value.code is errors.CLUSTER_ASYNC_TIMEOUT
-        assert await server.engine.running_statements() == 1
+        assert await server.engine.running_statements(Deadline.after(30)) == 1
         server.rows(f"kill query {client.thread_id()}")
         with pytest.raises(pymysql.err.MySQLError):
             await statement
@@ -167,6 +167,6 @@ async def test_our_own_statements_are_not_those_of_others(server):
     engine: Seekdb = server.engine
     own = asyncio.create_task(engine._sql.query("select sleep(1)", deadline=Deadline.after(10)))
     await asyncio.sleep(0)
-    assert await engine.running_statements() == 0
+    assert await engine.running_statements(Deadline.after(30)) == 0
     assert not own.done()
     await own

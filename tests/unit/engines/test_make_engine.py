@@ -12,7 +12,7 @@ from pyobshell.engines import Engine, make_engine
 
 def test_seekdb_is_made_with_the_installed_program(tmp_path):
     engine: Engine = make_engine("seekdb", tmp_path, tmp_path / ".obshell", None)
-    assert (engine.name, engine.home, engine.speaks_for_cluster) == ("seekdb", tmp_path, False)
+    assert (engine.name, engine.home) == ("seekdb", tmp_path)
     assert not engine.is_initialized()
 
 
