@@ -40,9 +40,16 @@ class MinorFreeze:
         log(f"freezing the memtables up to SCN {target}")
         if not await self._begin():
             return False
+        log("the freeze has begun; waiting for the checkpoint")
+        last = 0
 
         async def reached() -> bool:
-            return (await self._checkpoint())[1] >= target
+            nonlocal last
+            checkpoint = (await self._checkpoint())[1]
+            if last != checkpoint < target:
+                log(f"the checkpoint is at SCN {checkpoint}")
+            last = checkpoint
+            return checkpoint >= target
 
         return await self.process.until(reached, self.deadline)
 
