@@ -29,6 +29,7 @@ from pyobshell.operations import (
     init,
     inquire,
     join,
+    release,
     remove,
     server,
     start,
@@ -105,6 +106,7 @@ class Agent:
         site = await self._assemble(database)
         await site.tasks.start()
         await site.keeper.resume()
+        await release.look_after_all(site)
         servers = [
             _Server(self._config(site, trusted=False), tcp),
             _Server(self._config(site, trusted=True), local),
@@ -117,6 +119,7 @@ class Agent:
             ready.set()
         await self._stop_asked.wait()
         _log.info("agent goes down", action="agent.down")
+        await site.background.abandon()
         await site.tasks.stop()
         for one in servers:
             one.should_exit = True
@@ -151,7 +154,7 @@ class Agent:
             works={"stop": stop.WORK, "start": start.WORK},
         )
         site.tasks = TaskEngine(database, catalogue(), site.own, site)
-        site.peers = Peers(cluster, key, site)
+        site.peers = Peers(cluster, key, site, settings.retry_s)
         site.doorway = Doorway(cluster, key, procedures(), site)
         site.api = make_app(site)
         return site
@@ -177,7 +180,7 @@ def catalogue() -> Catalogue:
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
-    modules = (join, remove, init, server, sub_dag, inquire, forward)
+    modules = (join, remove, init, server, sub_dag, release, inquire, forward)
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 
 

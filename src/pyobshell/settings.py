@@ -33,6 +33,9 @@ class Settings(BaseModel):
     )
     freeze_timeout_s: float = Field(1200, gt=0, description="for a minor freeze to be finished")
     rpc_timeout_s: float = Field(10, gt=0, description="for a short question to another agent")
+    retry_s: float = Field(
+        3, ge=0, description="how long an agent out of reach is asked again; it may be restarting"
+    )
     lost_agent_s: float = Field(
         30, gt=0, description="how long an agent may be out of reach before it is given up"
     )

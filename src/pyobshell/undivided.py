@@ -26,6 +26,12 @@ class Undivided:
         task.add_done_callback(self._under_way.discard)
         return task
 
+    async def abandon(self) -> None:
+        """Cancel whatever is under way, and wait until it is gone."""
+        for task in self._under_way:
+            task.cancel()
+        await self.settled()
+
     async def settled(self) -> None:
         """Wait until nothing is under way."""
         while self._under_way:

@@ -115,7 +115,7 @@ class Hosts:
     def settings(self, address: Address, **more: Any) -> Settings:
         """Settings that wait for nothing longer than a test does."""
         home = self._directory / f"{address.ip}-{address.port}"
-        defaults = {"dag_hold_ms": 0, "lost_agent_s": 0.2, "engine": "fake"}
+        defaults = {"dag_hold_ms": 0, "lost_agent_s": 0.2, "retry_s": 0.2, "engine": "fake"}
         return Settings(ip=address.ip, port=address.port, base_dir=home, **{**defaults, **more})
 
     def prepare(self, settings: Settings, key: PrivateKey) -> None:
@@ -160,6 +160,7 @@ class Hosts:
             stack.push_async_callback(site.peers.close)
             stack.push_async_callback(site.keeper.close)
             stack.push_async_callback(site.tasks.stop)
+            stack.push_async_callback(site.background.abandon)
             (engine,) = engines
             engine.password = passwords.root or ""
             await site.tasks.start()

@@ -39,7 +39,7 @@ More = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Any other setting: dag_hold_ms, start_timeout_s, stop_timeout_s, drain_timeout_s, "
-        "freeze_timeout_s, rpc_timeout_s, lost_agent_s.",
+        "freeze_timeout_s, rpc_timeout_s, retry_s, lost_agent_s.",
     ),
 ]
 Foreground = Annotated[

@@ -83,10 +83,15 @@ class Doorway(Generic[Site]):
     def open(self, session_id: str, name: str, frame: bytes, binding: bytes) -> Asked:
         """What a sealed frame asks for.
 
-        Raises ``Security.Peer.Session.Unknown`` when the session is not known here (any more), and
-        ``Security.Authentication.IncorrectToken`` for a frame that is not of it.
+        Raises ``Security.Peer.Session.Unknown`` when the session is not known here (any more), or
+        ``Common.NotFound`` if the procedure is not either, and
+        ``Security.Authentication.IncorrectToken`` for a frame that is not of the session.
         """
         visitor = self._visitor(session_id)
+        if visitor is None:
+            if self._procedures.get(name) is None:
+                raise errors.NOT_FOUND(method="POST", path=name)
+            raise errors.PEER_SESSION_UNKNOWN()
         content = json.loads(visitor.session.open(frame, binding))
         timeout_s = min(float(content["timeout_s"]), _LONGEST_CALL_S)
         return Asked(visitor, name, content["request"], Deadline.after(timeout_s), binding)
@@ -123,9 +128,9 @@ class Doorway(Generic[Site]):
         dumped: dict[str, Any] = response.model_dump(mode="json")
         return dumped
 
-    def _visitor(self, session_id: str) -> _Visitor:
+    def _visitor(self, session_id: str) -> _Visitor | None:
         for visitors in (self._members, self._guests):
             if session_id in visitors:
                 visitors.move_to_end(session_id)
                 return visitors[session_id]
-        raise errors.PEER_SESSION_UNKNOWN()
+        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -42,6 +43,7 @@ _CONNECT_TIMEOUT_S = 3.0
 _KEEPALIVE_S = 60.0
 _GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
 _CONCURRENT_CALLS = 64
+_FIRST_PAUSE_S = 0.1
 
 
 def ignore(line: str) -> None:
@@ -56,7 +58,8 @@ def frame_binding(method: str, path: str) -> bytes:
 class Peers(Generic[Site]):
     """The other agents, as this one can call them."""
 
-    def __init__(self, cluster: ClusterState, key: PrivateKey, site: Site) -> None:
+    def __init__(self, cluster: ClusterState, key: PrivateKey, site: Site, retry_s: float) -> None:
+        self._retry_s = retry_s
         self._cluster = cluster
         self._key = key
         self._site = site
@@ -75,10 +78,13 @@ class Peers(Generic[Site]):
         request: Req,
         deadline: Deadline,
         log: Log = ignore,
+        *,
+        again: bool = False,
     ) -> Res:
         """Have ``peer`` run a procedure; this agent's own procedures run in place.
 
-        ``log`` takes the lines that the procedure logs, as they come.
+        ``log`` takes the lines that the procedure logs, as they come. ``again`` is for what may be
+        asked twice: for a few seconds it is, if the peer is out of reach, for it may be starting.
 
         Raises what the procedure raised, or ``Agent.RPC.RequestFailed`` when the peer cannot be
         reached or does not answer by the deadline.
@@ -86,6 +92,25 @@ class Peers(Generic[Site]):
         if peer == self._cluster.view.own:
             caller = Caller(peer, self._key.public_text, True, deadline, log)
             return await procedure.handler(self._site, caller, request)
+        retry = deadline.within(self._retry_s if again else 0.0)
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._call(peer, procedure, request, deadline, log)
+            except errors.OBShellError as error:
+                if error.code is not errors.RPC_REQUEST_FAILED or retry.passed():
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the calls
+            pause *= 2
+
+    async def _call(
+        self,
+        peer: Address,
+        procedure: Procedure[Site, Req, Res],
+        request: Req,
+        deadline: Deadline,
+        log: Log,
+    ) -> Res:
         body = {"timeout_s": deadline.remaining(), "request": request.model_dump(mode="json")}
         try:
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
@@ -116,6 +141,8 @@ class Peers(Generic[Site]):
         procedure: Procedure[Site, Req, Res],
         deadline: Deadline,
         log: Log = ignore,
+        *,
+        again: bool = False,
     ) -> dict[Address, Res | errors.OBShellError]:
         """Have several agents run a procedure at once, each with its own request.
 
@@ -129,7 +156,7 @@ class Peers(Generic[Site]):
 
             async with self._bound:
                 try:
-                    return await self.call(peer, procedure, request, deadline, told)
+                    return await self.call(peer, procedure, request, deadline, told, again=again)
                 except errors.OBShellError as error:
                     return error
 

@@ -138,7 +138,10 @@ class Seekdb:
 
     async def state(self) -> ObState:
         deadline = Deadline.after(_STATE_SECONDS)
-        process = await self.process()
+        try:
+            process = await self.process()
+        except errors.OBShellError:
+            return ObState.PROCESS_RUNNING  # something does, and whatever it is, it is of no use
         if process is None:
             return ObState.PROCESS_NOT_RUNNING
         process.close()

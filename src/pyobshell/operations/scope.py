@@ -45,14 +45,14 @@ def resolve(scope: Scope, view: ClusterView) -> Targets:
             if zone not in view.zones:
                 raise errors.ZONE_NOT_EXIST(zone=zone)
         return Targets(kind, tuple(view.in_zones(targets)), tuple(targets))
-    agents = dict.fromkeys(Address.parse(target) for target in targets)
-    zones: dict[str, None] = {}
-    for agent in agents:
+    members: dict[Address, str] = {}
+    for target in targets:  # one after the other: the first that is wrong is the one named
+        agent = Address.parse(target)
         member = view.member(agent)
         if member is None:
             raise errors.AGENT_NOT_EXIST(agent=agent)
-        zones[member.zone] = None
-    return Targets(kind, tuple(agents), tuple(zones))
+        members[agent] = member.zone
+    return Targets(kind, tuple(members), tuple(dict.fromkeys(members.values())))
 
 
 def scope_type(scope: Scope) -> ScopeType:

@@ -23,6 +23,7 @@ from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Dag, DagPlan
 from pyobshell.tasks.stage import Run as StageRun
 from pyobshell.tasks.stage import Stage
+from pyobshell.undivided import Undivided
 
 Application = Callable[..., Awaitable[None]]
 """The routes of the API, as an ASGI application."""
@@ -44,6 +45,7 @@ class Site:
     keeper: ServerKeeper
     works: dict[str, tuple[str, tuple[Stage[Any, Any], ...]]]
     started_at: int = field(default_factory=time.time_ns)
+    background: Undivided = field(default_factory=Undivided)
     tasks: TaskEngine[Site] = field(init=False)
     peers: Peers[Site] = field(init=False)
     doorway: Doorway[Site] = field(init=False)

@@ -6,7 +6,6 @@ are ready, and after it, so that the lock is held until the whole ends.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
-from pyobshell.errors import OBShellError
+from pyobshell.operations.release import look_after, release
 from pyobshell.operations.site import Run, Site, refusal
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.locks import MaintenanceConflictError
@@ -32,6 +31,7 @@ from pyobshell.tasks.model import (
 from pyobshell.tasks.stage import Stage, stage
 
 ADVANCE, END = "advance", "end"
+_GIVE_WAY_S = 2.0  # locks that are taken at once are let go in a fraction of that
 
 
 class Part(BaseModel):
@@ -104,15 +104,45 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     plan = sub_dag_plan(*_named(site, part))
     while True:
         try:
-            return SubDag(id=_id(site, await site.tasks.submit(plan)))
+            made = await site.tasks.submit(plan)
+            look_after(site, made)
+            return SubDag(id=_id(site, made))
         except MaintenanceConflictError as conflict:
             holder = await site.tasks.dag(conflict.dag_id, logs=False)
         main_dag_id = holder.data.get("main_dag_id")
         if main_dag_id == part.main_dag_id:
             return SubDag(id=_id(site, holder))
-        if main_dag_id not in part.force_pass:
+        if main_dag_id in part.force_pass:
+            await release(site, holder.id, caller.deadline)
+        elif not await _gives_way(site, holder, part, caller.deadline.within(_GIVE_WAY_S)):
             raise refusal(site.own, holder)
-        await _release(site, holder.id, caller.deadline)
+
+
+async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) -> bool:
+    """Whether a lock that was taken at the same time becomes free.
+
+    Of operations that begin at once, each holding a few agents, one must get all of them. So the
+    one whose id is the lowest waits while another has not begun its work; the others do not, fail,
+    and let go.
+    """
+    main_dag_id = holder.data.get("main_dag_id")
+    if main_dag_id is None or _rank(part.main_dag_id) > _rank(main_dag_id):
+        return False
+
+    def decided(dag: Dag) -> bool | None:
+        if dag.state is State.SUCCEED:
+            return True
+        return False if dag.stage > 1 else None
+
+    try:
+        return await site.tasks.wait(holder.id, decided, deadline)
+    except TimeoutError:
+        return False
+
+
+def _rank(main_dag_id: str) -> tuple[str, int]:
+    main = GenericId.parse(main_dag_id)
+    return str(main.agent), main.number
 
 
 @procedure("sub_dag/advance")
@@ -171,22 +201,8 @@ async def end(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
         await site.tasks.signal(number, END)
         await site.tasks.wait_end(number, caller.deadline)
     else:
-        await _release(site, number, caller.deadline)
+        await release(site, number, caller.deadline)
     return Progress()
-
-
-async def _release(site: Site, number: int, deadline: Deadline) -> None:
-    """Cancel a sub DAG if it runs, then pass it: its lock is free afterwards."""
-    dag = await site.tasks.dag(number, logs=False)
-    if not dag.state.ended:
-        with contextlib.suppress(OBShellError):  # it may end by itself at this moment
-            await site.tasks.operate(number, Operator.CANCEL)
-        try:
-            dag = await site.tasks.wait_end(number, deadline)
-        except TimeoutError:
-            raise errors.DAG_CANCEL_TIMEOUT(id=_id(site, dag), seconds=deadline.seconds) from None
-    if dag.state is State.FAILED:
-        await site.tasks.operate(number, Operator.PASS)
 
 
 def _ended_early(dag: Dag) -> str:

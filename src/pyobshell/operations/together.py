@@ -76,7 +76,7 @@ async def inform(run: Run, task: Undertaking) -> None:
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
     try:
-        made = await run.site.peers.call(run.agent, prepare, part, patience)
+        made = await run.site.peers.call(run.agent, prepare, part, patience, again=True)
     except OBShellError as error:
         run.log(f"{run.agent} {error.logged()}")
         unreachable = error.code is errors.RPC_REQUEST_FAILED
@@ -167,7 +167,7 @@ async def _call_all(
 ) -> dict[Address, Res | OBShellError]:
     """Call a procedure about each sub DAG on its agent, all at once."""
     requests = {Address.parse(agent): SubDag(id=sub_dag) for agent, sub_dag in sub_dags.items()}
-    return await run.site.peers.call_each(requests, asked, Deadline.after(_prompt(run)))
+    return await run.site.peers.call_each(requests, asked, Deadline.after(_prompt(run)), again=True)
 
 
 async def _watch(run: Run, sub_dag: SubDag) -> Progress:

@@ -48,7 +48,8 @@ def check_binding(header: RequestHeader, request_target: str, now: float) -> Non
     ``Security.Authentication.Header.UriMismatch``, ``…Timestamp.Invalid`` or ``…Expired``.
     The expiry counts for an empty password too.
     """
-    if header.bound and header.uri != request_target:
+    # A bare "?" at the end means nothing, and servers do not tell whether it was there.
+    if header.bound and header.uri.removesuffix("?") != request_target:
         raise errors.URI_MISMATCH()
     if not _SECONDS.fullmatch(header.ts):
         raise errors.TIMESTAMP_INVALID()

@@ -1,0 +1,116 @@
+"""Frees sub DAGs that nobody ends in the ordinary way, so that no lock outlives its DAG.
+
+A coordinator may give a member up whose ``prepare`` arrives all the same, or die before it could
+end its sub DAG. So each member looks after its sub DAGs itself: it asks the coordinator now and
+then whether they are still needed, at first after a second, later every minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import structlog
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.cluster.procedures import Caller, procedure
+from pyobshell.deadline import Deadline
+from pyobshell.errors import OBShellError
+from pyobshell.operations.site import Site
+from pyobshell.tasks.ids import GenericId
+from pyobshell.tasks.model import Dag, Operator, State
+
+_log = structlog.get_logger(__name__)
+_FIRST_LOOK_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_CANCEL_S = 300.0
+
+
+class MainDag(BaseModel):
+    """A main DAG, by its number at its coordinator."""
+
+    number: int
+
+
+class Needed(BaseModel):
+    """Whether the coordinator will still speak to the sub DAG of the agent that asks."""
+
+    needed: bool
+
+
+async def release(site: Site, number: int, deadline: Deadline) -> None:
+    """Cancel a sub DAG if it runs, then pass it: its lock is free afterwards."""
+    dag = await site.tasks.dag(number, logs=False)
+    if not dag.state.ended:
+        with contextlib.suppress(OBShellError):  # it may end by itself at this moment
+            await site.tasks.operate(number, Operator.CANCEL)
+        try:
+            dag = await site.tasks.wait_end(number, deadline)
+        except TimeoutError:
+            raise errors.DAG_CANCEL_TIMEOUT(
+                id=GenericId(number, site.own), seconds=deadline.seconds
+            ) from None
+    if dag.state is State.FAILED:
+        await site.tasks.operate(number, Operator.PASS)
+
+
+async def look_after_all(site: Site) -> None:
+    """Look after every sub DAG that an earlier life of this agent left unfinished."""
+    for dag in await site.tasks.dags(unfinished=True):
+        look_after(site, dag)
+
+
+def look_after(site: Site, dag: Dag) -> None:
+    """Release a sub DAG once its coordinator no longer needs it; other DAGs are left alone."""
+    if "main_dag_id" in dag.data:
+        site.background.begin(_look_after(site, dag.id, GenericId.parse(dag.data["main_dag_id"])))
+
+
+async def _look_after(site: Site, number: int, main: GenericId) -> None:
+    pause_s = _FIRST_LOOK_S
+    while not await _is_released(site, number, Deadline.after(pause_s)):
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        try:
+            if not await _is_needed(site, main):
+                _log.warning(
+                    "its main DAG has ended without it: releasing this agent",
+                    action="sub_dag.release",
+                    dag_id=number,
+                    main_dag_id=str(main),
+                )
+                await release(site, number, Deadline.after(_CANCEL_S))
+        except OBShellError as error:
+            _log.info("not known yet", action="sub_dag.look", dag_id=number, cause=str(error))
+
+
+async def _is_released(site: Site, number: int, deadline: Deadline) -> bool:
+    try:
+        await site.tasks.wait(
+            number, lambda dag: True if dag.state is State.SUCCEED else None, deadline
+        )
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _is_needed(site: Site, main: GenericId) -> bool:
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    coordinator = main.agent or site.own
+    return (await site.peers.call(coordinator, needs, MainDag(number=main.number), patience)).needed
+
+
+@procedure("main_dag/needs")
+async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
+    """Whether a main DAG of this agent will still speak to the sub DAG of the caller.
+
+    It will not once it has given its verdict, nor if it has gone on without that agent.
+    """
+    try:
+        dag = await site.tasks.dag(main.number, logs=False)
+    except OBShellError:
+        return Needed(needed=False)
+    judged = dag.state.ended and (dag.state is State.SUCCEED or dag.stage == dag.max_stage)
+    without = dag.stage > 1 and str(caller.address) not in dag.data.get("sub_dags", {})
+    return Needed(needed=not judged and not without)
+
+
+PROCEDURES = (needs,)

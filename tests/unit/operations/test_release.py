@@ -1,0 +1,162 @@
+"""A lock whose main DAG has ended without it is let go, and of rivals for locks one gets all."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.procedures import Caller
+from pyobshell.deadline import Deadline
+from pyobshell.operations import release
+from pyobshell.operations.release import MainDag
+from pyobshell.operations.sub_dag import prepare
+from pyobshell.tasks.ids import GenericId
+from pyobshell.tasks.model import Operator, State
+from support.agents import free_address
+from support.undertakings import (
+    FORCE_ALL,
+    a_failed_sub_dag,
+    a_part,
+    a_waiting_sub_dag,
+    id_of,
+    locked,
+    states,
+    stop,
+    wait_end,
+)
+from support.waiting import PATIENCE_S, soon
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def host(start_member):
+    """The only member of its cluster."""
+    return await start_member(zones=("zone1",))
+
+
+def caller(host, address=None):
+    return Caller(address or host.address, "", True, Deadline.after(PATIENCE_S), lambda line: None)
+
+
+async def prepared(host, main_dag_id):
+    """The number of the sub DAG that an agent makes for a main DAG."""
+    made = await prepare.handler(host.site, caller(host), a_part(main_dag_id))
+    return GenericId.parse(made.id).number
+
+
+async def is_let_go(host, number):
+    """Return once a sub DAG has ended and its lock is free."""
+
+    def passed(dag):
+        return True if dag.state is State.SUCCEED else None
+
+    await host.site.tasks.wait(number, passed, Deadline.after(PATIENCE_S))
+    assert await locked([host]) == [False]
+
+
+# --- what nobody ends ----------------------------------------------------------------------------
+
+
+async def test_an_agent_that_is_told_to_prepare_too_late_lets_itself_go(host):
+    dag = await stop(host, {"type": "GLOBAL"}, force=True)
+    assert dag["state"] == "SUCCEED"
+    host.engine.start_afresh()
+    number = await prepared(host, dag["id"])
+    assert await locked([host]) == [True]
+    await is_let_go(host, number)
+    assert host.engine.deeds == []
+
+
+async def test_a_lock_that_is_still_needed_is_kept(host):
+    gate = host.engine.hold("kill")
+    asked = await host.api.post("/ob/stop", FORCE_ALL)
+    await gate.reached()
+    await release._is_needed(host.site, GenericId.parse(asked.data["id"]))
+    main = MainDag(number=asked.data["dag_id"])
+    assert (await release.needs.handler(host.site, caller(host), main)).needed
+    stranger = caller(host, free_address())
+    assert not (await release.needs.handler(host.site, stranger, main)).needed
+    gate.open()
+    await wait_end(host, asked.data["id"])
+    assert not (await release.needs.handler(host.site, caller(host), main)).needed
+
+
+async def test_what_a_failed_main_dag_may_still_be_asked_to_do_again_stays_locked(host):
+    host.engine.failures["minor_freeze"] = errors.MINOR_FREEZE_TIMEOUT(server="x", seconds=9)
+    dag = await stop(host, {"type": "GLOBAL"}, terminate=True)
+    assert (dag["state"], dag["stage"]) == ("FAILED", 3)
+    main = MainDag(number=dag["dag_id"])
+    assert (await release.needs.handler(host.site, caller(host), main)).needed
+
+
+@pytest.mark.parametrize("make", [a_waiting_sub_dag, a_failed_sub_dag])
+async def test_what_an_earlier_life_left_locked_is_let_go_if_nobody_knows_of_it(host, make):
+    sub_dag = await (make(host) if make is a_failed_sub_dag else make(host, id_of(host, 99)))
+    assert await locked([host]) == [True]
+    await release.look_after_all(host.site)
+    await is_let_go(host, sub_dag.id)
+
+
+async def test_a_coordinator_that_does_not_answer_changes_nothing(host):
+    coordinator = free_address()
+    sub_dag = await a_waiting_sub_dag(host, str(GenericId(7, coordinator)))
+    looking = asyncio.create_task(
+        release._look_after(host.site, sub_dag.id, GenericId(7, coordinator))
+    )
+    done, _ = await asyncio.wait([looking], timeout=1.5)  # it has looked once
+    assert not done
+    assert await locked([host]) == [True]
+    await host.site.tasks.operate(sub_dag.id, Operator.CANCEL)
+    await host.site.tasks.wait_end(sub_dag.id, Deadline.after(PATIENCE_S))
+    await host.site.tasks.operate(sub_dag.id, Operator.PASS)
+    await soon(looking)
+
+
+# --- rivals --------------------------------------------------------------------------------------
+
+
+async def test_the_lower_id_waits_for_a_lock_whose_work_has_not_begun(host):
+    holder = await a_waiting_sub_dag(host, id_of(host, 90))
+    waiting = asyncio.create_task(prepared(host, id_of(host, 80)))
+    await host.site.tasks.operate(holder.id, Operator.CANCEL)
+    await host.site.tasks.wait_end(holder.id, Deadline.after(PATIENCE_S))
+    assert not waiting.done()
+    await host.site.tasks.operate(holder.id, Operator.PASS)
+    assert await soon(waiting) != holder.id
+
+
+async def test_the_higher_id_does_not_wait(host):
+    await a_waiting_sub_dag(host, id_of(host, 80))
+    with pytest.raises(errors.OBShellError) as refused:
+        await prepared(host, id_of(host, 90))
+    assert refused.value.code is errors.AGENT_UNDER_MAINTENANCE_DAG
+
+
+async def test_nobody_waits_for_a_lock_whose_work_has_begun(host):
+    gate = host.engine.hold("kill")
+    await host.api.post("/ob/stop", FORCE_ALL)
+    await gate.reached()
+    with pytest.raises(errors.OBShellError) as refused:
+        await prepared(host, str(GenericId(1, Address("1.0.0.1", 2886))))
+    assert refused.value.code is errors.AGENT_UNDER_MAINTENANCE_DAG
+    gate.open()
+
+
+async def test_of_stops_that_begin_at_once_at_several_agents_one_wins(cluster_of_three):
+    for _ in range(5):
+        asked = await asyncio.gather(
+            *(host.api.post("/ob/stop", FORCE_ALL) for host in cluster_of_three)
+        )
+        ended = [
+            await wait_end(host, answer.data["id"])
+            for host, answer in zip(cluster_of_three, asked, strict=True)
+        ]
+        assert "SUCCEED" in [dag["state"] for dag in ended]
+        assert await states(cluster_of_three) == [0, 0, 0]
+        assert await locked(cluster_of_three) == [False] * 3
+        for host in cluster_of_three:
+            host.engine.start_afresh()
