@@ -83,9 +83,9 @@ class Agent:
         Raises BaseDirInUseError, AddressChangedError, or OSError when an address cannot be had.
         """
         paths, own = self.paths, self.settings.address
-        for directory, mode in ((paths.base_dir, 0o755), (paths.state_dir, 0o700)):
+        for directory, mode in ((paths.base_dir, 0o750), (paths.state_dir, 0o700)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
-        paths.run_dir.mkdir(mode=0o755, exist_ok=True)
+        paths.run_dir.mkdir(mode=0o750, exist_ok=True)
         with _locked(paths.lock), _listening(own.ip, own.port, paths.socket) as sockets:
             paths.pid_file.write_text(str(os.getpid()))
             database = await asyncio.to_thread(_open_database, paths.database)

@@ -17,7 +17,12 @@ class Undivided:
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it and return its result; cancelling the caller does not cancel the work."""
-        return await asyncio.shield(self.begin(work))
+        task = self.begin(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_look_away)
+            raise
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do it without making the caller wait."""
@@ -36,3 +41,9 @@ class Undivided:
         """Wait until nothing is under way."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+
+
+def _look_away(task: asyncio.Task[Any]) -> None:
+    """Take note of an error that concerned nobody but a caller that has gone."""
+    if not task.cancelled():
+        task.exception()

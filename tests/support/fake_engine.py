@@ -114,11 +114,11 @@ class FakeEngine:
     async def wait_death(self) -> None:
         await self._ended.wait()
 
-    async def kill(self, log: Log, deadline: Deadline) -> None:
+    async def kill(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
         await self._do("kill", log)
         self.set_state(ObState.PROCESS_NOT_RUNNING)
 
-    async def terminate(self, log: Log, deadline: Deadline) -> None:
+    async def terminate(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
         await self._do("terminate", log)
         self.set_state(ObState.PROCESS_NOT_RUNNING)
 

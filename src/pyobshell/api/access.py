@@ -34,7 +34,7 @@ async def authorise(call: CallDep, site: SiteDep) -> None:
     credentials = call.credentials
     if credentials is None:
         raise errors.HEADER_NOT_FOUND()
-    if not call.forwarded:
+    if call.forwarder is None:
         check_binding(credentials.header, call.target, time.time())
     identity = site.cluster.view.identity
     if identity is Identity.FOLLOWER:

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from pyobshell.address import Address
 from pyobshell.errors import Language, OBShellError
 from pyobshell.security.verify import Credentials
 from pyobshell.wire import NANOSECONDS, rfc3339
@@ -25,14 +26,15 @@ class Call:
     """What is known of a request apart from what it asks.
 
     ``trusted`` requests came over the local socket, or were verified by a member that forwarded
-    them; all others must carry ``credentials``.
+    them; all others must carry ``credentials``. ``forwarder`` is the FOLLOWER that handed a request
+    to its master.
     """
 
     target: str
     trace_id: str
     language: Language = "en"
     trusted: bool = False
-    forwarded: bool = False
+    forwarder: Address | None = None
     credentials: Credentials | None = None
     begun: int = field(default_factory=time.time_ns)
 

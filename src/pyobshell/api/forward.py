@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pyobshell.address import Address
 from pyobshell.api.call import TRACE_HEADER, Call
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
@@ -63,7 +64,7 @@ async def forward(request: Request, site: Site) -> Response:
 @procedure("api/forward")
 async def take_over(site: Site, caller: Caller, handed: Forwarded) -> Answered:
     """Answer a request in the place of the member it was sent to."""
-    transport = httpx.ASGITransport(app=_Preset(site.api, _call(handed)))
+    transport = httpx.ASGITransport(app=_Preset(site.api, _call(handed, caller.address)))
     async with httpx.AsyncClient(transport=transport, base_url="http://master") as client:
         response = await client.request(
             handed.method,
@@ -74,7 +75,7 @@ async def take_over(site: Site, caller: Caller, handed: Forwarded) -> Answered:
     return Answered(status=response.status_code, body=response.text)
 
 
-def _call(handed: Forwarded) -> Call:
+def _call(handed: Forwarded, forwarder: Address) -> Call:
     credentials = None
     if handed.kind is not None:
         header = RequestHeader(auth=handed.password or "", ts="", uri=handed.target)
@@ -84,7 +85,7 @@ def _call(handed: Forwarded) -> Call:
         trace_id=handed.trace_id,
         language=handed.language,
         trusted=handed.trusted,
-        forwarded=True,
+        forwarder=forwarder,
         credentials=credentials,
     )
 

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Literal
 
+import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyobshell import errors
@@ -33,7 +36,9 @@ from pyobshell.security.hybrid import (
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.verify import Credentials
 
+_log = structlog.get_logger(__name__)
 _LARGEST_BODY = 4 * 1024 * 1024
+_LONGEST_TRACE_ID = 64  # as it is logged
 _API = "/api/v1/"
 _Opener = Callable[[PrivateKey, str], RequestHeader]
 # In the order of precedence: the agent header wins over the others.
@@ -70,9 +75,15 @@ class Gateway:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
-        if scope["path"].startswith(RPC_PREFIX):
-            await self._rpc(scope, receive, send)
-            return
+        with structlog.contextvars.bound_contextvars(trace_id=call.trace_id[:_LONGEST_TRACE_ID]):
+            if scope["path"].startswith(RPC_PREFIX):
+                await self._rpc(scope, receive, send)
+            else:
+                await self._serve(call, headers, scope, receive, _logged(call, scope, send))
+
+    async def _serve(
+        self, call: Call, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
             if scope["path"].startswith(_API):
                 body = await self._open(call, headers, receive)
@@ -97,6 +108,27 @@ class Gateway:
             if kind != "v1":
                 body = open_body(header.keys, body)
         return _first_json_value(body)
+
+
+def _logged(call: Call, scope: Scope, send: Send) -> Send:
+    """Log how a request was answered: what changes something or went wrong, the rest for DEBUG."""
+
+    async def logged(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            level = logging.DEBUG if scope["method"] == "GET" else logging.INFO
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.UNAUTHORIZED:
+                level = logging.WARNING
+            _log.log(
+                level,
+                f"{scope['method']} {call.target}",
+                action="request",
+                status=status,
+                client=scope["client"][0] if scope.get("client") else "local socket",
+            )
+        await send(message)
+
+    return logged
 
 
 def _target(scope: Scope) -> str:

@@ -66,11 +66,12 @@ async def get_newest_cluster_maintenance(
 async def get_newest_agent_maintenance(
     call: CallDep, site: SiteDep, details: Details = True
 ) -> Response:
-    """The newest maintenance task of this agent, finished or not."""
-    dag = await site.tasks.newest_maintenance_dag()
+    """The newest maintenance task of the agent that was asked, finished or not."""
+    agent = call.forwarder or site.own
+    dag = await inquire.newest_maintenance_of(site, agent, details=details)
     if dag is None:
-        raise errors.TASK_NOT_FOUND(reason="this agent has had no maintenance task yet")
-    return call.answer(inquire.dag_dto(dag, site.own, details=details))
+        raise errors.TASK_NOT_FOUND(reason=f"{agent} has had no maintenance task yet")
+    return call.answer(dag)
 
 
 @router.get("/dag/maintain/agents", response_model=_Dags)

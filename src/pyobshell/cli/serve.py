@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import faulthandler
 import json
@@ -28,6 +29,8 @@ _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 # Threads hand over their work in small pieces: with Python's own 5 ms an answer that takes one
 # millisecond of another thread's time would wait five for its turn.
 _SWITCH_INTERVAL_S = 0.0005
+_UMASK = 0o027
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,17 @@ Report = Callable[[Word], None]
 """Takes an agent's word; raises ``BrokenPipeError`` if nobody is waiting for it any more."""
 
 
+def settle_in() -> None:
+    """Make this process one that an agent can live in; before any file is made."""
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    os.umask(os.umask(0) | _UMASK)
+    # The server is a daemon: as its next of kin, this process and not some lazy init takes note of
+    # its end, without which it would stay in the process list.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
 def serve(given: dict[str, Any], report: Report, *, log_to_file: bool) -> Exit:
     """Run an agent in this process; returns how it ended. What went wrong is reported as well."""
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         settings = Settings.model_validate(given)
         log.configure(settings.log_level, settings.paths.log_file if log_to_file else None)
@@ -117,6 +128,7 @@ def _failure(given: dict[str, Any], error: Exception) -> Word:
 
 def serve_in_foreground(given: dict[str, Any]) -> Exit:
     """Run an agent here, as a service manager wants it; it logs to stderr."""
+    settle_in()
     return serve(given, _answer_systemd, log_to_file=False)
 
 
@@ -157,6 +169,7 @@ class _Pipe:
 
 def serve_detached(given: dict[str, Any], pipe: int) -> Exit:
     """Run an agent in this process, which is a daemon already; its word goes down a pipe."""
+    settle_in()
     report = _Pipe(pipe)
     try:
         _send_output_to(Path(given["base_dir"]) / "log_obshell/obshell.out")

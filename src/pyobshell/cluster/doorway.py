@@ -26,6 +26,7 @@ _log = structlog.get_logger(__name__)
 _SESSIONS = 4096
 _GUEST_SESSIONS = 64
 _LONGEST_CALL_S = 86400.0
+_LONGEST_TRACE_ID = 64
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Asked:
     name: str
     request: dict[str, Any]
     deadline: Deadline
+    trace_id: str
     binding: bytes
 
 
@@ -94,7 +96,14 @@ class Doorway(Generic[Site]):
             raise errors.PEER_SESSION_UNKNOWN()
         content = json.loads(visitor.session.open(frame, binding))
         timeout_s = min(float(content["timeout_s"]), _LONGEST_CALL_S)
-        return Asked(visitor, name, content["request"], Deadline.after(timeout_s), binding)
+        return Asked(
+            visitor,
+            name,
+            content["request"],
+            Deadline.after(timeout_s),
+            str(content.get("trace_id"))[:_LONGEST_TRACE_ID],
+            binding,
+        )
 
     async def run(self, asked: Asked, answer: Callable[[bytes], None]) -> None:
         """Run what was asked for; lines it logs and then its response are sealed for ``answer``."""
@@ -103,6 +112,7 @@ class Doorway(Generic[Site]):
             sealed = asked.visitor.session.seal(json.dumps(content).encode(), asked.binding)
             answer(framed(sealed))
 
+        structlog.contextvars.bind_contextvars(trace_id=asked.trace_id)
         try:
             response = await self._run(asked, lambda line: send({"line": line}))
         except Exception as error:

@@ -16,6 +16,7 @@ from itertools import starmap
 from typing import Any, Generic, TypeVar
 
 import aiohttp
+import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
@@ -111,7 +112,11 @@ class Peers(Generic[Site]):
         deadline: Deadline,
         log: Log,
     ) -> Res:
-        body = {"timeout_s": deadline.remaining(), "request": request.model_dump(mode="json")}
+        body = {
+            "timeout_s": deadline.remaining(),
+            "trace_id": structlog.contextvars.get_contextvars().get("trace_id"),
+            "request": request.model_dump(mode="json"),
+        }
         try:
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
                 answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body, log)

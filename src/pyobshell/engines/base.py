@@ -80,13 +80,13 @@ class Engine(Protocol):
     async def wait_death(self) -> None:
         """Return when the current process has ended; at once if there is none."""
 
-    async def kill(self, log: Log, deadline: Deadline) -> None:
+    async def kill(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
         """End the process with SIGKILL, also a paused one; a stopped server is a success.
 
         Returns when the process has ended, its ports are free and nobody holds its data files.
         """
 
-    async def terminate(self, log: Log, deadline: Deadline) -> None:
+    async def terminate(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
         """As ``kill``, but with SIGTERM; on the deadline it raises and leaves the process alone."""
 
     async def drain(self, log: Log, deadline: Deadline) -> None:

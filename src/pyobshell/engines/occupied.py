@@ -60,17 +60,17 @@ def _program(pid: int) -> str:
         return "unknown program"
 
 
-def listening_ports(pid: int) -> list[int]:
+def listening_ports(pid: int) -> set[int]:
     """The TCP ports on which the process listens now."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:
-        return []
+        return set()
     except psutil.AccessDenied:
         raise errors.SERVER_PROCESS_CHECK_FAILED(
             reason=f"the ports of process {pid} cannot be looked at"
         ) from None
-    return sorted({c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN})
+    return {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
 
 
 def port_is_free(port: int) -> bool:

@@ -7,6 +7,7 @@ by a pidfd from then on: its number may be used again by another process, a pidf
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -87,7 +88,13 @@ class ServerProcess:
         finally:
             loop.remove_reader(pidfd)
             os.close(pidfd)
+        self._bury()
         return True
+
+    def _bury(self) -> None:
+        """Take leave of a process that became our child, or its number would stay in the list."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
 
     async def until(
         self,

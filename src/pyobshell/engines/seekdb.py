@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 
@@ -160,28 +161,30 @@ class Seekdb:
             with process:
                 await process.wait_end()
 
-    async def kill(self, log: Log, deadline: Deadline) -> None:
-        await self._end(SIGKILL, log, deadline)
+    async def kill(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
+        await self._end(SIGKILL, config, log, deadline)
 
-    async def terminate(self, log: Log, deadline: Deadline) -> None:
-        await self._end(SIGTERM, log, deadline)
+    async def terminate(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
+        await self._end(SIGTERM, config, log, deadline)
 
-    async def _end(self, number: Signals, log: Log, deadline: Deadline) -> None:
-        ports: list[int] = []
+    async def _end(
+        self, number: Signals, config: ServerConfig, log: Log, deadline: Deadline
+    ) -> None:
+        ports = {config.mysql_port}
         async with self._launching:  # a server that is being launched cannot be seen yet
             process = await self.process()
         if process is None:
             log("the server does not run")
         else:
             with process:
-                ports = await asyncio.to_thread(listening_ports, process.pid)
+                ports |= await asyncio.to_thread(listening_ports, process.pid)
                 log(f"sending {number.name} to process {process.pid}")
                 process.send(number)
                 if not await process.wait_end(deadline):
                     raise _late(f"The end of process {process.pid} after {number.name}", deadline)
                 log(f"process {process.pid} has ended")
         self._sql.forget()
-        await asyncio.to_thread(_require_stopped, Layout.of(self.home), ports)
+        await asyncio.to_thread(_require_stopped, self._layout(config), ports)
 
     # --- SQL -------------------------------------------------------------------------------------
 
@@ -250,13 +253,13 @@ class Seekdb:
         return Layout.of(self.home, config.data_dir, config.redo_dir)
 
 
-def _require_stopped(layout: Layout, ports: list[int]) -> None:
+def _require_stopped(layout: Layout, ports: Iterable[int]) -> None:
+    _require_no_holders(layout)
     for port in ports:
         if not port_is_free(port):
             raise errors.SERVER_PROCESS_CHECK_FAILED(
-                reason=f"the process has ended, but port {port} is still in use"
+                reason=f"the server has ended, but port {port} is still in use"
             )
-    _require_no_holders(layout)
 
 
 def _require_no_holders(layout: Layout) -> None:

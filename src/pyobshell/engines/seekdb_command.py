@@ -30,6 +30,7 @@ _PLACED = {"mysql_port", "rpc_port", "data_dir", "redo_dir", "syslog_level", "ro
 _OF_MEMBERS = {"cluster", "cluster_id", "zone", "rootservice_list", "local_ip", "devname"}
 _NOT_PARAMETERS = _PLACED | _OF_MEMBERS | {"homePath", "clog_dir", "slog_dir"}
 ALREADY_RUNNING = 96
+_UMASK = 0o077  # data and redo log hold all rows, and what passwords are checked against
 _MEANINGS = {
     1: "the start failed",
     87: "its home cannot be created or written",
@@ -148,6 +149,7 @@ def _run(command: list[str], *inherited: int) -> tuple[int, str]:
                 stderr=output,
                 env=_environment(),
                 pass_fds=inherited,
+                umask=_UMASK,
                 timeout=_LAUNCHER_SECONDS,
                 check=False,
             )

@@ -165,10 +165,10 @@ def make_directories(layout: Layout) -> None:
         if directory.is_dir() and any(p.name != "lost+found" for p in directory.iterdir()):
             raise errors.ILLEGAL_ARGUMENT(name="home", reason=f"{directory} is not empty")
     for directory in (layout.home, layout.data):
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     # One below the data is left to the server, or else the data would not be empty any more.
     if not layout.redo.is_relative_to(layout.data):
-        layout.redo.mkdir(parents=True, exist_ok=True)
+        layout.redo.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _stored_parameters(database: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -13,6 +14,7 @@ from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.site import Site
+from pyobshell.tasks.engine import GoingDownError
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag, Node, State, SubTask
 from pyobshell.tasks.operators import parse_operator
@@ -100,6 +102,16 @@ async def unfinished_everywhere(site: Site, *, details: bool) -> list[DagDetailD
     return await _ask_all(site, answer_unfinished, Question(number=0, details=details))
 
 
+async def newest_maintenance_of(
+    site: Site, agent: Address, *, details: bool
+) -> DagDetailDTO | None:
+    """The newest maintenance DAG of an agent, if it ever had one."""
+    question = Question(number=0, details=details)
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    found = await site.peers.call(agent, answer_newest_maintenance, question, patience)
+    return found.dags[0] if found.dags else None
+
+
 async def newest_maintenance_everywhere(site: Site, *, details: bool) -> list[DagDetailDTO]:
     """For each agent that can be reached and has one, its newest maintenance DAG."""
     return await _ask_all(site, answer_newest_maintenance, Question(number=0, details=details))
@@ -167,10 +179,9 @@ async def _hold(site: Site, question: Question) -> None:
         moved = question.seen_stage is not None and dag.stage != question.seen_stage
         return True if dag.state.ended or moved else None
 
-    try:
+    # If the agent goes down meanwhile, the task as it stands is the answer as well.
+    with contextlib.suppress(TimeoutError, GoingDownError):
         await site.tasks.wait(question.number, passed, Deadline.after(question.hold_ms / 1000))
-    except TimeoutError:
-        return
 
 
 def _locate(site: Site, task_id: str) -> GenericId:
@@ -193,7 +204,12 @@ async def _ask(
     extra_s: float = 0,
 ) -> Res:
     patience = Deadline.after(site.settings.rpc_timeout_s + extra_s)
-    return await site.peers.call(where.agent or site.own, asked, request, patience)
+    try:
+        return await site.peers.call(where.agent or site.own, asked, request, patience)
+    except OBShellError as error:
+        if error.code is errors.TASK_NOT_FOUND:
+            raise errors.TASK_NOT_FOUND(reason=f"no such task {where}") from None
+        raise
 
 
 async def _ask_all(

@@ -107,13 +107,16 @@ class ServerKeeper:
         await self._leave_alone()
 
     async def _stop(
-        self, end: Callable[[Log, Deadline], Awaitable[None]], log: Log, deadline: Deadline
+        self,
+        end: Callable[[ServerConfig, Log, Deadline], Awaitable[None]],
+        log: Log,
+        deadline: Deadline,
     ) -> None:
         await self._leave_alone()
         wanted = self._cluster.server_wanted
         await self._cluster.want_server(False)
         try:
-            await end(log, deadline)
+            await end(self.config, log, deadline)
         except BaseException:
             if await self._engine.state() is not ObState.PROCESS_NOT_RUNNING:
                 await self._cluster.want_server(wanted)

@@ -33,6 +33,14 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
+class GoingDownError(errors.OBShellError):
+    """The engine is stopped; to other agents it is as if this one could not be reached."""
+
+    def __init__(self, own: Address) -> None:
+        arguments = {"agent": own, "method": "a wait", "cause": "it is going down"}
+        super().__init__(errors.RPC_REQUEST_FAILED, dict(arguments))
+
+
 class TaskEngine(Generic[Site]):
     """The DAGs of one store, run on one event loop; ``site`` is what their stages work with."""
 
@@ -89,6 +97,7 @@ class TaskEngine(Generic[Site]):
 
         async def begin() -> Dag:
             dag = await self._database.write(create)
+            _log.info("begun", action="dag.begin", dag_id=dag.id, name=dag.name)
             self._begin(dag.id)
             return dag
 
@@ -199,14 +208,14 @@ class TaskEngine(Generic[Site]):
     async def wait(self, dag_id: int, wanted: Callable[[Dag], T | None], deadline: Deadline) -> T:
         """Wait until ``wanted`` gives something for the DAG (without nodes) as it stands.
 
-        Raises TimeoutError if it never does.
+        Raises TimeoutError if it does not in time, GoingDownError if the engine is stopped first.
         """
         change = self._changes.setdefault(dag_id, _Change())
         head: Dag | None = None
         async with asyncio.timeout(deadline.remaining()):
             while True:
                 if self._stopping:
-                    raise errors.UNEXPECTED(cause="the agent is going down")
+                    raise GoingDownError(self._own)
                 if head is None:
                     head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
                 found = wanted(_found(head, dag_id))
@@ -230,11 +239,13 @@ class TaskEngine(Generic[Site]):
 
         def change(connection: Connection) -> tuple[list[Claim], Dag | None]:
             claims = transition(connection)
-            watched = dag_id in self._changes
-            return claims, records.read_dag_head(connection, dag_id) if watched else None
+            looked_at = dag_id in self._changes or not claims
+            return claims, records.read_dag_head(connection, dag_id) if looked_at else None
 
         async def settle() -> None:
             claims, head = await self._database.write(change)
+            if head is not None and head.state.ended:
+                _log.info("ended", action="dag.end", dag_id=dag_id, state=str(head.state))
             self._changed(dag_id, head)
             self._launch(claims)
 
@@ -287,14 +298,17 @@ class TaskEngine(Generic[Site]):
                     stage=stage.name, seconds=stage.timeout_s
                 ) from error
         except Exception as error:
-            if not isinstance(error, errors.OBShellError):
-                _log.exception("stage failed", action="stage.error", stage=claim.stage_key)
-            return Outcome(State.FAILED, {}, errors.coded(error).logged())
+            unforeseen = None if isinstance(error, errors.OBShellError) else error
+            failure = errors.coded(error).logged()
+            where = {"dag_id": claim.dag_id, "stage": claim.stage_key, "agent": str(claim.agent)}
+            _log.warning(failure, action="stage.fail", **where, exc_info=unforeseen)
+            return Outcome(State.FAILED, {}, failure)
         return Outcome(State.SUCCEED, run.published)
 
     def _hand(self, claim: Claim, deadline: Deadline) -> Run[Site]:
         def log(content: str) -> None:
             now = time.time_ns()
+            _log.info(content, action="stage.log", dag_id=claim.dag_id, stage=claim.stage_key)
             self._database.submit(
                 lambda c: transitions.add_log(
                     c, claim.sub_task_id, claim.execute_times, content, now

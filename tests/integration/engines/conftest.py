@@ -49,7 +49,7 @@ class Server:
             return process.pid
 
     async def kill(self) -> None:
-        await self.engine.kill(self.lines.append, Deadline.after(30))
+        await self.engine.kill(self.config, self.lines.append, Deadline.after(30))
 
     def client(self, **options) -> pymysql.Connection:
         """A connection of somebody else, over TCP."""

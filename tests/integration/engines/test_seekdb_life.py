@@ -35,7 +35,7 @@ async def test_data_outlives_the_server(how, server):
     table = f"test.{how}"
     server.rows(f"create table {table}(a int primary key)", f"insert into {table} values (7)")
     before = await server.pid()
-    await getattr(server.engine, how)(server.lines.append, Deadline.after(30))
+    await getattr(server.engine, how)(server.config, server.lines.append, Deadline.after(30))
     assert await server.engine.state() is ObState.PROCESS_NOT_RUNNING
     assert server.engine.is_initialized()
     assert await server.start() != before

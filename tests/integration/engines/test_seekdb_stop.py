@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,7 +79,8 @@ async def test_when_a_kill_returns_process_port_and_files_are_free(server):
 
 @pytest.mark.parametrize("how", ["kill", "terminate"])
 async def test_a_stopped_server_is_a_success(how, make_server):
-    await getattr(make_server().engine, how)(print, Deadline.after(1))
+    server = make_server()
+    await getattr(server.engine, how)(server.config, print, Deadline.after(1))
 
 
 async def test_a_paused_server_answers_no_sql_ignores_terminate_and_can_be_killed(server):
@@ -91,7 +93,9 @@ async def test_a_paused_server_answers_no_sql_ignores_terminate_and_can_be_kille
             assert await server.engine.state() is ObState.PROCESS_RUNNING
             assert time.monotonic() - began < 3
             with pytest.raises(errors.OBShellError) as late:
-                await server.engine.terminate(server.lines.append, Deadline.after(0.5))
+                await server.engine.terminate(
+                    server.config, server.lines.append, Deadline.after(0.5)
+                )
             assert late.value.code is errors.CLUSTER_ASYNC_TIMEOUT
             assert not process.ended
         finally:
@@ -122,11 +126,30 @@ async def test_a_process_whose_number_is_in_the_pid_file_is_not_touched(stranger
 
 async def test_a_process_that_is_not_the_server_is_not_touched_though_it_has_the_lock(stranger):
     server, process = stranger(locks=True)
-    for attempt in (server.kill(), server.engine.state(), server.start()):
+    for attempt in (server.kill(), server.start()):
         with pytest.raises(errors.OBShellError, match=f"process {process.pid} runs") as refused:
             await attempt
         assert refused.value.code is errors.SERVER_PROCESS_CHECK_FAILED
+    assert await server.engine.state() is ObState.PROCESS_RUNNING
     assert process.poll() is None
+
+
+async def test_a_stop_is_not_done_while_somebody_else_has_the_port(server):
+    await server.start()
+    await server.kill()
+    with socket.create_server(("", server.config.mysql_port)):
+        with pytest.raises(errors.OBShellError, match=r"port \d+ is still in use") as refused:
+            await server.kill()
+        assert refused.value.code is errors.SERVER_PROCESS_CHECK_FAILED
+    await server.kill()
+
+
+async def test_what_a_server_writes_is_for_its_own_user_alone(server):
+    await server.start()
+    await server.kill()
+    written = [path for path in (server.home / "store").rglob("*") if not path.is_symlink()]
+    assert len(written) > 5
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
 
 
 async def test_two_kills_at_once_both_end_when_the_server_has(server):

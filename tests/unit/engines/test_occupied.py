@@ -78,4 +78,4 @@ def test_a_process_that_has_ended_listens_on_nothing(holder, tmp_path):
     process = holder(tmp_path)
     process.kill()
     process.wait()
-    assert listening_ports(process.pid) == []
+    assert listening_ports(process.pid) == set()
