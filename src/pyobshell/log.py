@@ -37,7 +37,7 @@ def configure(level: str, file: Path | None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=False),
+        structlog.processors.TimeStamper(fmt="iso"),
         structlog.processors.format_exc_info,
         mask_secrets,
     ]

@@ -62,6 +62,16 @@ async def test_a_task_is_shown_by_a_follower_too(agents):
         assert answer.data == (await master.api.get(f"/task/dag/{task_id}")).data
 
 
+async def test_the_newest_maintenance_task_of_a_follower_is_its_own(agents):
+    master, follower = agents
+    task_id = (await master.api.post("/observer/config", OPTIONS)).data["id"]
+    await wait_end(master, task_id)
+    assert (await master.api.get("/task/dag/maintain/agent")).data["id"] == task_id
+    answer = await follower.api.get("/task/dag/maintain/agent")
+    assert answer.refusal == ("Task.NotFound", 404)
+    assert str(follower.address) in answer.message
+
+
 async def test_the_masters_refusal_is_the_followers(agents):
     master, follower = agents
     headers = {"X-OBSHELL-Trace-ID": "a trace", "Accept-Language": "zh-CN"}

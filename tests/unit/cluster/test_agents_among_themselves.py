@@ -221,6 +221,20 @@ async def test_a_procedure_that_is_not_known_there_is_not_found(pair):
     assert error.arguments["path"] == "nobody/knows"
 
 
+async def test_an_agent_that_is_just_starting_is_asked_again_if_that_is_wanted(
+    hosts, keys, start_host
+):
+    own, other = free_address(), free_address()
+    members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    asking = await start_host(MEMBER, members, address=own, retry_s=PATIENCE_S)
+    call = asking.site.peers.call(other, server.status, Nothing(), in_time())
+    assert (await refusal(call)).code is errors.RPC_REQUEST_FAILED
+    peers = asking.site.peers
+    again = asyncio.create_task(peers.call(other, server.status, Nothing(), in_time(), again=True))
+    async with hosts.serve(a_view(other, MEMBER, members), keys[1], Passwords()):
+        assert (await soon(again)).state is ObState.CONNECTION_AVAILABLE
+
+
 async def test_what_is_not_sealed_opens_nothing(pair):
     _, asked = pair
     bodies = [b"", b"{}", b"[]", b"garbage", bytes(64), b"[" * 10_000]
