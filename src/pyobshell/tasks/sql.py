@@ -14,6 +14,7 @@ DAG_HEAD = text(
 )
 NODE = text("SELECT * FROM node WHERE id = :id")
 NODE_AT = text("SELECT id, stage, stage_key FROM node WHERE dag_id = :dag_id AND stage = :stage")
+NODE_IDS = text("SELECT id FROM node WHERE dag_id = :dag_id ORDER BY stage")
 NODES_OF_DAG = text("SELECT * FROM node WHERE dag_id = :id ORDER BY stage")
 SUB_TASKS_IN = text(
     "SELECT id, execute_times, operator, agent_ip, agent_port, abilities FROM sub_task"

@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Row
 
 from pyobshell.address import Address
 from pyobshell.tasks import locks, sql
-from pyobshell.tasks.model import Ability, DagPlan, NodePlan, Operator, State
-from pyobshell.tasks.stage import merge_data
+from pyobshell.tasks.model import Ability, DagPlan, Operator, State
+from pyobshell.tasks.stage import Stage, merge_data
 
 EPOCH = 0
 
@@ -64,21 +64,24 @@ def create(connection: Connection, plan: DagPlan, own: Address, now: int) -> int
     }
     dag_id = int(connection.execute(sql.INSERT_DAG, dag).lastrowid)
     locks.take(connection, plan.maintenance, dag_id, now)
-    for number, node in enumerate(plan.nodes, start=1):
-        _create_node(connection, dag_id, number, node, own, now)
+    common = {"dag_id": dag_id, "now": now}
+    nodes = [
+        {**common, "stage": number, "stage_key": node.stage.key, "name": node.stage.name}
+        for number, node in enumerate(plan.nodes, start=1)
+    ]
+    connection.execute(sql.INSERT_NODE, nodes)
+    node_ids = connection.execute(sql.NODE_IDS, {"dag_id": dag_id}).scalars()
+    sub_tasks = [
+        {**common, **_described(node.stage), "node_id": node_id, **agent.wire}
+        for node, node_id in zip(plan.nodes, node_ids, strict=True)
+        for agent in ([own] if node.agents is None else node.agents)
+    ]
+    connection.execute(sql.INSERT_SUB_TASK, sub_tasks)
     return dag_id
 
 
-def _create_node(
-    connection: Connection, dag_id: int, number: int, plan: NodePlan, own: Address, now: int
-) -> None:
-    stage = plan.stage
-    common = {"dag_id": dag_id, "name": stage.name, "now": now}
-    node = {**common, "stage": number, "stage_key": stage.key}
-    node_id = int(connection.execute(sql.INSERT_NODE, node).lastrowid)
-    sub_task = {**common, "node_id": node_id, "abilities": stage.abilities.value}
-    agents = [own] if plan.agents is None else plan.agents
-    connection.execute(sql.INSERT_SUB_TASK, [{**sub_task, **agent.wire} for agent in agents])
+def _described(stage: Stage[Any, Any]) -> dict[str, Any]:
+    return {"name": stage.name, "abilities": stage.abilities.value}
 
 
 def claim(connection: Connection, dag_id: int, now: int) -> list[Claim]:
