@@ -12,6 +12,7 @@ import typer
 
 from pyobshell import __version__
 from pyobshell.cli import secrets
+from pyobshell.cli.options import Json
 from pyobshell.cli.outcome import run
 
 # Name, module and help of each group; without help it is hidden.
@@ -68,16 +69,16 @@ def obshell(
     """Operate OceanBase clusters: an agent beside every database server."""
 
 
-def demo() -> None:
+def demo(as_json: Json = False) -> None:
     """Make a cluster of three real servers, stop it, start it and remove it; under a minute."""
 
     async def work() -> None:
         from pyobshell.cli import demo as guided
         from pyobshell.cli.steps import Steps
 
-        await guided.run(Steps(sys.stdout))
+        await guided.run(Steps(sys.stderr if as_json else sys.stdout), as_json=as_json)
 
-    run(work(), as_json=False)
+    run(work(), as_json=as_json)
 
 
 def _load_little() -> None:

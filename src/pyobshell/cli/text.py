@@ -35,6 +35,11 @@ def duration(milliseconds: int) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60:02} s"
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def line_of(dag: DagDetailDTO, number: int, node: NodeDetailDTO) -> str:
     """A stage that has ended, in one line."""
     took = duration(elapsed_ms(node.start_time, node.end_time))
