@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,8 @@ def ending_in_order() -> Iterator[None]:
 
     May be nested; what the signals did before is restored in the end.
     """
+    import asyncio  # here and below, as `--help` needs none
+
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - we are in a coroutine
 
@@ -41,6 +42,8 @@ def ending_at_once() -> Iterator[None]:
 
 async def undisturbed(cleaning_up: Coroutine[Any, Any, T]) -> T:
     """Clean up, which is bounded in time, to the end: signals and cancellations change nothing."""
+    import asyncio
+
     with _handled(signal.SIG_IGN):
         task = asyncio.create_task(cleaning_up)
         while not task.done():

@@ -187,15 +187,20 @@ Ask = Callable[["Client", Order, list[str]], Awaitable["DagDetailDTO"]]
 
 
 def choose(server: str | None, zone: str | None, everything: bool) -> Targets:
-    """The targets of -s, -z or -a, of which there is at most one."""
+    """The targets of -s, -z or -a, of which there is at most one.
+
+    An empty one, as of a shell variable that is not set, does not mean this agent's own server.
+    """
     if sum((server is not None, zone is not None, everything)) > 1:
         raise CommandError(Exit.USAGE, "-s, -z and -a exclude each other")
     if everything:
         return Targets("GLOBAL", words=("-a",))
-    if zone is not None:
-        return Targets("ZONE", tuple(split([zone])), ("-z", zone))
-    if server is not None:
-        return Targets("SERVER", tuple(split([server])), ("-s", server))
+    for option, scope, given in (("-z", "ZONE", zone), ("-s", "SERVER", server)):
+        if given is not None:
+            names = tuple(split([given]))
+            if not names:
+                raise CommandError(Exit.USAGE, f"{option} {given!r} names nothing")
+            return Targets(scope, names, (option, given))
     return Targets("SERVER")
 
 

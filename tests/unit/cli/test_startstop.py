@@ -30,6 +30,14 @@ def test_only_one_of_the_options_can_be_given(given):
         choose(*given)
 
 
+@pytest.mark.parametrize("option", ["-s", "-z"])
+@pytest.mark.parametrize("empty", ["", " ", ","])
+def test_an_empty_list_does_not_mean_the_own_server(obshell, option, empty):
+    code, _, err = obshell("cluster", "stop", option, empty, "-y", "--base-dir", "/nowhere")
+    assert code == 2
+    assert f"{option} '{empty}' names nothing" in err
+
+
 def test_lists_may_be_repeated_or_separated_by_commas():
     assert split(["1,2", " 3 ", ""]) == ["1", "2", "3"]
 
