@@ -57,15 +57,57 @@ def test_an_agent_that_is_a_member_of_nothing_can_move(obshell, home):
         assert moved["address"] == f"127.0.0.1:{second}"
 
 
+def test_a_restart_that_cannot_succeed_is_refused_while_the_agent_runs(obshell, home, port):
+    at = ("--base-dir", home)
+    pid = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)["pid"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for words, exit_code in (
+            (("--port", taken.getsockname()[1]), 21),
+            (("--ip", "192.0.2.1"), 21),
+            (("--ip", "0.0.0.0"), 18),
+            (("--observer", "/nonexistent"), 2),
+            (("--engine", "mysql"), 20),
+        ):
+            obshell("agent", "restart", *at, *words, exit_code=exit_code)
+            assert obshell.json("agent", "status", *at)["pid"] == pid
+
+
+@pytest.mark.parametrize("lost", ["obshell.pid", "obshell.sock"])
+def test_an_agent_that_has_lost_a_file_can_still_be_stopped(obshell, home, port, ended, lost):
+    at = ("--base-dir", home)
+    pid = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)["pid"]
+    (home / "run" / lost).unlink()
+    assert f"(pid {pid})" in obshell("agent", "start", *at, exit_code=20).stderr
+    assert obshell.json("agent", "stop", *at)["pid"] == pid
+    assert ended(pid, 0)
+
+
+def test_a_foreseen_refusal_leaves_no_traceback_in_the_foreground_either(obshell, home, port):
+    at = ("--base-dir", home)
+    obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
+    refused = obshell("agent", "start", *at, "--foreground", exit_code=20)
+    assert "stop it first" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_a_member_cannot_move_until_it_is_removed(obshell, home, port):
     at, own = ("--base-dir", home), f"127.0.0.1:{port}"
     obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
     joined = obshell.json("cluster", "join", *at, "-s", own, "-z", "zone1", "-p", "2881")
     assert (joined["name"], joined["state"]) == ("Update observer config", "SUCCEED")
+    pid = obshell.json("agent", "status", *at)["pid"]
     with ports.hold(1) as (other,):
         moved = obshell("agent", "restart", *at, "--port", other, exit_code=19)
+        assert f"is a member of a cluster as {own}" in moved.stderr
+        assert obshell.json("agent", "status", *at)["pid"] == pid
+        # Without its socket it cannot be asked before, and the new start alone finds out.
+        (home / "run/obshell.sock").unlink()
+        moved = obshell("agent", "restart", *at, "--port", other, exit_code=19)
     assert "is no member of this agent's cluster" in moved.stderr
-    assert obshell.json("agent", "start", *at)["address"] == own
+    assert "the agent runs again as it was" in moved.stderr
+    status = obshell.json("agent", "status", *at)
+    assert status["pid"] != pid
+    assert status["agent"]["port"] == port
     lines = obshell("cluster", "remove", *at, "-s", own, "-y").stdout.splitlines()
     assert lines[-1] == f"Done: removed {own}"
     assert obshell.json("agent", "status", *at)["agent"]["identity"] == "SINGLE"
