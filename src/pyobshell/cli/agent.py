@@ -75,7 +75,7 @@ def start(
         if foreground:
             from pyobshell.cli.serve import serve_in_foreground
 
-            raise Finished(serve_in_foreground(settings))
+            raise Finished(serve_in_foreground(settings, as_json=as_json))
         _launch(settings, as_json=as_json)
 
 
@@ -176,9 +176,7 @@ def _launch(settings: dict[str, Any], *, as_json: bool) -> None:
 
 def _say_up(running: Running, as_json: bool) -> None:
     if as_json:
-        output.print_json(
-            {"pid": running.pid, "address": running.address, "base_dir": str(running.base_dir)}
-        )
+        output.print_json(running.document)
     else:
         output.say(f"Agent {running.address} is up (pid {running.pid}, {running.base_dir})")
 

@@ -35,6 +35,11 @@ class Running:
     address: str
     base_dir: Path
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """What others' scripts are told of it."""
+        return {"pid": self.pid, "address": self.address, "base_dir": str(self.base_dir)}
+
 
 class Launch:
     """An agent on its way up, and the pipe on which it says how that went."""

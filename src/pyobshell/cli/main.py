@@ -6,14 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pyobshell import __version__
 from pyobshell.cli import secrets
 from pyobshell.cli.options import Json
-from pyobshell.cli.outcome import run
+from pyobshell.cli.outcome import print_error, run
 
 # Name, module and help of each group; without help it is hidden.
 _GROUPS = (
@@ -27,12 +28,29 @@ _GROUPS = (
 _COMPLETION = "_OBSHELL_COMPLETE"
 
 
+class Program(TyperGroup):
+    """The outermost group; with ``--json`` wrong usage is told as a document as well."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run the command for some words."""
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            return super().main(words, *more, **options)
+        except SystemExit as ended:
+            # Raised while the error was handled that was told on stderr.
+            told = getattr(ended.__context__, "format_message", None)
+            if told is not None and "--json" in words:
+                print_error(told())
+            raise
+
+
 def make_app(words: Sequence[str]) -> typer.Typer:
     """The command for some words: the group they name, and the others by name alone.
 
     Making a group's commands takes longer than most of them run.
     """
     app = typer.Typer(
+        cls=Program,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

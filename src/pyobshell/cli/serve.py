@@ -21,7 +21,9 @@ from pydantic import ValidationError
 
 from pyobshell import log
 from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError
-from pyobshell.cli.outcome import Exit, forbidden, words_of
+from pyobshell.cli.agents import Running
+from pyobshell.cli.outcome import Exit, forbidden, print_error, words_of
+from pyobshell.cli.output import print_json
 from pyobshell.errors import OBShellError
 from pyobshell.settings import Settings
 
@@ -131,16 +133,21 @@ def _is_foreseen(error: Exception) -> bool:
 # --- in the foreground ---------------------------------------------------------------------------
 
 
-def serve_in_foreground(given: dict[str, Any]) -> Exit:
+def serve_in_foreground(given: dict[str, Any], *, as_json: bool = False) -> Exit:
     """Run an agent here, as a service manager wants it; it logs to stderr."""
-    return serve(given, _answer_systemd, log_to_file=False)
 
-
-def _answer_systemd(word: Word) -> None:
-    if word.error:
-        sys.stderr.write(f"obshell: {word.error}\n")
-    else:
+    def answer(word: Word) -> None:
+        if word.error:
+            sys.stderr.write(f"obshell: {word.error}\n")
+            if as_json:
+                print_error(word.error)
+            return
         _tell_systemd("READY=1")
+        if as_json:
+            print_json(Running(word.pid, word.address, Path(given["base_dir"])).document)
+            sys.stdout.flush()
+
+    return serve(given, answer, log_to_file=False)
 
 
 def _tell_systemd(state: str) -> None:

@@ -173,6 +173,9 @@ class Order:
         if dag.id in blocking:
             retry = self.where.command("task", "retry", "-i", dag.id)
             lines.append(f"once the cause is mended: {retry}")
+        elif text.stays_locked(dag):
+            lines.append("it was cancelled; what succeeded stays done")
+            blocking.append(dag.id)
         passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
         options = [word for one in passed for word in ("--force-pass-dag", one)]
         again = self.where.command(*self.words, *options)

@@ -168,12 +168,12 @@ def _print_full(dag: DagDetailDTO, detail: bool, as_json: bool) -> None:
 
 
 def _say_how_it_ended(dag: DagDetailDTO, as_json: bool) -> None:
+    from pyobshell.cli import text
+
     if as_json:
         output.print_json(dag.model_dump())
     else:
         operator = "" if dag.operator == "RUN" else f" by {dag.operator}"
         output.say(f"'{dag.name}' {dag.id}: {dag.state}{operator}")
-        if dag.operator == "CANCEL" and (dag.additional_data or {}).get("sub_dags"):
-            output.say(
-                f"→ its agents stay locked until a start or stop has --force-pass-dag {dag.id}"
-            )
+        if text.stays_locked(dag):
+            output.say(f"→ {text.lock_advice(dag)}")

@@ -66,6 +66,16 @@ def blocking_dags(dag: DagDetailDTO) -> list[str]:
     return list(dict.fromkeys(found for line in logs for found in _BLOCKED.findall(line)))
 
 
+def stays_locked(dag: DagDetailDTO) -> bool:
+    """Whether a task was cancelled that had agents take part, which nobody has told to end."""
+    return dag.operator == "CANCEL" and bool((dag.additional_data or {}).get("sub_dags"))
+
+
+def lock_advice(dag: DagDetailDTO) -> str:
+    """What releases the agents of a task that was cancelled."""
+    return f"its agents stay locked until a start or stop has --force-pass-dag {dag.id}"
+
+
 def agent_of(task: TaskDetailDTO) -> str:
     """The agent a sub task is for, as text."""
     ip, port = task.execute_agent.ip, task.execute_agent.port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -88,6 +89,8 @@ def test_a_foreseen_refusal_leaves_no_traceback_in_the_foreground_either(obshell
     refused = obshell("agent", "start", *at, "--foreground", exit_code=20)
     assert "stop it first" in refused.stderr
     assert "Traceback" not in refused.stderr
+    told = obshell.json("agent", "start", *at, "--foreground", exit_code=20)
+    assert "stop it first" in told["error"]["message"]
 
 
 def test_a_member_cannot_move_until_it_is_removed(obshell, home, port):
@@ -157,7 +160,7 @@ def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
 ):
     name = str(tmp_path / "notify")
     words = ["agent", "start", "--foreground", "--base-dir", str(tmp_path / "home")]
-    words += ["--ip", "127.0.0.1", "--port", str(port), "--password", "s3cret"]
+    words += ["--ip", "127.0.0.1", "--port", str(port), "--password", "s3cret", "--json"]
     surroundings = {"NOTIFY_SOCKET": name, "OB_ROOT_PASSWORD": "s3cret2"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(name)
@@ -165,6 +168,7 @@ def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
         with subprocess.Popen(
             [*obshell.command, *words],
             env=obshell.environment | surroundings,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as agent:
@@ -174,6 +178,8 @@ def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
             assert "******" in listed
             agent.send_signal(signal.SIGTERM)
             log = agent.stderr.read()
+            told = json.loads(agent.stdout.read())
     assert agent.returncode == 0
+    assert (told["pid"], told["address"]) == (agent.pid, f"127.0.0.1:{port}")
     assert '"agent.up"' in log
     assert '"agent.down"' in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,26 @@ def test_the_version_is_told(obshell):
 @pytest.mark.parametrize("words", [("nonsense",), ("cluster", "nonsense"), ("task", "watch")])
 def test_wrong_usage_is_exit_code_2(obshell, words):
     assert obshell(*words)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("bogus",), "No such command 'bogus'"),
+        (("--bogus",), "No such option: --bogus"),
+        (("cluster", "bogus"), "No such command 'bogus'"),
+        (("cluster", "stop", "--bogus"), "No such option: --bogus"),
+        (("sandbox", "up", "--base-dir", "/x", "--nodes", "0"), "'--nodes'"),
+        (("agent", "start", "--port", "x"), "'--port'"),
+        (("task", "watch"), "Missing option"),
+    ],
+)
+def test_with_json_wrong_usage_is_a_document_too(obshell, words, why):
+    code, out, err = obshell(*words, "--json")
+    assert code == 2
+    assert why in json.loads(out)["error"]["message"]
+    assert "Usage:" in err
+    assert obshell(*words)[1] == ""
 
 
 def test_details_of_all_tasks_at_once_are_refused(obshell):

@@ -149,6 +149,14 @@ def test_up_refuses_more_zones_than_nodes(obshell, tmp_path):
     assert "2 nodes cannot be in 3 zones" in err
 
 
+def test_up_refuses_a_program_that_cannot_be_run(obshell, tmp_path):
+    words = ("--base-dir", str(tmp_path / "x"), "--observer", "/nonexistent")
+    code, _, err = obshell("sandbox", "up", *words)
+    assert code == 2
+    assert "/nonexistent: there is no such file" in err
+    assert not (tmp_path / "x").exists()
+
+
 def test_the_list_is_empty_at_first(obshell):
     assert obshell("sandbox", "list", "--json") == (0, '{\n  "sandboxes": []\n}\n', "")
 

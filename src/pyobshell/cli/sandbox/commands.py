@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyobshell.cli import output, secrets
+from pyobshell.cli import output, secrets, startwith
 from pyobshell.cli.options import Json, OptStr
 from pyobshell.cli.outcome import CommandError, Exit, run
 
@@ -48,7 +48,7 @@ def up(
         count = min(nodes, 3) if zones is None else zones
         if count > nodes:
             raise CommandError(Exit.USAGE, f"{nodes} nodes cannot be in {count} zones")
-        program = None if observer is None else observer.expanduser().absolute()
+        program = None if observer is None else startwith.program(observer)
         options = server_options(None, None, None, None, None, opt_str)
         plan = Plan(base_dir, nodes, count, name, engine, program, options)
         sandbox = await bring_up(plan, Steps(sys.stderr))
