@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyobshell.cli import output, place, secrets, startwith
-from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile
+from pyobshell.cli.options import BaseDir, Host, Json, Password, UnusedPasswordFile
 from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting, run
 
 if TYPE_CHECKING:
@@ -25,21 +25,26 @@ Port = Annotated[
     int | None, typer.Option("-P", "--port", help="The agent's port.", show_default="2886")
 ]
 Engine = Annotated[
-    str | None, typer.Option("--engine", help="Kind of database server.", show_default="seekdb")
+    str | None,
+    typer.Option("--engine", help="Kind of database server; seekdb is the only one so far."),
 ]
 Observer = Annotated[
-    Path | None, typer.Option("--observer", metavar="PATH", help="The server program to run.")
+    Path | None,
+    typer.Option(
+        "--observer", metavar="PATH", help="The server program to run. Default: the installed one."
+    ),
 ]
 AgentLogLevel = Annotated[
-    str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+    str | None,
+    typer.Option("--log-level", help="Log level of the agent: DEBUG, INFO, WARNING or ERROR."),
 ]
 More = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any other setting: dag_hold_ms, start_timeout_s, stop_timeout_s, drain_timeout_s, "
-        "freeze_timeout_s, rpc_timeout_s, lost_agent_s.",
+        help="Any other setting; may be repeated: dag_hold_ms, start_timeout_s, stop_timeout_s, "
+        "drain_timeout_s, freeze_timeout_s, rpc_timeout_s, lost_agent_s.",
     ),
 ]
 Foreground = Annotated[
@@ -81,7 +86,10 @@ def start(
 
 @app.command()
 def stop(base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Stop the agent; its database server is left as it is."""
+    """Stop the agent; its database server is left as it is.
+
+    That no agent runs is no error.
+    """
     run(_stop(base_dir, as_json), as_json=as_json)
 
 
@@ -98,7 +106,11 @@ def restart(
     password: Password = None,
     as_json: Json = False,
 ) -> None:
-    """Stop the agent if it runs, and start it again as it was, or with what is given here."""
+    """Stop the agent if it runs, and start it again as it was, or with what is given here.
+
+    What cannot succeed is refused while the agent still runs, as far as that can be known; if the
+    start fails nevertheless, the agent is started as it was.
+    """
     secrets.take_from_environment()
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
 
@@ -115,11 +127,14 @@ def restart(
 def status(
     base_dir: BaseDir = None,
     host: Host = None,
-    password_file: PasswordFile = None,
+    password_file: UnusedPasswordFile = None,
     password: Password = None,
     as_json: Json = False,
 ) -> None:
-    """Show how the agent and its server are; exit code 4 if the agent does not run."""
+    """Show how the agent and its server are; exit code 4 if the agent does not run.
+
+    No password is needed, not even with --host.
+    """
 
     async def work() -> None:
         await _status(place.locate(base_dir, host, password, password_file, ask=False), as_json)

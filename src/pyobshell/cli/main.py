@@ -25,6 +25,11 @@ _GROUPS = (
     ("admin", "agent:admin", ""),
     ("utilities", "task:app", ""),
 )
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 the operation failed, 2 wrong usage or not confirmed, 3 refused by the "
+    "agent, 4 no agent answers, 130 interrupted; 17 to 30 say why an agent did not start: "
+    "docs/operations.md has them all."
+)
 _COMPLETION = "_OBSHELL_COMPLETE"
 
 
@@ -52,6 +57,7 @@ def make_app(words: Sequence[str]) -> typer.Typer:
     app = typer.Typer(
         cls=Program,
         no_args_is_help=True,
+        epilog=_EXIT_CODES,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

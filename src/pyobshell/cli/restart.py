@@ -90,7 +90,7 @@ async def _check_move(settings: Settings) -> None:
             asyncio.timeout(_ANSWER_S),
             Client.local(Paths(settings.base_dir).socket) as client,
         ):
-            agent = await client.info()
+            agent = (await client.status()).agent
     except (ApiError, Unreachable, TimeoutError):
         return  # an agent that does not answer is a reason for a restart
     own = settings.address

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from pyobshell.wire import DagDetailDTO
 
 Servers = Annotated[
-    str | None, typer.Option("-s", "--server", metavar="IP:PORT,…", help="These servers.")
+    str | None,
+    typer.Option("-s", "--server", metavar="IP:PORT,…", help="The servers of these agents."),
 ]
-Zones = Annotated[str | None, typer.Option("-z", "--zone", metavar="ZONE,…", help="These zones.")]
+Zones = Annotated[
+    str | None, typer.Option("-z", "--zone", metavar="ZONE,…", help="The servers of these zones.")
+]
 Everything = Annotated[bool, typer.Option("-a", "--all", help="The whole cluster.")]
 ForcePass = Annotated[
     list[str] | None,
@@ -28,7 +31,8 @@ ForcePass = Annotated[
         "--id",
         "--force-pass-dag",
         metavar="ID,…",
-        help="Earlier start or stop tasks to give up, whose locks stand in the way.",
+        help="Earlier start or stop tasks to give up, whose locks stand in the way; may be "
+        "repeated.",
     ),
 ]
 
@@ -63,7 +67,9 @@ def stop(
     server: Servers = None,
     zone: Zones = None,
     everything: Everything = False,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Kill, at once.")] = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Kill at once; data that is committed is safe.")
+    ] = False,
     terminate: Annotated[
         bool, typer.Option("-t", "--terminate", help="Flush, verify it, then kill; the default.")
     ] = False,
@@ -79,7 +85,11 @@ def stop(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Stop servers: this agent's own, or those of -s, -z or -a. Ctrl-C cancels."""
+    """Stop servers: this agent's own, or those of -s, -z or -a. Ctrl-C cancels.
+
+    At most one of -f, -t and -I says how. To kill, and to stop the whole cluster, need a
+    confirmation.
+    """
 
     modes = {"-f": force, "-t": terminate, "-I": immediate}
 

@@ -130,11 +130,30 @@ for _name, _obshells_name, _operator, _explained in (
         "cancel",
         "stop",
         "CANCEL",
-        "Cancel a task that has not ended; it ends FAILED, and may be retried or rolled back.",
+        "Cancel a task that has not ended; it ends FAILED.\n\n"
+        "Whether that is allowed, and whether it can be retried or rolled back afterwards, "
+        "depends on the stages it has come to; what is not allowed is refused, and nothing is "
+        "done.",
     ),
-    ("rollback", None, "ROLLBACK", "Undo what a failed task has done."),
-    ("retry", "rerun", "RETRY", "Do the failed stage of a task again, and go on."),
-    ("pass", "skip", "PASS", "Have a failed task count as done, and release its lock."),
+    (
+        "rollback",
+        None,
+        "ROLLBACK",
+        "Undo what a failed task has done.\n\nRefused unless all stages so far allow it.",
+    ),
+    (
+        "retry",
+        "rerun",
+        "RETRY",
+        "Do the failed stage of a task again, and go on.\n\nRefused unless that stage allows it.",
+    ),
+    (
+        "pass",
+        "skip",
+        "PASS",
+        "Have a failed task count as done, and release its lock.\n\n"
+        "Refused unless the failed stage and those after it allow it.",
+    ),
 ):
     app.command(_name)(_operator_command(_operator, _explained))
     if _obshells_name is not None:

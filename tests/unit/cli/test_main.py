@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from pyobshell import __version__
+from pyobshell.cli.main import make_app
 from pyobshell.cli.outcome import Exit
+from pyobshell.settings import Settings
 
 _LOADED = """
 import sys
@@ -102,6 +105,29 @@ def test_details_of_all_tasks_at_once_are_refused(obshell):
     code, _, err = obshell("task", "show", "-d", "--base-dir", "/nowhere")
     assert code == 2
     assert "needs --id" in err
+
+
+def test_every_exit_code_and_every_setting_is_in_the_operations_guide():
+    guide = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    assert [code for code in Exit if f"| {int(code)} | " not in guide] == []
+    options = ("ip", "port", "base_dir", "engine", "observer", "log_level")
+    for name, field in Settings.model_fields.items():
+        shown = f"| `{name}` | {field.default} |"
+        assert (f"`--{name.replace('_', '-')}`" if name in options else shown) in guide, name
+
+
+def test_every_option_that_is_shown_has_help(monkeypatch):
+    monkeypatch.setenv("_OBSHELL_COMPLETE", "")  # with it all groups are loaded
+    without, commands = [], [get_command(make_app([]))]
+    while commands:
+        command = commands.pop()
+        commands += getattr(command, "commands", {}).values()
+        without += [
+            (command.name, option.name)
+            for option in command.params
+            if not (option.help or option.hidden)
+        ]
+    assert without == []
 
 
 def test_the_service_is_not_restarted_for_what_no_restart_can_mend():
