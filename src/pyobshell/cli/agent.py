@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyobshell.cli import output, place, secrets
-from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile
+from pyobshell.cli import output, place, secrets, startwith
+from pyobshell.cli.options import BaseDir, Host, Json, Password, UnusedPasswordFile
 from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting, run
+
+if TYPE_CHECKING:
+    from pyobshell.cli.agents import Running
 
 app = typer.Typer()
 admin = typer.Typer()
 
-_STARTING_S = 60.0
-_ENDING_S = 60.0
 _STATES = ("not running", "running, no connection", "restricted connection", "available")
 
 Ip = Annotated[str | None, typer.Option("--ip", help="Address that others reach this agent at.")]
@@ -25,21 +25,26 @@ Port = Annotated[
     int | None, typer.Option("-P", "--port", help="The agent's port.", show_default="2886")
 ]
 Engine = Annotated[
-    str | None, typer.Option("--engine", help="Kind of database server.", show_default="seekdb")
+    str | None,
+    typer.Option("--engine", help="Kind of database server; seekdb is the only one so far."),
 ]
 Observer = Annotated[
-    Path | None, typer.Option("--observer", metavar="PATH", help="The server program to run.")
+    Path | None,
+    typer.Option(
+        "--observer", metavar="PATH", help="The server program to run. Default: the installed one."
+    ),
 ]
 AgentLogLevel = Annotated[
-    str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")
+    str | None,
+    typer.Option("--log-level", help="Log level of the agent: DEBUG, INFO, WARNING or ERROR."),
 ]
 More = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any other setting: dag_hold_ms, start_timeout_s, stop_timeout_s, drain_timeout_s, "
-        "freeze_timeout_s, rpc_timeout_s, retry_s, lost_agent_s.",
+        help="Any other setting; may be repeated: dag_hold_ms, start_timeout_s, stop_timeout_s, "
+        "drain_timeout_s, freeze_timeout_s, rpc_timeout_s, retry_s, lost_agent_s.",
     ),
 ]
 Foreground = Annotated[
@@ -71,17 +76,20 @@ def start(
     secrets.take_from_environment()
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
     with reporting(as_json=as_json):
-        settings = _settings(place.home_for_start(base_dir), given, more)
+        settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
         if foreground:
             from pyobshell.cli.serve import serve_in_foreground
 
-            raise Finished(serve_in_foreground(settings))
+            raise Finished(serve_in_foreground(settings, as_json=as_json))
         _launch(settings, as_json=as_json)
 
 
 @app.command()
 def stop(base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Stop the agent; its database server is left as it is."""
+    """Stop the agent; its database server is left as it is.
+
+    That no agent runs is no error.
+    """
     run(_stop(base_dir, as_json), as_json=as_json)
 
 
@@ -98,14 +106,19 @@ def restart(
     password: Password = None,
     as_json: Json = False,
 ) -> None:
-    """Stop the agent if it runs, and start it again as it was, or with what is given here."""
+    """Stop the agent if it runs, and start it again as it was, or with what is given here.
+
+    What cannot succeed is refused while the agent still runs, as far as that can be known; if the
+    start fails nevertheless, the agent is started as it was.
+    """
     secrets.take_from_environment()
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
 
     async def work() -> None:
-        settings = _settings(place.home_for_start(base_dir), given, more)
-        await _end(Path(settings["base_dir"]))
-        _launch(settings, as_json=as_json)
+        from pyobshell.cli.restart import restart as start_again
+
+        settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
+        _say_up(await start_again(settings), as_json)
 
     run(work(), as_json=as_json)
 
@@ -114,11 +127,14 @@ def restart(
 def status(
     base_dir: BaseDir = None,
     host: Host = None,
-    password_file: PasswordFile = None,
+    password_file: UnusedPasswordFile = None,
     password: Password = None,
     as_json: Json = False,
 ) -> None:
-    """Show how the agent and its server are; exit code 4 if the agent does not run."""
+    """Show how the agent and its server are; exit code 4 if the agent does not run.
+
+    No password is needed, not even with --host.
+    """
 
     async def work() -> None:
         await _status(place.locate(base_dir, host, password, password_file, ask=False), as_json)
@@ -159,7 +175,7 @@ def admin_restart(ip: Ip = None, port: Port = None, base_dir: BaseDir = None) ->
 def _launch(settings: dict[str, Any], *, as_json: bool) -> None:
     """Start a daemon and say how that went."""
     from pyobshell.cli import agents
-    from pyobshell.deadline import Deadline
+    from pyobshell.cli.restart import start as start_daemon
 
     home = Path(settings["base_dir"])
     there = agents.find(home)
@@ -170,29 +186,25 @@ def _launch(settings: dict[str, Any], *, as_json: bool) -> None:
             Exit.START_FAILED,
             f"an agent runs on {home} already (pid {there.pid}); stop it first: {again}",
         )
-    running = agents.launch([settings])[0].wait(Deadline.after(_STARTING_S))
+    _say_up(start_daemon(settings), as_json)
+
+
+def _say_up(running: Running, as_json: bool) -> None:
     if as_json:
-        output.print_json(
-            {"pid": running.pid, "address": running.address, "base_dir": str(running.base_dir)}
-        )
+        output.print_json(running.document)
     else:
         output.say(f"Agent {running.address} is up (pid {running.pid}, {running.base_dir})")
 
 
 async def _end(home: Path) -> int | None:
     """End the agent on a home; returns its pid, or None if none ran."""
-    from signal import SIGTERM
-
     from pyobshell.cli import agents
-    from pyobshell.deadline import Deadline
+    from pyobshell.cli.restart import end
 
     process = agents.find(home)
     if process is None:
         return None
-    if not await agents.end(process, SIGTERM, Deadline.after(_ENDING_S)):
-        raise CommandError(
-            Exit.FAILED, f"agent process {process.pid} has not ended within {_ENDING_S:g} s"
-        )
+    await end(process)
     return process.pid
 
 
@@ -219,40 +231,3 @@ async def _status(where: place.Place, as_json: bool) -> None:
     sql = f", SQL port {status.sqlPort}" if status.sqlPort else ""
     output.say(f"server      {_STATES[status.obState]}{sql}")
     output.say(f"maintained  {'yes' if status.underMaintenance else 'no'}")
-
-
-def _settings(home: Path, given: dict[str, Any], more: list[str] | None) -> dict[str, Any]:
-    """What an agent was started with before, overridden by what is given now."""
-    settings: dict[str, Any] = {}
-    file = home / ".obshell/settings.json"
-    if file.exists():
-        settings = json.loads(file.read_text())
-    for word in more or []:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise CommandError(Exit.USAGE, f"--set {word}: write NAME=VALUE")
-        settings[name] = value
-    settings |= {name: value for name, value in given.items() if value is not None}
-    settings["base_dir"] = str(home)
-    if "ip" not in settings:
-        raise CommandError(Exit.NO_IP, "give --ip, the address that other agents reach this one at")
-    if settings.get("observer"):
-        settings["observer"] = str(Path(settings["observer"]).expanduser().absolute())
-    _check(settings)
-    return settings
-
-
-def _check(settings: dict[str, Any]) -> None:
-    """Refuse wrong settings before the whole program is loaded."""
-    from pydantic import ValidationError
-
-    from pyobshell.errors import OBShellError
-    from pyobshell.settings import Settings
-
-    try:
-        str(Settings.model_validate(settings).address)
-    except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise CommandError(Exit.USAGE, "; ".join(wrong)) from None
-    except OBShellError as error:
-        raise CommandError(Exit.INVALID_ADDRESS, str(error), error.code.name) from None

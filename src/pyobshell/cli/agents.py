@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from pyobshell.engines.process import ServerProcess
 from pyobshell.settings import Paths
 
 MODULE = "pyobshell.cli.detached"
+_PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Running:
     pid: int
     address: str
     base_dir: Path
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What others' scripts are told of it."""
+        return {"pid": self.pid, "address": self.address, "base_dir": str(self.base_dir)}
 
 
 class Launch:
@@ -101,24 +109,81 @@ def launch(all_settings: Sequence[dict[str, Any]]) -> list[Launch]:
 def find(base_dir: Path) -> ServerProcess | None:
     """The agent that runs on a home, held so that nobody else can be signalled in its place.
 
-    It is the process named in the pid file, if it has the home's lock file open; an agent alone
-    opens that, and keeps it open as long as it lives. To be closed by the caller.
+    It is a process that has the home's lock file open; an agent alone opens that, and keeps it
+    open as long as it lives. To be closed by the caller.
     """
     paths = Paths(base_dir.resolve())
+    for pid in _candidates(paths):
+        found = None if pid is None else _held(pid, paths.lock)
+        if found is not None:
+            return found
+    return None
+
+
+def _candidates(paths: Paths) -> Iterator[int | None]:
+    """Who may be the agent: any of its files below ``run`` may have been lost."""
+    yield _listener(paths.socket)
+    yield _written(paths.pid_file)
+    yield _lock_holder(paths.lock)
+
+
+def _listener(path: Path) -> int | None:
+    """The process that listens on a socket, as the kernel knows it."""
     try:
-        pid = int(paths.pid_file.read_text())
-        pidfd = os.pidfd_open(pid)
-    except (OSError, ValueError):
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
         return None
     try:
-        if _has_open(pid, paths.lock):
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.setblocking(False)  # it connects at once or not at all
+            # The whole path may be longer than the name of a socket can be.
+            asking.connect(f"/proc/self/fd/{directory}/{path.name}")
+            answer = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    except OSError:
+        return None
+    finally:
+        os.close(directory)
+    pid: int = _PEER.unpack(answer)[0]
+    return pid
+
+
+def _written(pid_file: Path) -> int | None:
+    """The process that a file names."""
+    try:
+        return int(pid_file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _lock_holder(file: Path) -> int | None:
+    """The process that has locked a file, as the kernel lists it."""
+    try:
+        number = str(file.stat().st_ino)
+        locks = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    for kind, _, _, pid, where, *_ in (line.split()[1:] for line in locks if "->" not in line):
+        if kind == "FLOCK" and where.rpartition(":")[2] == number:
+            return int(pid)
+    return None
+
+
+def _held(pid: int, lock: Path) -> ServerProcess | None:
+    """A process, if it has the lock file open."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError, OverflowError):
+        return None
+    try:
+        if _has_open(pid, lock):
             return ServerProcess(pid, pidfd, psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         pass
     except PermissionError:
         os.close(pidfd)
         raise CommandError(
-            Exit.PERMISSION, f"process {pid} of another user may be the agent on {base_dir}"
+            Exit.PERMISSION,
+            f"process {pid} of another user may be the agent on {lock.parent.parent}",
         ) from None
     os.close(pidfd)
     return None

@@ -31,17 +31,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-app.command()(startstop.stop)
-app.command()(startstop.start)
-
-Server = Annotated[
-    str, typer.Option("-s", "--server", metavar="IP:PORT", help="The agent; own address: lead.")
+Leader = Annotated[
+    str,
+    typer.Option(
+        "-s",
+        "--server",
+        metavar="IP:PORT",
+        help="Agent to follow; this agent's own address: lead.",
+    ),
 ]
+Member = Annotated[str, typer.Option("-s", "--server", metavar="IP:PORT", help="Agent to remove.")]
 
 
 @app.command()
 def join(
-    server: Server,
+    server: Leader,
     zone: Annotated[str, typer.Option("-z", "--zone", help="Zone of this agent's server.")],
     mysql_port: MysqlPort = None,
     rpc_port: RpcPort = None,
@@ -56,7 +60,10 @@ def join(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Have this agent follow another, or lead a cluster to be (its own address)."""
+    """Have this agent lead a cluster that is to be made, or follow the one that leads it.
+
+    The first one joins itself; when all have joined, `cluster init` makes the cluster.
+    """
 
     async def work() -> None:
         from pyobshell.address import Address
@@ -80,7 +87,7 @@ def join(
 
 @app.command()
 def remove(
-    server: Server,
+    server: Member,
     base_dir: BaseDir = None,
     host: Host = None,
     password_file: PasswordFile = None,
@@ -89,7 +96,7 @@ def remove(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Remove an agent from a cluster that is not initialized; its leader: all agents."""
+    """Remove an agent from a cluster that is not made yet; with its leader, all of them."""
 
     async def work() -> None:
         from pyobshell.address import Address
@@ -111,18 +118,30 @@ def remove(
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Option("-n", "--cluster_name", "--cluster-name")],
+    name: Annotated[
+        str, typer.Option("-n", "--cluster_name", "--cluster-name", help="Name of the cluster.")
+    ],
     root_password: Annotated[
         str | None,
-        typer.Option("--rp", "--rootpassword", help="Better by file, $OB_ROOT_PASSWORD or asked."),
+        typer.Option(
+            "--rp",
+            "--rootpassword",
+            help="Password that root@sys is to get; better by file or $OB_ROOT_PASSWORD. "
+            "Without any you are asked.",
+        ),
     ] = None,
     root_password_file: Annotated[
         Path | None,
-        typer.Option("--rootpassword-file", metavar="FILE", help="The password root@sys is to get"),
+        typer.Option("--rootpassword-file", metavar="FILE", help="File with that password."),
     ] = None,
     cluster_id: Annotated[
         int | None,
-        typer.Option("-i", "--cluster_id", "--cluster-id", help="Default: the time in seconds."),
+        typer.Option(
+            "-i",
+            "--cluster_id",
+            "--cluster-id",
+            help="Id of the cluster. Default: the time in seconds.",
+        ),
     ] = None,
     mysql_port: MysqlPort = None,
     rpc_port: RpcPort = None,
@@ -131,9 +150,22 @@ def init(
     log_level: LogLevel = None,
     opt_str: OptStr = None,
     create_proxyro_user: Annotated[
-        bool, typer.Option("--create_proxyro_user", "--create-proxyro-user")
+        bool,
+        typer.Option(
+            "--create_proxyro_user",
+            "--create-proxyro-user",
+            help="Make the user proxyro as well, by which OBProxy reads the cluster's tables.",
+        ),
     ] = False,
-    proxyro_password: Annotated[str, typer.Option("--proxyro_password", "--proxyro-password")] = "",
+    proxyro_password: Annotated[
+        str,
+        typer.Option(
+            "--proxyro_password",
+            "--proxyro-password",
+            help="Password that proxyro is to get.",
+            show_default="none",
+        ),
+    ] = "",
     base_dir: BaseDir = None,
     host: Host = None,
     verbose: Verbose = False,
@@ -170,7 +202,13 @@ def init(
 @app.command()
 def show(
     detail: Annotated[
-        bool, typer.Option("-d", "--show_detail", "--show-detail", help="All there is to know.")
+        bool,
+        typer.Option(
+            "-d",
+            "--show_detail",
+            "--show-detail",
+            help="With the agents' versions and the root service.",
+        ),
     ] = False,
     base_dir: BaseDir = None,
     host: Host = None,
@@ -190,6 +228,10 @@ def show(
             _print_cluster(info, detail)
 
     run(work(), as_json=as_json)
+
+
+app.command()(startstop.stop)
+app.command()(startstop.start)
 
 
 # --- how it is done ------------------------------------------------------------------------------

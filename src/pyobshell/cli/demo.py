@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pyobshell.cli.progress import view
 from pyobshell.cli.sandbox import down
 from pyobshell.cli.sandbox.processes import server_pid
 from pyobshell.cli.sandbox.record import Node, Sandbox
-from pyobshell.cli.sandbox.up import Plan, up
+from pyobshell.cli.sandbox.up import Plan, give_up, up
 from pyobshell.cli.steps import Steps
 from pyobshell.client import Client
 from pyobshell.engines.process import ServerProcess
@@ -36,20 +36,39 @@ _TABLE = (
 _COUNT = "select count(*), sum(balance) from demo.account"
 
 
-async def run(steps: Steps) -> None:
+async def run(steps: Steps, *, as_json: bool = False) -> None:
     """The whole of it; whatever happens, nothing is left behind."""
-    with tempfile.TemporaryDirectory(prefix="obshell-demo-", ignore_cleanup_errors=True) as place:
-        plan = Plan(Path(place, "cluster"), _SERVERS, _SERVERS, "demo", "seekdb", None)
-        steps.say(f"  {_SERVERS} real database servers, {_SERVERS} zones, in {place}")
-        with _naming_the_step(steps):
-            sandbox = await up(plan, steps)
-        try:
-            with interrupts.ending_in_order(), _naming_the_step(steps):
-                dags = await _stop_and_start(sandbox, steps)
-        finally:
-            with interrupts.undisturbed(), steps.step("removing all of it", "all is removed"):
-                await down.remove(sandbox)
-    _summarise(dags)
+    with interrupts.ending_in_order(), _naming_the_step(steps), _new_directory() as place:
+        sandbox, dags = await _in(place, steps)
+    if as_json:
+        output.print_json(_document(sandbox, steps, dags))
+    else:
+        _summarise(dags)
+
+
+@contextmanager
+def _new_directory() -> Iterator[Path]:
+    """A directory to work in; what could not be removed from it may be in use, and stays."""
+    directory = Path(tempfile.mkdtemp(prefix="obshell-demo-"))
+    try:
+        yield directory
+    finally:
+        with suppress(OSError):
+            directory.rmdir()
+
+
+async def _in(place: Path, steps: Steps) -> tuple[Sandbox, list[DagDetailDTO]]:
+    plan = Plan(place / "cluster", _SERVERS, _SERVERS, "demo", "seekdb", None)
+    steps.say(f"  {_SERVERS} real database servers, {_SERVERS} zones, in {place}")
+    sandbox = await up(plan, steps)
+    try:
+        dags = await _stop_and_start(sandbox, steps)
+        with steps.step("removing all of it", "all is removed"):
+            await interrupts.undisturbed(down.remove(sandbox))
+    except BaseException:
+        await interrupts.undisturbed(give_up(sandbox, steps))
+        raise
+    return sandbox, dags
 
 
 @contextmanager
@@ -57,6 +76,8 @@ def _naming_the_step(steps: Steps) -> Iterator[None]:
     """Say of an error at which step it came."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # nobody wants to know
     except Exception as error:
         why = described(error)
         raise CommandError(
@@ -152,6 +173,34 @@ def _require_ended(servers: list[ServerProcess]) -> None:
     alive = [str(server.pid) for server in servers if not server.ended]
     if alive:
         raise CommandError(Exit.FAILED, f"processes are still there: {', '.join(alive)}")
+
+
+def _document(sandbox: Sandbox, steps: Steps, dags: list[DagDetailDTO]) -> dict[str, Any]:
+    """The demo as others' scripts are told of it."""
+    return {
+        "cluster": sandbox.name,
+        "agents": [{"address": str(node.address), "zone": node.zone} for node in sandbox.nodes],
+        "rows": _ROWS,
+        "steps": [{"name": name, "took_ms": took} for name, took in steps.took_ms.items()],
+        "tasks": [_task(dag) for dag in dags],
+    }
+
+
+def _task(dag: DagDetailDTO) -> dict[str, Any]:
+    return {
+        "id": dag.id,
+        "name": dag.name,
+        "state": dag.state,
+        "took_ms": text.elapsed_ms(dag.start_time, dag.end_time),
+        "stages": [
+            {
+                "name": node.name,
+                "agents": len(node.sub_tasks or []),
+                "took_ms": text.elapsed_ms(node.start_time, node.end_time),
+            }
+            for node in dag.nodes or []
+        ],
+    }
 
 
 def _summarise(dags: list[DagDetailDTO]) -> None:

@@ -83,7 +83,10 @@ class Follower:
         show, retry, rollback = (
             self.where.command("task", verb, "-i", dag.id) for verb in ("show", "retry", "rollback")
         )
-        return [f"all of its logs: {show} -d", f"to go on: {retry}   or to undo it: {rollback}"]
+        further = f"to go on: {retry}   or to undo it: {rollback}"
+        if text.stays_locked(dag):
+            further = text.lock_advice(dag)
+        return [f"all of its logs: {show} -d", further]
 
     async def _until_ended(self, task_id: str, shown: View) -> DagDetailDTO:
         dag = await self.client.dag(task_id)

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP cancel the present task, as SIGINT does, so that it cleans up."""
+    """Have SIGINT, SIGTERM and SIGHUP cancel the present task, so that it cleans up.
+
+    May be nested; what the signals did before is restored in the end.
+    """
+    import asyncio  # here and below, as `--help` needs none
+
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - we are in a coroutine
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, task.cancel)
-    try:
+
+    def cancel(*_: object) -> None:
+        task.cancel()
+        loop.call_soon_threadsafe(lambda: None)  # wakes the loop up
+
+    with _handled(cancel):
         yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ignore further signals while cleaning up, which is bounded in time."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+def ending_at_once() -> Iterator[None]:
+    """Have SIGINT break off what blocks the event loop, such as a question to the user."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, before)
+
+
+async def undisturbed(cleaning_up: Coroutine[Any, Any, T]) -> T:
+    """Clean up, which is bounded in time, to the end: signals and cancellations change nothing."""
+    import asyncio
+
+    with _handled(signal.SIG_IGN):
+        task = asyncio.create_task(cleaning_up)
+        while not task.done():
+            # A signal that came just before may cancel us only now.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+    return task.result()
+
+
+@contextmanager
+def _handled(handler: Any) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

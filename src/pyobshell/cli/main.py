@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pyobshell import __version__
 from pyobshell.cli import secrets
-from pyobshell.cli.outcome import run
+from pyobshell.cli.options import Json
+from pyobshell.cli.outcome import print_error, run
 
 # Name, module and help of each group; without help it is hidden.
 _GROUPS = (
@@ -23,7 +25,28 @@ _GROUPS = (
     ("admin", "agent:admin", ""),
     ("utilities", "task:app", ""),
 )
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 the operation failed, 2 wrong usage or not confirmed, 3 refused by the "
+    "agent, 4 no agent answers, 130 interrupted; 17 to 30 say why an agent did not start: "
+    "docs/operations.md has them all."
+)
 _COMPLETION = "_OBSHELL_COMPLETE"
+
+
+class Program(TyperGroup):
+    """The outermost group; with ``--json`` wrong usage is told as a document as well."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run the command for some words."""
+        words = sys.argv[1:] if args is None else list(args)
+        try:
+            return super().main(words, *more, **options)
+        except SystemExit as ended:
+            # Raised while the error was handled that was told on stderr.
+            told = getattr(ended.__context__, "format_message", None)
+            if told is not None and "--json" in words:
+                print_error(told())
+            raise
 
 
 def make_app(words: Sequence[str]) -> typer.Typer:
@@ -32,7 +55,9 @@ def make_app(words: Sequence[str]) -> typer.Typer:
     Making a group's commands takes longer than most of them run.
     """
     app = typer.Typer(
+        cls=Program,
         no_args_is_help=True,
+        epilog=_EXIT_CODES,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -68,16 +93,16 @@ def obshell(
     """Operate OceanBase clusters: an agent beside every database server."""
 
 
-def demo() -> None:
+def demo(as_json: Json = False) -> None:
     """Make a cluster of three real servers, stop it, start it and remove it; under a minute."""
 
     async def work() -> None:
         from pyobshell.cli import demo as guided
         from pyobshell.cli.steps import Steps
 
-        await guided.run(Steps(sys.stdout))
+        await guided.run(Steps(sys.stderr if as_json else sys.stdout), as_json=as_json)
 
-    run(work(), as_json=False)
+    run(work(), as_json=as_json)
 
 
 def _load_little() -> None:

@@ -28,6 +28,9 @@ PasswordFile = Annotated[
         help="Password of root@sys for --host. Else $OB_ROOT_PASSWORD, else you are asked.",
     ),
 ]
+UnusedPasswordFile = Annotated[
+    Path | None, typer.Option("--password-file", metavar="FILE", hidden=True)
+]
 Password = Annotated[str | None, typer.Option("--password", metavar="TEXT", hidden=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]
@@ -35,24 +38,35 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the logs of
 
 MysqlPort = Annotated[
     int | None,
-    typer.Option("-p", "--mysql_port", "--mysql-port", metavar="PORT", help="SQL port."),
+    typer.Option(
+        "-p", "--mysql_port", "--mysql-port", metavar="PORT", help="SQL port of the server."
+    ),
 ]
 RpcPort = Annotated[
-    int | None, typer.Option("-P", "--rpc_port", "--rpc-port", metavar="PORT", help="RPC port.")
+    int | None,
+    typer.Option("-P", "--rpc_port", "--rpc-port", metavar="PORT", help="RPC port of the server."),
 ]
 DataDir = Annotated[
     str | None,
-    typer.Option("-d", "--data_dir", "--data-dir", metavar="DIR", help="Directory of the data."),
+    typer.Option(
+        "-d", "--data_dir", "--data-dir", metavar="DIR", help="Directory of the server's data."
+    ),
 ]
 RedoDir = Annotated[
     str | None,
-    typer.Option("-r", "--redo_dir", "--redo-dir", metavar="DIR", help="Directory of the log."),
+    typer.Option(
+        "-r", "--redo_dir", "--redo-dir", metavar="DIR", help="Directory of the server's redo log."
+    ),
 ]
 LogLevel = Annotated[
     str | None,
-    typer.Option("-l", "--log_level", "--log-level", metavar="LEVEL", help="The server's."),
+    typer.Option(
+        "-l", "--log_level", "--log-level", metavar="LEVEL", help="Log level of the server."
+    ),
 ]
 OptStr = Annotated[
     str | None,
-    typer.Option("-o", "--opt_str", "--opt-str", metavar="K=V,…", help="Any other parameters."),
+    typer.Option(
+        "-o", "--opt_str", "--opt-str", metavar="K=V,…", help="Other parameters of the server."
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -58,8 +59,7 @@ def reporting(*, as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         fail(CommandError(Exit.INTERRUPTED, "interrupted"), as_json=as_json)
     except BrokenPipeError:
-        # Whoever read our output has read enough; the interpreter shall not complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_what_is_gone()  # whoever read our output has read enough
         raise typer.Exit(Exit.FAILED) from None
     except Exception as error:
         if "PYOBSHELL_TRACEBACK" in os.environ:
@@ -81,11 +81,40 @@ def run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
 def fail(error: CommandError, *, as_json: bool) -> NoReturn:
     """End the command with an error: a line on stderr, and a document on stdout if JSON is due."""
     text = " ".join(str(error).split("\n"))
-    sys.stderr.write(f"obshell: {f'[{error.code}] ' if error.code else ''}{text}\n")
-    if as_json:
-        document = {"error": {"code": error.code, "message": str(error)}}
-        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    try:
+        sys.stderr.write(f"obshell: {f'[{error.code}] ' if error.code else ''}{text}\n")
+        if as_json:
+            print_error(str(error), error.code)
+    except OSError:
+        silence_what_is_gone()
     raise typer.Exit(error.exit_code) from None
+
+
+def print_error(message: str, code: str = "") -> None:
+    """The one document of a command that ends with an error."""
+    document = {"error": {"code": code, "message": message}}
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def silence_what_is_gone() -> None:
+    """Turn output that nobody receives elsewhere: the interpreter would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def forbidden(error: OSError) -> bool:
+    """Whether the system does not let this user do something, which trying again will not mend."""
+    return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def words_of(error: OSError) -> str:
+    """An error of the system in words: what it is about, and what is wrong."""
+    why = (error.strerror or type(error).__name__).lower()
+    return why if error.filename is None else f"{error.filename}: {why}"
 
 
 def described(error: Exception) -> CommandError:
@@ -101,6 +130,6 @@ def described(error: Exception) -> CommandError:
         return CommandError(Exit.UNREACHABLE, f"no agent answers at {error}")
     if isinstance(error, OBShellError):
         return CommandError(Exit.USAGE, str(error), error.code.name)
-    if isinstance(error, PermissionError):
-        return CommandError(Exit.PERMISSION, f"{error.filename}: permission denied")
+    if isinstance(error, OSError) and forbidden(error):
+        return CommandError(Exit.PERMISSION, words_of(error))
     return CommandError(Exit.FAILED, str(error) or type(error).__name__, type(error).__name__)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pyobshell.cli import interrupts
 from pyobshell.cli.outcome import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def confirm(question: str, *, assume_yes: bool) -> None:
         raise CommandError(
             Exit.USAGE, f"not confirmed: {question} There is no terminal to ask; say --yes"
         )
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    with interrupts.ending_at_once():
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+    if answer.strip().lower() not in ("y", "yes"):
         raise CommandError(Exit.USAGE, "operation cancelled, nothing was done")

@@ -157,14 +157,17 @@ class LiveView:
             (dag.state, colour),
             f" {dag.id}",
         )
-        table.add_column()
-        table.add_column(ratio=1, no_wrap=True)
-        table.add_column(justify="right")
-        table.add_column(justify="right", min_width=7)
+        # Where there is little room it is taken from the column that may be wrapped, the names;
+        # which are cut instead, and show it.
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=False)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True, min_width=7)
         for node in dag.nodes or []:
             colour = output.COLOURS.get(node.state, "")
             sign = Text(output.SIGNS.get(node.state, "?"), style=colour)
-            name = Text(node.name, style="dim" if node.state == "PENDING" else "")
+            dim = "dim" if node.state == "PENDING" else ""
+            name = Text(node.name, style=dim, no_wrap=True, overflow="ellipsis")
             table.add_row(sign, name, _agents(node), self._elapsed(node))
         return table
 

@@ -9,6 +9,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+from pyobshell.cli import interrupts
 from pyobshell.cli.outcome import CommandError, Exit
 
 ENVIRONMENT = "OB_ROOT_PASSWORD"
@@ -68,7 +69,8 @@ def ask_password(what: str, hint: str, *, twice: bool = False) -> str:
     """The password as somebody types it at the terminal; ``hint`` is for where there is none."""
     if not sys.stdin.isatty():
         raise CommandError(Exit.USAGE, f"the password of {what} is needed: {hint}")
-    password = getpass.getpass(f"Password of {what}: ")
-    if twice and getpass.getpass("Once more: ") != password:
-        raise CommandError(Exit.USAGE, "these are two different passwords")
+    with interrupts.ending_at_once():
+        password = getpass.getpass(f"Password of {what}: ")
+        if twice and getpass.getpass("Once more: ") != password:
+            raise CommandError(Exit.USAGE, "these are two different passwords")
     return password

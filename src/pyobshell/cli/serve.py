@@ -18,14 +18,19 @@ from typing import Any, TextIO
 
 import structlog
 import uvloop
+from pydantic import ValidationError
 
 from pyobshell import log
 from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError
-from pyobshell.cli.outcome import Exit
+from pyobshell.cli.agents import Running
+from pyobshell.cli.outcome import Exit, forbidden, print_error, words_of
+from pyobshell.cli.output import print_json
+from pyobshell.errors import OBShellError
 from pyobshell.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Threads hand over their work in small pieces: with Python's own 5 ms an answer that takes one
 # millisecond of another thread's time would wait five for its turn.
 _SWITCH_INTERVAL_S = 0.0005
@@ -65,7 +70,7 @@ def serve(given: dict[str, Any], report: Report, *, log_to_file: bool) -> Exit:
             runner.run(_serve(settings, report))
     except Exception as error:
         word = _failure(given, error)
-        unforeseen = None if word.exit is not Exit.START_FAILED else error
+        unforeseen = None if _is_foreseen(error) else error
         _log.error(word.error, action="agent.failed", exc_info=unforeseen)
         report(word)
         return word.exit
@@ -103,8 +108,10 @@ def keep(settings: Settings) -> None:
     """Write down what an agent was started with, for its next start."""
     path = settings.paths.settings
     draft = path.with_suffix(".draft")
-    draft.touch(mode=0o600)
-    draft.write_text(settings.model_dump_json(indent=2) + "\n")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(settings.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # after a power cut it is the old file or the new, never none
     draft.rename(path)
 
 
@@ -118,25 +125,41 @@ def _failure(given: dict[str, Any], error: Exception) -> Word:
     elif isinstance(error, OSError) and error.errno in _CANNOT_LISTEN:
         text = f"cannot listen on {given.get('ip')}:{given.get('port', '')}: {error.strerror}"
         code = Exit.LISTEN_FAILED
-    elif isinstance(error, PermissionError):
-        text, code = f"{error.filename}: permission denied", Exit.PERMISSION
+    elif isinstance(error, OSError) and forbidden(error):
+        text, code = words_of(error), Exit.PERMISSION
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = words_of(error)
     return Word(os.getpid(), error=text, exit=code)
+
+
+def _is_foreseen(error: Exception) -> bool:
+    """Whether an error says all there is to know; of others the log tells where they came from."""
+    if isinstance(error, OSError):
+        return error.errno in (*_CANNOT_LISTEN, *_FULL) or forbidden(error)
+    return isinstance(
+        error, (AddressChangedError, BaseDirInUseError, OBShellError, ValidationError)
+    )
 
 
 # --- in the foreground ---------------------------------------------------------------------------
 
 
-def serve_in_foreground(given: dict[str, Any]) -> Exit:
+def serve_in_foreground(given: dict[str, Any], *, as_json: bool = False) -> Exit:
     """Run an agent here, as a service manager wants it; it logs to stderr."""
     settle_in()
-    return serve(given, _answer_systemd, log_to_file=False)
 
-
-def _answer_systemd(word: Word) -> None:
-    if word.error:
-        sys.stderr.write(f"obshell: {word.error}\n")
-    else:
+    def answer(word: Word) -> None:
+        if word.error:
+            sys.stderr.write(f"obshell: {word.error}\n")
+            if as_json:
+                print_error(word.error)
+            return
         _tell_systemd("READY=1")
+        if as_json:
+            print_json(Running(word.pid, word.address, Path(given["base_dir"])).document)
+            sys.stdout.flush()
+
+    return serve(given, answer, log_to_file=False)
 
 
 def _tell_systemd(state: str) -> None:

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from pyobshell.wire import DagDetailDTO
 
 Servers = Annotated[
-    str | None, typer.Option("-s", "--server", metavar="IP:PORT,…", help="These servers.")
+    str | None,
+    typer.Option("-s", "--server", metavar="IP:PORT,…", help="The servers of these agents."),
 ]
-Zones = Annotated[str | None, typer.Option("-z", "--zone", metavar="ZONE,…", help="These zones.")]
+Zones = Annotated[
+    str | None, typer.Option("-z", "--zone", metavar="ZONE,…", help="The servers of these zones.")
+]
 Everything = Annotated[bool, typer.Option("-a", "--all", help="The whole cluster.")]
 ForcePass = Annotated[
     list[str] | None,
@@ -28,7 +31,8 @@ ForcePass = Annotated[
         "--id",
         "--force-pass-dag",
         metavar="ID,…",
-        help="Earlier start or stop tasks to give up, whose locks stand in the way.",
+        help="Earlier start or stop tasks to give up, whose locks stand in the way; may be "
+        "repeated.",
     ),
 ]
 
@@ -63,7 +67,9 @@ def stop(
     server: Servers = None,
     zone: Zones = None,
     everything: Everything = False,
-    force: Annotated[bool, typer.Option("-f", "--force", help="Kill, at once.")] = False,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Kill at once; data that is committed is safe.")
+    ] = False,
     terminate: Annotated[
         bool, typer.Option("-t", "--terminate", help="Flush, verify it, then kill; the default.")
     ] = False,
@@ -79,7 +85,11 @@ def stop(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Stop servers: this agent's own, or those of -s, -z or -a. Ctrl-C cancels."""
+    """Stop servers: this agent's own, or those of -s, -z or -a. Ctrl-C cancels.
+
+    At most one of -f, -t and -I says how. To kill, and to stop the whole cluster, need a
+    confirmation.
+    """
 
     modes = {"-f": force, "-t": terminate, "-I": immediate}
 
@@ -173,6 +183,9 @@ class Order:
         if dag.id in blocking:
             retry = self.where.command("task", "retry", "-i", dag.id)
             lines.append(f"once the cause is mended: {retry}")
+        elif text.stays_locked(dag):
+            lines.append("it was cancelled; what succeeded stays done")
+            blocking.append(dag.id)
         passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
         options = [word for one in passed for word in ("--force-pass-dag", one)]
         again = self.where.command(*self.words, *options)
@@ -187,15 +200,20 @@ Ask = Callable[["Client", Order, list[str]], Awaitable["DagDetailDTO"]]
 
 
 def choose(server: str | None, zone: str | None, everything: bool) -> Targets:
-    """The targets of -s, -z or -a, of which there is at most one."""
+    """The targets of -s, -z or -a, of which there is at most one.
+
+    An empty one, as of a shell variable that is not set, does not mean this agent's own server.
+    """
     if sum((server is not None, zone is not None, everything)) > 1:
         raise CommandError(Exit.USAGE, "-s, -z and -a exclude each other")
     if everything:
         return Targets("GLOBAL", words=("-a",))
-    if zone is not None:
-        return Targets("ZONE", tuple(split([zone])), ("-z", zone))
-    if server is not None:
-        return Targets("SERVER", tuple(split([server])), ("-s", server))
+    for option, scope, given in (("-z", "ZONE", zone), ("-s", "SERVER", server)):
+        if given is not None:
+            names = tuple(split([given]))
+            if not names:
+                raise CommandError(Exit.USAGE, f"{option} {given!r} names nothing")
+            return Targets(scope, names, (option, given))
     return Targets("SERVER")
 
 

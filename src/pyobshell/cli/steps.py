@@ -21,7 +21,7 @@ class Steps:
         self._console = output.console(stream)
         self._moves = output.is_terminal(stream)
         self._status: Status | None = None
-        self.current = ""
+        self.current = "preparing"
         self.took_ms: dict[str, int] = {}
 
     @contextmanager

@@ -130,11 +130,30 @@ for _name, _obshells_name, _operator, _explained in (
         "cancel",
         "stop",
         "CANCEL",
-        "Cancel a task that has not ended; it ends FAILED, and may be retried or rolled back.",
+        "Cancel a task that has not ended; it ends FAILED.\n\n"
+        "Whether that is allowed, and whether it can be retried or rolled back afterwards, "
+        "depends on the stages it has come to; what is not allowed is refused, and nothing is "
+        "done.",
     ),
-    ("rollback", None, "ROLLBACK", "Undo what a failed task has done."),
-    ("retry", "rerun", "RETRY", "Do the failed stage of a task again, and go on."),
-    ("pass", "skip", "PASS", "Have a failed task count as done, and release its lock."),
+    (
+        "rollback",
+        None,
+        "ROLLBACK",
+        "Undo what a failed task has done.\n\nRefused unless all stages so far allow it.",
+    ),
+    (
+        "retry",
+        "rerun",
+        "RETRY",
+        "Do the failed stage of a task again, and go on.\n\nRefused unless that stage allows it.",
+    ),
+    (
+        "pass",
+        "skip",
+        "PASS",
+        "Have a failed task count as done, and release its lock.\n\n"
+        "Refused unless the failed stage and those after it allow it.",
+    ),
 ):
     app.command(_name)(_operator_command(_operator, _explained))
     if _obshells_name is not None:
@@ -168,12 +187,12 @@ def _print_full(dag: DagDetailDTO, detail: bool, as_json: bool) -> None:
 
 
 def _say_how_it_ended(dag: DagDetailDTO, as_json: bool) -> None:
+    from pyobshell.cli import text
+
     if as_json:
         output.print_json(dag.model_dump())
     else:
         operator = "" if dag.operator == "RUN" else f" by {dag.operator}"
         output.say(f"'{dag.name}' {dag.id}: {dag.state}{operator}")
-        if dag.operator == "CANCEL" and (dag.additional_data or {}).get("sub_dags"):
-            output.say(
-                f"→ its agents stay locked until a start or stop has --force-pass-dag {dag.id}"
-            )
+        if text.stays_locked(dag):
+            output.say(f"→ {text.lock_advice(dag)}")

@@ -35,6 +35,11 @@ def duration(milliseconds: int) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60:02} s"
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def line_of(dag: DagDetailDTO, number: int, node: NodeDetailDTO) -> str:
     """A stage that has ended, in one line."""
     took = duration(elapsed_ms(node.start_time, node.end_time))
@@ -59,6 +64,16 @@ def blocking_dags(dag: DagDetailDTO) -> list[str]:
         for line in task.task_logs or []
     )
     return list(dict.fromkeys(found for line in logs for found in _BLOCKED.findall(line)))
+
+
+def stays_locked(dag: DagDetailDTO) -> bool:
+    """Whether a task was cancelled that had agents take part, which nobody has told to end."""
+    return dag.operator == "CANCEL" and bool((dag.additional_data or {}).get("sub_dags"))
+
+
+def lock_advice(dag: DagDetailDTO) -> str:
+    """What releases the agents of a task that was cancelled."""
+    return f"its agents stay locked until a start or stop has --force-pass-dag {dag.id}"
 
 
 def agent_of(task: TaskDetailDTO) -> str:

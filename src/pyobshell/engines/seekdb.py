@@ -205,7 +205,7 @@ class Seekdb:
         with process:
             log("waiting for running statements to end")
             if not await process.until(idle, deadline):
-                raise _late("The end of the running statements", deadline)
+                raise _late("The wait for running statements", deadline)
         log("no statement is running")
 
     async def minor_freeze(self, log: Log, deadline: Deadline) -> None:

@@ -49,7 +49,7 @@ def find_binary(given: Path | None) -> Path:
     spec = importlib.util.find_spec("pylibseekdb")
     if spec is None or not spec.submodule_search_locations:
         raise errors.SERVER_UNAVAILABLE(
-            reason="seekdb is not installed; run: pip install 'pyobshell[seekdb]'"
+            reason="seekdb is not installed; in a clone of pyobshell run: pip install '.[seekdb]'"
         )
     return Path(spec.submodule_search_locations[0], "seekdb")
 

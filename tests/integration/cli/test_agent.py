@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -57,15 +58,59 @@ def test_an_agent_that_is_a_member_of_nothing_can_move(obshell, home):
         assert moved["address"] == f"127.0.0.1:{second}"
 
 
+def test_a_restart_that_cannot_succeed_is_refused_while_the_agent_runs(obshell, home, port):
+    at = ("--base-dir", home)
+    pid = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)["pid"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for words, exit_code in (
+            (("--port", taken.getsockname()[1]), 21),
+            (("--ip", "192.0.2.1"), 21),
+            (("--ip", "0.0.0.0"), 18),
+            (("--observer", "/nonexistent"), 2),
+            (("--engine", "mysql"), 20),
+        ):
+            obshell("agent", "restart", *at, *words, exit_code=exit_code)
+            assert obshell.json("agent", "status", *at)["pid"] == pid
+
+
+@pytest.mark.parametrize("lost", ["obshell.pid", "obshell.sock"])
+def test_an_agent_that_has_lost_a_file_can_still_be_stopped(obshell, home, port, ended, lost):
+    at = ("--base-dir", home)
+    pid = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)["pid"]
+    (home / "run" / lost).unlink()
+    assert f"(pid {pid})" in obshell("agent", "start", *at, exit_code=20).stderr
+    assert obshell.json("agent", "stop", *at)["pid"] == pid
+    assert ended(pid, 0)
+
+
+def test_a_foreseen_refusal_leaves_no_traceback_in_the_foreground_either(obshell, home, port):
+    at = ("--base-dir", home)
+    obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
+    refused = obshell("agent", "start", *at, "--foreground", exit_code=20)
+    assert "stop it first" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    told = obshell.json("agent", "start", *at, "--foreground", exit_code=20)
+    assert "stop it first" in told["error"]["message"]
+
+
 def test_a_member_cannot_move_until_it_is_removed(obshell, home, port):
     at, own = ("--base-dir", home), f"127.0.0.1:{port}"
     obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
     joined = obshell.json("cluster", "join", *at, "-s", own, "-z", "zone1", "-p", "2881")
     assert (joined["name"], joined["state"]) == ("Update observer config", "SUCCEED")
+    pid = obshell.json("agent", "status", *at)["pid"]
     with ports.hold(1) as (other,):
         moved = obshell("agent", "restart", *at, "--port", other, exit_code=19)
+        assert f"is a member of a cluster as {own}" in moved.stderr
+        assert obshell.json("agent", "status", *at)["pid"] == pid
+        # Without its socket it cannot be asked before, and the new start alone finds out.
+        (home / "run/obshell.sock").unlink()
+        moved = obshell("agent", "restart", *at, "--port", other, exit_code=19)
     assert "is no member of this agent's cluster" in moved.stderr
-    assert obshell.json("agent", "start", *at)["address"] == own
+    assert "the agent runs again as it was" in moved.stderr
+    status = obshell.json("agent", "status", *at)
+    assert status["pid"] != pid
+    assert status["agent"]["port"] == port
     lines = obshell("cluster", "remove", *at, "-s", own, "-y").stdout.splitlines()
     assert lines[-1] == f"Done: removed {own}"
     assert obshell.json("agent", "status", *at)["agent"]["identity"] == "SINGLE"
@@ -115,7 +160,7 @@ def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
 ):
     name = str(tmp_path / "notify")
     words = ["agent", "start", "--foreground", "--base-dir", str(tmp_path / "home")]
-    words += ["--ip", "127.0.0.1", "--port", str(port), "--password", "s3cret"]
+    words += ["--ip", "127.0.0.1", "--port", str(port), "--password", "s3cret", "--json"]
     surroundings = {"NOTIFY_SOCKET": name, "OB_ROOT_PASSWORD": "s3cret2"}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(name)
@@ -123,6 +168,7 @@ def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
         with subprocess.Popen(
             [*obshell.command, *words],
             env=obshell.environment | surroundings,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as agent:
@@ -132,6 +178,8 @@ def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
             assert "******" in listed
             agent.send_signal(signal.SIGTERM)
             log = agent.stderr.read()
+            told = json.loads(agent.stdout.read())
     assert agent.returncode == 0
+    assert (told["pid"], told["address"]) == (agent.pid, f"127.0.0.1:{port}")
     assert '"agent.up"' in log
     assert '"agent.down"' in log

@@ -7,6 +7,9 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pexpect
+import pytest
+
 
 def test_down_leaves_no_process_and_no_directory_even_after_a_crash(
     obshell, bring_up, tmp_path, ended, processes_in
@@ -36,25 +39,109 @@ def test_one_that_does_not_come_up_leaves_nothing_and_says_why(obshell, tmp_path
     words = ("--base-dir", directory, "--nodes", 2, "--observer", "/bin/false")
     failed = obshell("sandbox", "up", *words, "--json", exit_code=1)
     assert "/bin/false tells no version" in failed.stderr
-    assert "removing what was made" in failed.stderr
+    assert "what was made is removed" in failed.stderr
     assert not directory.exists()
     assert processes_in(directory) == []
     assert str(directory) not in obshell("sandbox", "list").stdout
 
 
-def test_one_that_is_cut_off_cleans_up(obshell, tmp_path, processes_in):
+@pytest.fixture
+def nothing_is_left(obshell, tmp_path, processes_in):
+    """The directory of a sandbox of which nothing may be left in the end."""
     directory = tmp_path / "box"
-    command = [*obshell.command, "sandbox", "up", "--base-dir", directory, "--nodes", "1"]
+    yield directory
+    assert processes_in(tmp_path) == []
+    assert not directory.exists()
+    assert str(directory) not in obshell("sandbox", "list").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_that_is_cut_off_cleans_up(obshell, nothing_is_left, number):
+    command = [*obshell.command, "sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1"]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, env=obshell.environment, text=True
     ) as coming_up:
-        assert "agents started" in coming_up.stderr.readline()
-        coming_up.send_signal(signal.SIGTERM)
+        assert "✓ 1 agent started" in coming_up.stderr.readline()
+        coming_up.send_signal(number)
         said = coming_up.stderr.read()
     assert coming_up.returncode == 130
-    assert "removing what was made" in said
-    assert not directory.exists()
-    assert processes_in(directory) == []
+    assert "what was made is removed" in said
+
+
+def test_one_whose_output_nobody_reads_any_more_cleans_up(obshell, nothing_is_left):
+    command = [*obshell.command, "sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=obshell.environment
+    ) as coming_up:
+        assert coming_up.stdout.readline()
+        coming_up.stdout.close()
+    assert coming_up.returncode == 1
+
+
+@pytest.fixture
+def in_terminal(obshell):
+    """Run a command in a terminal; returns it when it has drawn something."""
+    running = []
+
+    def run(awaited: str, *words: object, **environment: str) -> pexpect.spawn:
+        program, *rest = [*obshell.command, *map(str, words)]
+        surroundings = obshell.environment | {"TERM": "xterm"} | environment
+        child = pexpect.spawn(program, rest, env=surroundings, encoding="utf-8", timeout=60)
+        running.append(child)
+        child.expect(awaited)
+        return child
+
+    yield run
+    for child in running:
+        child.close(force=True)
+
+
+def test_one_whose_terminal_is_closed_cleans_up(in_terminal, ended, nothing_is_left):
+    words = ("sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1")
+    child = in_terminal("agent started", *words)
+    child.ptyproc.fileobj.close()
+    assert ended(child.pid, 60)
+
+
+def test_one_that_is_interrupted_again_and_again_cleans_up(in_terminal, nothing_is_left):
+    words = ("sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1")
+    child = in_terminal("starting 1 agent", *words)
+    for _ in range(5):
+        child.sendintr()
+    child.expect("what was made is removed")
+    child.expect(pexpect.EOF)
+    assert child.wait() == 130
+
+
+def test_without_a_home_to_write_in_one_comes_up_and_is_only_not_listed(obshell, nothing_is_left):
+    homeless = {"HOME": "/dev/null", "XDG_STATE_HOME": ""}
+    told = obshell.json("sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1", **homeless)
+    assert len(told["agents"]) == 1
+    assert obshell.json("sandbox", "list", **homeless) == {"sandboxes": []}
+    obshell("sandbox", "down", "--base-dir", nothing_is_left, **homeless)
+
+
+@pytest.mark.parametrize("step", ["agents started", "rows written"])
+def test_a_demo_whose_output_nobody_reads_any_more_leaves_nothing(
+    obshell, tmp_path, processes_in, step
+):
+    surroundings = obshell.environment | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [*obshell.command, "demo"], stdout=subprocess.PIPE, env=surroundings, text=True
+    ) as demo:
+        assert any(step in line for line in iter(demo.stdout.readline, ""))
+        demo.stdout.close()
+    assert demo.returncode == 1
+    assert processes_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_whose_terminal_is_closed_leaves_nothing(in_terminal, ended, tmp_path, processes_in):
+    child = in_terminal("rows written", "demo", TMPDIR=str(tmp_path))
+    child.ptyproc.fileobj.close()
+    assert ended(child.pid, 60)
+    assert processes_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_succeeds_without_a_terminal_and_leaves_nothing(obshell, tmp_path):
@@ -64,3 +151,11 @@ def test_the_demo_succeeds_without_a_terminal_and_leaves_nothing(obshell, tmp_pa
     assert "all 1000 rows are there on each of 3 servers" in said
     assert said.splitlines()[-7].split()[:2] == ["Start", "OB"]
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_the_demo_is_one_document_if_asked_for(obshell, tmp_path):
+    told = obshell.json("demo", TMPDIR=str(tmp_path))
+    assert [task["name"] for task in told["tasks"]] == ["Stop OB", "Start OB"]
+    assert all(task["state"] == "SUCCEED" and task["stages"] for task in told["tasks"])
+    assert (len(told["agents"]), told["rows"]) == (3, 1000)
+    assert "counting rows" in [step["name"] for step in told["steps"]]

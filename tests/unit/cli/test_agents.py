@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from pathlib import Path
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from pyobshell.cli import agent, agents
-from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.cli import agents
 from pyobshell.settings import Paths, Settings
 
 
@@ -45,30 +46,65 @@ def test_a_damaged_pid_file_names_nobody(home, content):
     assert agents.find(home.base_dir) is None
 
 
+@contextmanager
+def running_on(home: Paths) -> Iterator[None]:
+    """Be what an agent is to others: lock and socket are held by this process."""
+    with home.lock.open("w") as lock, socket.socket(socket.AF_UNIX) as listening:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        listening.bind(str(home.socket))
+        listening.listen()
+        home.pid_file.write_text(str(os.getpid()))
+        yield
+
+
+@pytest.mark.parametrize("written", [None, "", str(os.getppid()), "999999999"])
+def test_the_agent_is_found_without_its_pid_file(home, written):
+    with running_on(home):
+        home.pid_file.unlink()
+        if written is not None:
+            home.pid_file.write_text(written)
+        with agents.find(home.base_dir) as found:
+            assert found.pid == os.getpid()
+
+
+def test_the_agent_is_found_without_its_socket(home):
+    with running_on(home):
+        home.socket.unlink()
+        with agents.find(home.base_dir) as found:
+            assert found.pid == os.getpid()
+
+
+def test_the_agent_is_found_with_nothing_but_its_lock(home):
+    with running_on(home):
+        shutil.rmtree(home.run_dir)
+        with agents.find(home.base_dir) as found:
+            assert found.pid == os.getpid()
+
+
+def test_the_agent_is_found_however_long_the_name_of_its_home_is(tmp_path, monkeypatch):
+    home = Paths(tmp_path / ("x" * 120))
+    for directory in (home.state_dir, home.run_dir):
+        directory.mkdir(parents=True)
+    monkeypatch.chdir(home.run_dir)
+    with home.lock.open("w"), socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(home.socket.name)
+        listening.listen()
+        with agents.find(home.base_dir) as found:
+            assert found.pid == os.getpid()
+
+
+def test_a_stranger_on_the_socket_is_none(home):
+    with running_on(home):
+        pass
+    home.socket.unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(home.socket))
+        listening.listen()
+        assert agents.find(home.base_dir) is None
+
+
 def test_a_directory_that_is_no_home_has_no_agent(tmp_path):
     assert agents.find(tmp_path) is None
-
-
-def test_what_is_given_wins_over_what_was_kept(home):
-    kept = {"ip": "10.0.0.1", "port": 2886, "base_dir": "/moved", "log_level": "INFO"}
-    home.settings.write_text(json.dumps(kept))
-    settings = agent._settings(
-        home.base_dir, {"ip": None, "port": 2887, "observer": Path("x")}, ["stop_timeout_s=5"]
-    )
-    assert settings == {
-        "ip": "10.0.0.1",
-        "port": 2887,
-        "base_dir": str(home.base_dir),
-        "log_level": "INFO",
-        "observer": str(Path.cwd() / "x"),
-        "stop_timeout_s": "5",
-    }
-
-
-def test_a_first_start_needs_an_address(home):
-    with pytest.raises(CommandError, match="give --ip") as refused:
-        agent._settings(home.base_dir, {}, None)
-    assert refused.value.exit_code == Exit.NO_IP
 
 
 def test_every_setting_can_be_given(obshell, monkeypatch):

@@ -74,6 +74,16 @@ async def test_a_task_that_fails_says_why_and_what_to_do(make_dag, capsys):
     assert said[2].startswith("→ all of its logs: obshell task show -i 22130706433028869")
 
 
+async def test_a_task_that_somebody_else_cancelled_says_what_releases_its_agents(make_dag, capsys):
+    cancelled = {"operator": "CANCEL", "additional_data": {"sub_dags": {"10.0.0.1:2886": "2299"}}}
+    dag = make_dag(("A", "FAILED", ["cancelled"]), state="FAILED", **cancelled)
+    with pytest.raises(Finished):
+        await follower(FakeAgent(dag)).succeed(dag)
+    said = capsys.readouterr().out
+    assert "until a start or stop has --force-pass-dag 22130706433028869" in said
+    assert "retry" not in said
+
+
 async def test_with_json_only_the_task_is_on_stdout(make_dag, capsys):
     dag = make_dag(("A", "FAILED", ["ERROR: no"]), state="FAILED")
     with pytest.raises(Finished):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from pyobshell import __version__
+from pyobshell.cli.main import make_app
 from pyobshell.cli.outcome import Exit
+from pyobshell.settings import Settings
 
 _LOADED = """
 import sys
@@ -77,10 +81,53 @@ def test_wrong_usage_is_exit_code_2(obshell, words):
     assert obshell(*words)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("bogus",), "No such command 'bogus'"),
+        (("--bogus",), "No such option: --bogus"),
+        (("cluster", "bogus"), "No such command 'bogus'"),
+        (("cluster", "stop", "--bogus"), "No such option: --bogus"),
+        (("sandbox", "up", "--base-dir", "/x", "--nodes", "0"), "'--nodes'"),
+        (("agent", "start", "--port", "x"), "'--port'"),
+        (("task", "watch"), "Missing option"),
+    ],
+)
+def test_with_json_wrong_usage_is_a_document_too(obshell, words, why):
+    code, out, err = obshell(*words, "--json")
+    assert code == 2
+    assert why in json.loads(out)["error"]["message"]
+    assert "Usage:" in err
+    assert obshell(*words)[1] == ""
+
+
 def test_details_of_all_tasks_at_once_are_refused(obshell):
     code, _, err = obshell("task", "show", "-d", "--base-dir", "/nowhere")
     assert code == 2
     assert "needs --id" in err
+
+
+def test_every_exit_code_and_every_setting_is_in_the_operations_guide():
+    guide = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    assert [code for code in Exit if f"| {int(code)} | " not in guide] == []
+    options = ("ip", "port", "base_dir", "engine", "observer", "log_level")
+    for name, field in Settings.model_fields.items():
+        shown = f"| `{name}` | {field.default} |"
+        assert (f"`--{name.replace('_', '-')}`" if name in options else shown) in guide, name
+
+
+def test_every_option_that_is_shown_has_help(monkeypatch):
+    monkeypatch.setenv("_OBSHELL_COMPLETE", "")  # with it all groups are loaded
+    without, commands = [], [get_command(make_app([]))]
+    while commands:
+        command = commands.pop()
+        commands += getattr(command, "commands", {}).values()
+        without += [
+            (command.name, option.name)
+            for option in command.params
+            if not (option.help or option.hidden)
+        ]
+    assert without == []
 
 
 def test_the_service_is_not_restarted_for_what_no_restart_can_mend():

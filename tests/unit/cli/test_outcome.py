@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -20,6 +21,7 @@ from pyobshell.client import ApiError, Unreachable
         (Unreachable("10.0.0.1:2886: refused"), 4),
         (errors.INVALID_IP(text="x"), 2),
         (PermissionError(13, "denied", "/x"), 27),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), 27),
         (ValueError("x"), 1),
         (KeyboardInterrupt(), 130),
         (Finished(Exit.FAILED), 1),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
+
+import pytest
 
 from pyobshell.cli.progress import LiveView, PlainView, view
 
@@ -51,6 +54,22 @@ def test_on_a_terminal_all_stages_are_in_a_table(make_dag, monkeypatch):
     drawn = stream.getvalue()
     for word in ("Stop OB", "[2/3]", "✓", "●", "2/2", "0/2", "→ a note"):
         assert word in drawn
+
+
+@pytest.mark.parametrize("width", [24, 30, 40, 50, 66, 80])
+def test_a_narrow_terminal_costs_names_but_no_number(make_dag, monkeypatch, width):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    stage = "Wait for all agents to execute tasks successfully"
+    stream = Terminal()
+    with view(stream) as shown:
+        shown.show(make_dag((stage, "SUCCEED", [], []), ("B", "SUCCEED")))
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    first, second = [line.rstrip() for line in drawn.splitlines() if line.startswith("✓")][-2:]
+    assert first.endswith(" 2/2    12 ms")
+    assert second.split() == ["✓", "B", "12", "ms"]
+    assert (stage in first) == (width >= 66)
+    assert ("…" in first) == (width < 66)
 
 
 def test_a_dumb_terminal_is_not_drawn_on(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,33 @@ def test_a_directory_cannot_be_claimed_twice(make_sandbox):
     make_sandbox().claim()
     with pytest.raises(CommandError, match="sandbox down"):
         make_sandbox().claim()
+
+
+def test_one_that_cannot_be_claimed_leaves_nothing(make_sandbox, tmp_path, monkeypatch):
+    def full(_: Sandbox, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Sandbox, "model_dump_json", full)
+    with pytest.raises(OSError, match="No space"):
+        make_sandbox().claim()
+    assert not (tmp_path / "some").exists()
+
+
+@pytest.mark.parametrize("state", ["/dev/null/state", "/proc/state"])
+def test_without_a_place_for_notes_it_is_only_not_in_the_list(make_sandbox, monkeypatch, state):
+    monkeypatch.setenv("XDG_STATE_HOME", state)
+    sandbox = make_sandbox()
+    sandbox.claim()
+    assert Sandbox.open(sandbox.directory) == sandbox
+    assert Sandbox.known() == []
+    assert sandbox.forget() == []
+
+
+def test_up_refuses_what_is_no_directory(obshell, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = obshell("sandbox", "up", "--base-dir", str(tmp_path / "file"))
+    assert code == 2
+    assert "is not a directory" in err
 
 
 def test_what_was_made_for_it_goes_with_it(make_sandbox, tmp_path):
@@ -119,6 +147,14 @@ def test_up_refuses_more_zones_than_nodes(obshell, tmp_path):
     code, _, err = obshell("sandbox", "up", *words)
     assert code == 2
     assert "2 nodes cannot be in 3 zones" in err
+
+
+def test_up_refuses_a_program_that_cannot_be_run(obshell, tmp_path):
+    words = ("--base-dir", str(tmp_path / "x"), "--observer", "/nonexistent")
+    code, _, err = obshell("sandbox", "up", *words)
+    assert code == 2
+    assert "/nonexistent: there is no such file" in err
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_list_is_empty_at_first(obshell):

@@ -30,6 +30,14 @@ def test_only_one_of_the_options_can_be_given(given):
         choose(*given)
 
 
+@pytest.mark.parametrize("option", ["-s", "-z"])
+@pytest.mark.parametrize("empty", ["", " ", ","])
+def test_an_empty_list_does_not_mean_the_own_server(obshell, option, empty):
+    code, _, err = obshell("cluster", "stop", option, empty, "-y", "--base-dir", "/nowhere")
+    assert code == 2
+    assert f"{option} '{empty}' names nothing" in err
+
+
 def test_lists_may_be_repeated_or_separated_by_commas():
     assert split(["1,2", " 3 ", ""]) == ["1", "2", "3"]
 
@@ -58,6 +66,15 @@ def test_a_task_that_can_be_retried_is_not_only_to_be_given_up(make_dag):
     advice = order("cluster", "stop").advice(make_dag(("Freeze", "FAILED", [log])))
     assert advice[0].endswith("obshell task retry -i 22130706433028869 --base-dir /home")
     assert advice[1].endswith("--force-pass-dag 22130706433028869 --base-dir /home")
+
+
+def test_a_task_that_somebody_cancelled_is_to_be_given_up_and_not_retried(make_dag):
+    cancelled = {"operator": "CANCEL", "additional_data": {"sub_dags": {"10.0.0.1:2886": "2299"}}}
+    advice = order("cluster", "stop", "-a").advice(make_dag(("A", "FAILED", ["no"]), **cancelled))
+    assert advice[0] == "it was cancelled; what succeeded stays done"
+    again = "obshell cluster stop -a --force-pass-dag 22130706433028869 --base-dir /home"
+    assert advice[1].endswith(again)
+    assert len(advice) == 2
 
 
 def test_if_nothing_is_in_the_way_the_command_is_to_be_given_again(make_dag):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyobshell.cli import output, secrets
+from pyobshell.cli import output, secrets, startwith
 from pyobshell.cli.options import Json, OptStr
 from pyobshell.cli.outcome import CommandError, Exit, run
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Directory = Annotated[Path, typer.Option("--base-dir", metavar="DIR", help="Where it lies.")]
+Directory = Annotated[
+    Path, typer.Option("--base-dir", metavar="DIR", help="Directory of the sandbox.")
+]
 
 
 @app.command()
@@ -26,12 +28,24 @@ def up(
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of servers.")] = 3,
     zones: Annotated[
         int | None,
-        typer.Option("--zones", min=1, help="Number of zones.", show_default="3 at most"),
+        typer.Option(
+            "--zones",
+            min=1,
+            help="Number of zones.",
+            show_default="as many as servers, but 3 at most",
+        ),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the cluster.")] = "sandbox",
-    engine: Annotated[str, typer.Option("--engine", help="Kind of database server.")] = "seekdb",
+    engine: Annotated[
+        str, typer.Option("--engine", help="Kind of server; so far there is no other.")
+    ] = "seekdb",
     observer: Annotated[
-        Path | None, typer.Option("--observer", metavar="PATH", help="The server program to run.")
+        Path | None,
+        typer.Option(
+            "--observer",
+            metavar="PATH",
+            help="The server program to run. Default: the installed one.",
+        ),
     ] = None,
     opt_str: OptStr = None,
     as_json: Json = False,
@@ -48,7 +62,7 @@ def up(
         count = min(nodes, 3) if zones is None else zones
         if count > nodes:
             raise CommandError(Exit.USAGE, f"{nodes} nodes cannot be in {count} zones")
-        program = None if observer is None else observer.expanduser().absolute()
+        program = None if observer is None else startwith.program(observer)
         options = server_options(None, None, None, None, None, opt_str)
         plan = Plan(base_dir, nodes, count, name, engine, program, options)
         sandbox = await bring_up(plan, Steps(sys.stderr))
@@ -62,7 +76,7 @@ def up(
 
 @app.command()
 def down(base_dir: Directory, as_json: Json = False) -> None:
-    """Stop a sandbox and remove everything that was made for it."""
+    """Stop a sandbox and remove everything that was made for it, with all its data."""
 
     async def work() -> None:
         from pyobshell.cli.sandbox.down import remove
@@ -82,7 +96,7 @@ def down(base_dir: Directory, as_json: Json = False) -> None:
 
 @app.command("list")
 def list_sandboxes(as_json: Json = False) -> None:
-    """List your sandboxes."""
+    """List your sandboxes: how many of their agents and servers run, and where they lie."""
 
     async def work() -> None:
         from pyobshell.cli.sandbox.record import Sandbox

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -62,11 +63,14 @@ class Sandbox(BaseModel):
     def known(cls) -> list[Self]:
         """The sandboxes of this user; notes of those that have gone are dropped."""
         sandboxes = []
-        for note in sorted(_notes().glob("*.path")):
+        for note in _notes():
             try:
                 sandboxes.append(cls.open(Path(note.read_text())))
             except CommandError:
-                note.unlink(missing_ok=True)
+                with suppress(OSError):
+                    note.unlink()
+            except OSError:
+                continue  # it cannot be read now, which does not mean that it has gone
         return sandboxes
 
     @property
@@ -75,25 +79,35 @@ class Sandbox(BaseModel):
         return {p for node in self.nodes for p in (node.port, node.sql_port, node.rpc_port)}
 
     def claim(self) -> None:
-        """Make the directory this sandbox's; raises ``CommandError`` if it is another's."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        """Make the directory this sandbox's; raises ``CommandError`` if it is another's.
+
+        If it cannot be done nothing is left. Without a note the sandbox is not in the list, and
+        that is all: its user may have no home that can be written.
+        """
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(self.directory / _NAME, _NEW, 0o600), "w") as file:
                 file.write(self.model_dump_json(indent=2) + "\n")
         except FileExistsError:
             raise occupied(self.directory) from None
-        _notes().mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._note.write_text(str(self.directory))
+        except BaseException:
+            self.forget()
+            raise
+        with suppress(OSError, RuntimeError):
+            self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._note.write_text(str(self.directory))
 
     def forget(self) -> list[Path]:
         """Remove the record, and the directories made for it; returns those that are not empty."""
-        (self.directory / _NAME).unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            (self.directory / _NAME).unlink()
+        with suppress(OSError, RuntimeError):
+            self._note.unlink()
         kept = []
         for directory in self.made:
             try:
                 directory.rmdir()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:
                 kept.append(directory)
@@ -102,7 +116,7 @@ class Sandbox(BaseModel):
     @property
     def _note(self) -> Path:
         name = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
-        return _notes() / f"{name}.path"
+        return _notes_directory() / f"{name}.path"
 
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -121,6 +135,13 @@ def missing_directories(directory: Path) -> list[Path]:
     return [path for path in (directory, *directory.parents) if not path.exists()]
 
 
-def _notes() -> Path:
+def _notes() -> list[Path]:
+    try:
+        return sorted(_notes_directory().glob("*.path"))
+    except (OSError, RuntimeError):  # a user without a home, or without access to it
+        return []
+
+
+def _notes_directory() -> Path:
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local/state") / "obshell/sandboxes"

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import string
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,30 +42,42 @@ class Plan:
 async def up(plan: Plan, steps: Steps) -> Sandbox:
     """Bring a sandbox up; if that fails or is cut off, everything made for it is removed."""
     directory = plan.directory.expanduser().resolve()
-    if directory.exists() and any(directory.iterdir()):
-        raise occupied(directory)
+    _require_empty(directory)
     taken = {port for one in Sandbox.known() for port in one.ports}
-    with ports.hold(_PORTS_OF_A_NODE * plan.nodes, taken) as held:
+    with (
+        interrupts.ending_in_order(),
+        ports.hold(_PORTS_OF_A_NODE * plan.nodes, taken) as held,
+    ):
         sandbox = _draw(plan, directory, held)
         sandbox.claim()
         try:
-            with interrupts.ending_in_order():
-                await _start_agents(sandbox, steps)
-                await _make_cluster(sandbox, plan.options, steps)
+            await _start_agents(sandbox, steps)
+            await _make_cluster(sandbox, plan.options, steps)
         except BaseException:
-            with interrupts.undisturbed():
-                await _give_up(sandbox, steps)
+            await interrupts.undisturbed(give_up(sandbox, steps))
             raise
     return sandbox
 
 
-async def _give_up(sandbox: Sandbox, steps: Steps) -> None:
-    steps.say(f"✗ {steps.current} did not succeed; removing what was made")
+def _require_empty(directory: Path) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise CommandError(Exit.USAGE, f"{directory} is not a directory")
+    if any(directory.iterdir()):
+        raise occupied(directory)
+
+
+async def give_up(sandbox: Sandbox, steps: Steps) -> None:
+    """Remove the sandbox, and only then tell it: nobody may be there to be told."""
+    outcome = "what was made is removed"
     try:
         await down.remove(sandbox)
     except (CommandError, OSError) as error:
         again = f"obshell sandbox down --base-dir {sandbox.directory}"
-        steps.say(f"✗ not all could be removed: {error}; try again: {again}")
+        outcome = f"not all could be removed: {error}; try again: {again}"
+    with suppress(OSError):
+        steps.say(f"✗ {steps.current} did not succeed; {outcome}")
 
 
 def _draw(plan: Plan, directory: Path, held: list[int]) -> Sandbox:
@@ -94,8 +107,8 @@ def _draw(plan: Plan, directory: Path, held: list[int]) -> Sandbox:
 
 
 async def _start_agents(sandbox: Sandbox, steps: Steps) -> None:
-    count = len(sandbox.nodes)
-    with steps.step(f"starting {count} agents", f"{count} agents started"):
+    who = text.counted(len(sandbox.nodes), "agent")
+    with steps.step(f"starting {who}", f"{who} started"):
         shared = {"engine": sandbox.engine, "observer": sandbox.observer}
         # Not in a thread, where it could not be cut off: whoever cleans up must find them all.
         launches = agents.launch(
@@ -128,8 +141,8 @@ async def _make_cluster(sandbox: Sandbox, options: dict[str, str], steps: Steps)
                 }
                 dag = await leader.configure_servers(mine, "SERVER", [str(node.address)])
                 await _ended(leader, dag)
-        count = len(sandbox.nodes)
-        with steps.step(f"making cluster {sandbox.name}", f"{count} servers deployed and started"):
+        servers = text.counted(len(sandbox.nodes), "server")
+        with steps.step(f"making cluster {sandbox.name}", f"{servers} deployed and started"):
             await _ended(leader, await leader.initialize(), steps)
 
 
