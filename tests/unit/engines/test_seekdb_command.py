@@ -100,7 +100,7 @@ def test_the_installed_program_is_found_without_importing_its_package():
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(errors.OBShellError, match=r"pip install 'pyobshell\[seekdb\]'"):
+    with pytest.raises(errors.OBShellError, match=r"pip install '\.\[seekdb\]'"):
         find_binary(None)
 
 
