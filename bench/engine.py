@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from pyobshell import log
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.store.database import Database, sqlite_engine
@@ -33,6 +34,7 @@ async def empty(run: Run[None], params: Nothing) -> None:
 async def measure() -> tuple[float, float]:
     """Milliseconds for a DAG of five empty stages (median), and sub tasks per second."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
+        log.configure("INFO", Path(directory) / "bench.log")  # as an agent does
         path = Path(directory) / "bench.db"
         engine = sqlite_engine(path)
         migrate(engine)

@@ -16,10 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pyobshell.address import Address
 from pyobshell.client import Client
 from pyobshell.engines.process import lock_owner
 
+# Of one core, for each server; and how many half seconds ten of them may take to get there.
+_AT_REST, _LONGEST_SETTLING = 0.06, 240
 OBSHELL = [sys.executable, "-m", "pyobshell.cli"]
 
 
@@ -72,6 +76,7 @@ async def _measure(sandbox: dict[str, Any], rounds: int) -> Figures:
 
 
 async def _stop(client: Client, homes: list[Path]) -> tuple[float, float, float]:
+    await _settle(homes)
     watch = Deaths(homes)
     begun = time.perf_counter()
     dag = await client.stop("GLOBAL", [], force=True)
@@ -92,6 +97,7 @@ async def _die(client: Client, homes: list[Path]) -> float:
 
     The agents bring them up again by themselves; a start waits until they have.
     """
+    await _settle(homes)
     watch = Deaths(homes)
     begun = time.perf_counter()
     for pidfd in watch.pidfds:
@@ -99,6 +105,27 @@ async def _die(client: Client, homes: list[Path]) -> float:
     died = await asyncio.to_thread(watch.last)
     await _start(client)
     return (died - begun) * 1000
+
+
+async def _settle(homes: list[Path]) -> None:
+    """Wait until the servers have come to rest: for seconds after a start they use every core."""
+    servers = [psutil.Process(pid) for pid in _pids(homes)]
+    used, interval_s = _cpu_s(servers), 0.5
+    for _ in range(_LONGEST_SETTLING):
+        await asyncio.sleep(interval_s)  # the clock is meant: it is use over time that counts
+        before, used = used, _cpu_s(servers)
+        if used - before < _AT_REST * interval_s * len(servers):
+            return
+    raise SystemExit("the servers do not come to rest")
+
+
+def _cpu_s(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def _pids(homes: list[Path]) -> list[int]:
+    pids = [lock_owner(home / "run" / "seekdb.pid") for home in homes]
+    return [pid for pid in pids if pid is not None]
 
 
 async def _start(client: Client) -> None:
@@ -112,8 +139,7 @@ class Deaths:
     """Watches the server processes of some homes."""
 
     def __init__(self, homes: list[Path]) -> None:
-        pids = [lock_owner(home / "run" / "seekdb.pid") for home in homes]
-        self.pidfds = [os.pidfd_open(pid) for pid in pids if pid is not None]
+        self.pidfds = [os.pidfd_open(pid) for pid in _pids(homes)]
 
     def last(self) -> float:
         """Wait until all have ended; returns when the last one did (perf_counter)."""
