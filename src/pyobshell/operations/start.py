@@ -12,7 +12,7 @@ from pyobshell.operations import server, together
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import Part
-from pyobshell.operations.together import Undertaking
+from pyobshell.operations.together import COORDINATION, Undertaking
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 from pyobshell.wire import StartRequest
@@ -49,21 +49,21 @@ def plan(view: ClusterView, targets: Targets, force_pass: list[str]) -> DagPlan:
 
 # --- the stages of Start OB ----------------------------------------------------------------------
 
-inform = stage("Inform all agents to start observer", Ability.CANCEL, key="start.inform")(
+inform = stage("Inform all agents to start observer", COORDINATION, key="start.inform")(
     together.inform
 )
 
 make_sure_all_are_ready = stage(
-    "Make sure all agents are ready", Ability.CANCEL, key="start.make_sure_all_are_ready"
+    "Make sure all agents are ready", COORDINATION, key="start.make_sure_all_are_ready"
 )(together.make_sure_all_are_ready)
 
-advance_all = stage("Advance agents to execute the task", Ability.CANCEL, key="start.advance_all")(
+advance_all = stage("Advance agents to execute the task", COORDINATION, key="start.advance_all")(
     together.advance_all
 )
 
 wait_for_all = stage(
     "Wait for all agents to execute tasks successfully",
-    Ability.CONTINUE | Ability.CANCEL,
+    COORDINATION,
     key="start.wait_for_all",
 )(together.wait_for_one)
 
@@ -87,7 +87,7 @@ async def start_zone(run: Run, task: Undertaking) -> None:
     run.log(f"{len(expected) - len(missing)} of {len(task.targets)} servers serve")
 
 
-end_all = stage("Inform all agents to end the task", Ability.CANCEL, key="start.end_all")(
+end_all = stage("Inform all agents to end the task", COORDINATION, key="start.end_all")(
     together.end_all
 )
 

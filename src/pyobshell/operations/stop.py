@@ -14,7 +14,7 @@ from pyobshell.operations import server, together
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import Part
-from pyobshell.operations.together import Undertaking
+from pyobshell.operations.together import COORDINATION, Undertaking
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 from pyobshell.wire import StopRequest
@@ -94,12 +94,12 @@ def plan(view: ClusterView, targets: Targets, mode: Mode, force_pass: list[str])
 
 # --- the stages of Stop OB -----------------------------------------------------------------------
 
-inform = stage("Inform all agents to prepare to stop observer", Ability.CANCEL, key="stop.inform")(
+inform = stage("Inform all agents to prepare to stop observer", COORDINATION, key="stop.inform")(
     together.inform
 )
 
 make_sure_all_are_ready = stage(
-    "Make sure all agents are ready", Ability.CANCEL, key="stop.make_sure_all_are_ready"
+    "Make sure all agents are ready", COORDINATION, key="stop.make_sure_all_are_ready"
 )(together.make_sure_all_are_ready)
 
 
@@ -122,18 +122,18 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
         )
 
 
-advance_all = stage("Advance agents to execute the task", Ability.CANCEL, key="stop.advance_all")(
+advance_all = stage("Advance agents to execute the task", COORDINATION, key="stop.advance_all")(
     together.advance_all
 )
 
 wait_for_all = stage(
     "Wait for all agents to execute tasks successfully",
-    Ability.CONTINUE | Ability.CANCEL,
+    COORDINATION,
     key="stop.wait_for_all",
 )(together.wait_for_one)
 
 
-@stage("Execute stop sql", Ability.CONTINUE | Ability.CANCEL)
+@stage("Execute stop sql", COORDINATION)
 async def execute_stop_sql(run: Run, task: Undertaking) -> None:
     """See that the targets are out of service: these servers have no SQL to stop each other."""
     failures = run.data.get("failures", {})
@@ -149,7 +149,7 @@ async def execute_stop_sql(run: Run, task: Undertaking) -> None:
             run.log(f"{agent} is out of service")
 
 
-end_all = stage("Inform all agents to end the task", Ability.CANCEL, key="stop.end_all")(
+end_all = stage("Inform all agents to end the task", COORDINATION, key="stop.end_all")(
     together.end_all
 )
 

@@ -35,8 +35,12 @@ from pyobshell.operations.sub_dag import (
     prepare,
     watch,
 )
+from pyobshell.tasks.model import Ability
 
 Res = TypeVar("Res", bound=BaseModel)
+
+# What the coordinator asks may be asked twice, so that it goes on where it was killed.
+COORDINATION = Ability.CONTINUE | Ability.CANCEL
 
 _RELEASE_TIMEOUT_S = 300.0
 _LONGEST_WAIT_S = 3600.0

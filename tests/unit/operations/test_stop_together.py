@@ -233,3 +233,18 @@ async def test_an_agent_that_forgot_it_is_a_member_refuses_and_is_named(hosts, k
         assert str(addresses[1]) in logs_of(dag["nodes"][1])[-1]
         assert other.engine.deeds == []
         assert await locked([host]) == [False]
+
+
+async def test_a_coordinator_that_went_away_while_it_gathered_its_agents_goes_on(hosts, keys):
+    own, other = free_address(), free_address()
+    members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    coordinator = {"address": own, "passwords": Passwords(root=ROOT_PASSWORD)}
+    member = Identity.CLUSTER_AGENT
+    async with hosts.in_process(member, members, retry_s=60.0, **coordinator) as first:
+        asked = await first.local.post("/ob/stop", {"scope": {"type": "GLOBAL"}, "force": True})
+    served = hosts.serve(a_view(other, member, members), keys[1], Passwords(root=ROOT_PASSWORD))
+    async with served as fellow, hosts.in_process(member, members, **coordinator) as second:
+        dag = await wait_end(second, asked.data["id"])
+        assert (dag["state"], dag["stage"]) == ("SUCCEED", 5)
+        assert [host.engine.deeds for host in (second, fellow)] == [["kill"]] * 2
+        assert await locked([second]) == [False]
