@@ -31,7 +31,7 @@ def main() -> None:
     for one in figures:
         row = (one.post, one.first_to_last_death, one.total, one.after_last_death)
         rest = (one.dying_alone, one.orchestration)
-        table.add_row(str(one.agents), *(f"{value:.0f}" for value in (*row, *rest)))
+        table.add_row(str(one.agents), *(f"{value:.1f}" for value in (*row, *rest)))
     console.print(table)
 
     ratios = Table(title="Ratios")

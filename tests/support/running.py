@@ -6,12 +6,11 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pymysql
 from obshell import ClientSet
 from obshell.auth import PasswordAuth
 
+from pyobshell.cli.sandbox.ports import hold
 from pyobshell.engines.process import lock_owner
 
 PASSWORD = "pa'ss\"w\\ord-密码"
@@ -113,40 +113,22 @@ def end_process(pid: int) -> None:
 
 
 @contextmanager
-def free_ports(count: int, ip: str) -> Iterator[list[int]]:
-    """Ports that nobody listens on, none of them from the range the kernel gives out."""
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    with ExitStack() as stack:
-        ports: list[int] = []
-        port = 10_000 + (os.getpid() * 37) % 20_000
-        while len(ports) < count:
-            port += 1
-            held = stack.enter_context(socket.socket(family))
-            try:
-                held.bind(("::" if ":" in ip else "0.0.0.0", port))
-            except OSError:
-                continue
-            ports.append(port)
-        yield ports
-
-
-@contextmanager
 def running_agents(count: int, ip: str = "127.0.0.1") -> Iterator[list[RunningAgent]]:
     """So many agents that know nothing of each other."""
     directory = Path(tempfile.mkdtemp(prefix="obshell-test-"))
-    with free_ports(2 * count, ip) as ports:
+    with hold(2 * count) as ports:  # held to the end: servers are stopped and started in between
         agents = [
             RunningAgent(ip, ports[2 * n], ports[2 * n + 1], directory / str(n))
             for n in range(count)
         ]
-    try:
-        for agent in agents:
-            agent.start()
-        yield agents
-    finally:
-        for agent in agents:
-            agent.end()
-        shutil.rmtree(directory)
+        try:
+            for agent in agents:
+                agent.start()
+            yield agents
+        finally:
+            for agent in agents:
+                agent.end()
+            shutil.rmtree(directory)
 
 
 @contextmanager

@@ -113,20 +113,24 @@ class Gateway:
 def _logged(call: Call, scope: Scope, send: Send) -> Send:
     """Log how a request was answered: what changes something or went wrong, the rest for DEBUG."""
 
+    status = 0
+
     async def logged(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            level = logging.DEBUG if scope["method"] == "GET" else logging.INFO
-            if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.UNAUTHORIZED:
-                level = logging.WARNING
-            _log.log(
-                level,
-                f"{scope['method']} {call.target}",
-                action="request",
-                status=status,
-                client=scope["client"][0] if scope.get("client") else "local socket",
-            )
+        nonlocal status
         await send(message)
+        status = message.get("status", status)
+        if message["type"] != "http.response.body" or message.get("more_body"):
+            return
+        level = logging.DEBUG if scope["method"] == "GET" else logging.INFO
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.UNAUTHORIZED:
+            level = logging.WARNING
+        _log.log(
+            level,
+            f"{scope['method']} {call.target}",
+            action="request",
+            status=status,
+            client=scope["client"][0] if scope.get("client") else "local socket",
+        )
 
     return logged
 

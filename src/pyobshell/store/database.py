@@ -131,7 +131,10 @@ def _commit(connection: Connection, group: list[_Job]) -> None:
     outcomes: list[_Outcome] = []
     try:
         with connection.begin():
-            outcomes = [_run(connection, job) for job in begun]
+            if len(begun) == 1:  # the transaction is its own: no savepoint is needed
+                outcomes = [_Outcome(begun[0].work(connection))]
+            else:
+                outcomes = [_run(connection, job) for job in begun]
     except Exception as error:
         outcomes = [_Outcome(error=error)] * len(begun)
     for job, outcome in zip(begun, outcomes, strict=True):

@@ -31,6 +31,7 @@ from pyobshell.undivided import Undivided
 Site = TypeVar("Site")
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
+_ANSWER_FIRST_S = 0.001
 
 
 class GoingDownError(errors.OBShellError):
@@ -231,8 +232,15 @@ class TaskEngine(Generic[Site]):
     # --- running -------------------------------------------------------------------------------
 
     def _begin(self, dag_id: int) -> None:
-        """Claim a READY DAG and run it, without making the caller wait for it."""
-        self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns()))
+        """Claim a READY DAG and run it, without making the caller wait for it.
+
+        The caller has the interpreter to itself for a moment, so that its answer goes out first.
+        """
+        loop = asyncio.get_running_loop()
+        loop.call_later(
+            _ANSWER_FIRST_S,
+            lambda: self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns())),
+        )
 
     def _settle(self, dag_id: int, transition: Callable[[Connection], list[Claim]]) -> None:
         """Make a transition and launch what it admits."""
