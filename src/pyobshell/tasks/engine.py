@@ -236,11 +236,12 @@ class TaskEngine(Generic[Site]):
 
         The caller has the interpreter to itself for a moment, so that its answer goes out first.
         """
-        loop = asyncio.get_running_loop()
-        loop.call_later(
-            _ANSWER_FIRST_S,
-            lambda: self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns())),
-        )
+
+        def claim() -> None:
+            if not self._stopping:  # else it is READY on disk, and claimed in the next life
+                self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns()))
+
+        asyncio.get_running_loop().call_later(_ANSWER_FIRST_S, claim)
 
     def _settle(self, dag_id: int, transition: Callable[[Connection], list[Claim]]) -> None:
         """Make a transition and launch what it admits."""
