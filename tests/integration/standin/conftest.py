@@ -105,10 +105,9 @@ class Node:
         self.signal(signal.SIGKILL)
 
     def connect(self, **options: Any) -> pymysql.Connection:
-        given = {"user": "root", "password": self.password, "read_timeout": PATIENCE_S}
-        return pymysql.connect(
-            host=self.ip, port=self.sql_port, autocommit=True, **{**given, **options}
-        )
+        password = options.pop("password", self.password).encode()  # the driver takes latin1
+        given = {"user": "root", "password": password, "read_timeout": PATIENCE_S, **options}
+        return pymysql.connect(host=self.ip, port=self.sql_port, autocommit=True, **given)
 
     def sql(self, *statements: str, **options: Any) -> Rows:
         """Run statements in one session; returns the rows of the last."""
