@@ -124,10 +124,10 @@ def literal(value: object) -> str:
     return f"'{text}'"
 
 
-def insert(table: str, rows: Sequence[Sequence[object]]) -> str:
-    """A statement that inserts these rows."""
+def replace(table: str, rows: Sequence[Sequence[object]]) -> str:
+    """A statement that puts these rows into a table, in place of those with the same key."""
     lines = ",".join("(" + ",".join(map(literal, row)) + ")" for row in rows)
-    return f"INSERT INTO {table} VALUES {lines}"
+    return f"REPLACE INTO {table} VALUES {lines}"
 
 
 def _is_end(content: bytes) -> bool:

@@ -42,7 +42,7 @@ class Knobs:
     def set(self, **values: Any) -> None:
         """Have exactly these values, and the usual ones for the rest (see ``standin.knobs``).
 
-        May be called before there is a cluster. They hold within a tenth of a second.
+        May be called before there is a cluster. They hold from now on.
         """
         _check(values, knobs.NAMES)
         _write(self._file, values)

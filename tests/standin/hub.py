@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from standin import parameters, rpc, schema, tenancy, topology
-from standin.backend import Backend, insert
+from standin.backend import Backend, replace
 from standin.cluster import Cluster, Server, split_address
 from standin.errors import SqlError, initialized_twice, initializing, syntax, timeout
 from standin.knobs import KnobFile
@@ -30,7 +31,6 @@ from standin.written import Written
 SOCKET = "hub.sock"
 BOOTSTRAPPED = "bootstrapped"
 _TURN_SECONDS = 0.05
-_NOBODY_SECONDS = 5.0
 _ALL_HERE_SECONDS = 20.0
 
 
@@ -64,15 +64,15 @@ class Hub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = False
 
-    async def run(self) -> None:
-        """Serve until nobody is left."""
+    async def run(self, starter: int) -> None:
+        """Serve until nobody is left; ``starter`` is the process that will be here first."""
         socket = self._directory / SOCKET
         socket.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._serve, SOCKET, limit=1 << 24)
         try:
             if (self._directory / BOOTSTRAPPED).exists():
                 self._begin(self._restart())
-            self._begin(self._end_unused())
+            self._end_unused(starter)
             await self._over.wait()
         finally:
             server.close()
@@ -88,13 +88,25 @@ class Hub:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            print(f"the hub ends: {error!r}", file=sys.stderr, flush=True)
+            _log(f"the hub ends: {error!r}")
             self._over.set()
 
-    async def _end_unused(self) -> None:
-        await asyncio.sleep(_NOBODY_SECONDS)
-        if not self._links:
+    def _end_unused(self, starter: int) -> None:
+        """End if the stand-in that started this hub dies before anybody is connected."""
+
+        def died() -> None:
+            loop.remove_reader(life)
+            os.close(life)
+            if not self._links:
+                self._over.set()
+
+        loop = asyncio.get_running_loop()
+        try:
+            life = os.pidfd_open(starter)
+        except ProcessLookupError:
             self._over.set()
+        else:
+            loop.add_reader(life, died)
 
     async def _restart(self) -> None:
         self._backend = await self._seekdb.start(anew=False)
@@ -113,6 +125,7 @@ class Hub:
             await self._welcome(link)
         await self._update(store=True)
         self._serving = True
+        _log("serving")
         self._tell_all()
 
     async def _watch_seekdb(self) -> None:
@@ -212,6 +225,7 @@ class Hub:
             return
         if self._cluster is None or not self._serving:
             raise initializing()
+        _log(message["text"])
         await self._execute(command, message)
 
     async def _execute(self, command: Command, message: Message) -> None:
@@ -263,7 +277,9 @@ class Hub:
         topology.bootstrap(cluster, members, who)
         try:
             self._backend = await self._seekdb.start(anew=True)
+            _log("seekdb is up")
             await schema.make(self._backend)
+            _log("the views are there")
             for one in addresses:
                 await self._let_join(one, cluster)
             await self._all_here(addresses)
@@ -329,8 +345,13 @@ class Hub:
             await self._backend.query("BEGIN")
             await self._backend.query("DELETE FROM oceanbase.standin_session")
             if rows:
-                await self._backend.query(insert("oceanbase.standin_session", rows))
+                await self._backend.query(replace("oceanbase.standin_session", rows))
             await self._backend.query("COMMIT")
+
+
+def _log(text: str) -> None:
+    now = datetime.now(UTC).strftime("%H:%M:%S.%f")
+    print(f"{now} {text}", file=sys.stderr, flush=True)
 
 
 def _lower(args: dict[str, Any]) -> dict[str, Any]:
@@ -345,7 +366,8 @@ def main() -> None:
     directory = Path(sys.argv[1])
     os.chdir(directory)
     Path("/proc/self/comm").write_text("standin-hub")
-    asyncio.run(Hub(directory).run())
+    _log("the hub begins")
+    asyncio.run(Hub(directory).run(int(sys.argv[2])))
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class Link:
         try:
             with (self.directory / "hub.log").open("ab") as output:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "standin.hub", str(self.directory)),
+                    *(sys.executable, "-m", "standin.hub", str(self.directory), str(os.getpid())),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from standin.backend import Backend
+from standin.backend import Backend, replace
+from standin.command_line import VERSION
 from standin.tables import TABLES
 
 DOCUMENT = "SELECT document FROM oceanbase.standin_cluster WHERE id = 1"
@@ -100,10 +101,14 @@ async def _fill_parameter_kinds(backend: Backend) -> None:
         "INSERT INTO oceanbase.standin_parameter_kind SELECT NAME, SCOPE, DATA_TYPE, INFO, SECTION,"
         " EDIT_LEVEL, DEFAULT_VALUE FROM oceanbase.`V$OB_PARAMETERS`"
     )
-    for name, (kind, info, section, level) in _OWN_PARAMETERS.items():
-        scope = "TENANT" if name in _TENANT_PARAMETERS else "CLUSTER"
-        default = {"min_observer_version": "4.3.5.3", "major_freeze_duty_time": "02:00"}
-        await backend.query(
-            "REPLACE INTO oceanbase.standin_parameter_kind VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *(name, scope, kind, info, section, level, default.get(name, "")),
+    defaults = {"min_observer_version": VERSION, "major_freeze_duty_time": "02:00"}
+    rows = [
+        (
+            name,
+            "TENANT" if name in _TENANT_PARAMETERS else "CLUSTER",
+            *about,
+            defaults.get(name, ""),
         )
+        for name, about in _OWN_PARAMETERS.items()
+    ]
+    await backend.query(replace("oceanbase.standin_parameter_kind", rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from standin.backend import Backend, insert, literal
+from standin.backend import Backend, literal, replace
 from standin.cluster import Cluster
 from standin.tables import TABLES, Table
 from standin.views import rows_of
@@ -49,5 +49,5 @@ def _changes(
         statements.append(f"DELETE FROM {name} WHERE {where}")
     new = [row for key, row in after.items() if before.get(key) != row]
     if new:
-        statements.append("REPLACE" + insert(name, new).removeprefix("INSERT"))
+        statements.append(replace(name, new))
     return statements

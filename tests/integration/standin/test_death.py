@@ -10,7 +10,8 @@ from contextlib import suppress
 import psutil
 import pymysql
 import pytest
-from conftest import eventually, start_all
+
+from support.standin_clusters import eventually, start_all
 
 ZONES = ("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
 
@@ -45,7 +46,7 @@ def test_a_killed_server_is_inactive_and_active_again_on_return(cluster):
     cluster.knobs.set(resync_s=1.0)
     second.kill()
     eventually(lambda: row(cluster, first, 1) == ("INACTIVE", 1, 1))
-    shown = "select count(*) from oceanbase.{} where svr_port = %d" % second.rpc_port
+    shown = f"select count(*) from oceanbase.{{}} where svr_port = {second.rpc_port}"
     for view in ("GV$OB_LOG_STAT", "GV$OB_SERVERS", "GV$OB_PARAMETERS", "__all_virtual_ls_info"):
         assert first.sql(shown.format(view)) == ((0,),), view
     assert first.sql(shown.format("CDB_OB_LS_LOCATIONS")) == ((1,),)

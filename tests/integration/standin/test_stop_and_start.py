@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import eventually
+
+from support.standin_clusters import eventually
 
 ZONES = ("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
 
