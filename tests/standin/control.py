@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from standin import faults, knobs
+from standin.places import KNOBS
 
 OBSERVER = Path(__file__).parent / "observer"
 """The program."""
@@ -32,7 +33,7 @@ class Knobs:
     """Times and faults of one cluster, by the directory that its members share."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / knobs.FILE
+        self._file = directory / KNOBS
 
     @classmethod
     def beside(cls, home: Path, cluster_id: int) -> Knobs:

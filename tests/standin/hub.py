@@ -23,13 +23,12 @@ from standin.errors import SqlError, initialized_twice, initializing, syntax, ti
 from standin.knobs import KnobFile
 from standin.membership import Clockwork, Freeze
 from standin.paxos import tenants_without_majority
+from standin.places import BOOTSTRAPPED, HUB_SOCKET, SEEKDB
 from standin.rpc import Message
 from standin.seekdb import Seekdb
 from standin.statements import Command, parse
 from standin.written import Written
 
-SOCKET = "hub.sock"
-BOOTSTRAPPED = "bootstrapped"
 _TURN_SECONDS = 0.05
 _ALL_HERE_SECONDS = 20.0
 
@@ -50,7 +49,7 @@ class Hub:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._seekdb = Seekdb(directory / "seekdb")
+        self._seekdb = Seekdb(directory / SEEKDB)
         self._file = KnobFile(directory)
         self._links: list[Link] = []
         self._backend: Backend
@@ -66,9 +65,9 @@ class Hub:
 
     async def run(self, starter: int) -> None:
         """Serve until nobody is left; ``starter`` is the process that will be here first."""
-        socket = self._directory / SOCKET
+        socket = self._directory / HUB_SOCKET
         socket.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._serve, SOCKET, limit=1 << 24)
+        server = await asyncio.start_unix_server(self._serve, HUB_SOCKET, limit=1 << 24)
         try:
             if (self._directory / BOOTSTRAPPED).exists():
                 self._begin(self._restart())

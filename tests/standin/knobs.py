@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-FILE = "standin.json"
+from standin.places import KNOBS
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class KnobFile:
     """The file, read when it has changed."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / FILE
+        self._file = directory / KNOBS
         self._seen: tuple[int, int] | None = None
         self.knobs = Knobs()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from standin import rpc
 from standin.backend import connect
 from standin.errors import SqlError
-from standin.hub import BOOTSTRAPPED, SOCKET
+from standin.places import BOOTSTRAPPED, HUB_LOCK, HUB_LOG, HUB_SOCKET, SEEKDB_SOCKET
 from standin.rpc import Message
 
 _BEAT_SECONDS = 0.3
@@ -55,13 +55,13 @@ class Link:
     @property
     def socket(self) -> Path:
         """Where the cluster's seekdb listens."""
-        return self.directory / "seekdb/run/sql.sock"
+        return self.directory / SEEKDB_SOCKET
 
     async def run(self, log: Callable[[str], None]) -> None:
         """Keep the connection up; ends only by being cancelled."""
         while True:
             try:
-                reader, self._writer = await connect(self.directory / SOCKET)
+                reader, self._writer = await connect(self.directory / HUB_SOCKET)
             except OSError:
                 await self._start_hub(log)
                 await asyncio.sleep(_AGAIN_SECONDS)
@@ -116,7 +116,7 @@ class Link:
             for path in self.directory.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif path.name in (BOOTSTRAPPED, SOCKET):
+                elif path.name in (BOOTSTRAPPED, HUB_SOCKET):
                     path.unlink()
             os.close(lock)
 
@@ -156,7 +156,7 @@ class Link:
     def _lock(self) -> int | None:
         self.directory.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        lock = os.open(self.directory / "hub.lock", flags, 0o600)
+        lock = os.open(self.directory / HUB_LOCK, flags, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -171,7 +171,7 @@ class Link:
             return
         log(f"starting the hub in {self.directory}")
         try:
-            with (self.directory / "hub.log").open("ab") as output:
+            with (self.directory / HUB_LOG).open("ab") as output:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "standin.hub", str(self.directory), str(os.getpid())),
                     stdin=subprocess.DEVNULL,

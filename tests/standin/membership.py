@@ -35,11 +35,8 @@ class Clockwork:
                 _die(cluster, server)
 
     def turn(self, cluster: Cluster, heard: Collection[str], knobs: Knobs) -> bool:
-        """Bring the cluster up to date; ``heard`` are those that live. Returns whether to store it.
-
-        All of it is compared by its effect, so that nothing is forgotten to be told.
-        """
-        before = cluster.to_json()
+        """Bring the cluster up to date; ``heard`` are those that live. Returns whether to store it."""
+        before = _of_time(cluster)
         now = time.monotonic()
         for server in cluster.servers:
             self._life(cluster, server, server.address in heard, now, knobs)
@@ -47,7 +44,7 @@ class Clockwork:
         self._end_freezes(cluster, now, knobs)
         self._end_deletions(cluster, now, knobs)
         paxos.elect(cluster)
-        return cluster.to_json() != before
+        return _of_time(cluster) != before
 
     def _life(
         self, cluster: Cluster, server: Server, lives: bool, now: float, knobs: Knobs
@@ -100,6 +97,16 @@ class Clockwork:
                 cluster.servers.remove(server)
                 own = [one for one in cluster.parameters if one.address == server.address]
                 cluster.parameters = [one for one in cluster.parameters if one not in own]
+
+
+def _of_time(cluster: Cluster) -> list[object]:
+    """All that may change without a statement."""
+    servers = [(one.address, one.alive, one.started, one.offline) for one in cluster.servers]
+    streams = [
+        (one.tenant, one.id, one.leader, one.proposal, [*one.behind], dict(one.checkpoints))
+        for one in cluster.streams
+    ]
+    return [servers, streams, [unit.server for unit in cluster.units]]
 
 
 def _die(cluster: Cluster, server: Server) -> None:

@@ -33,7 +33,7 @@ def eventually(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> 
     end = time.monotonic() + patience_s
     while not (value := condition()):
         assert time.monotonic() < end, "it did not come about"
-        select.select([], [], [], 0.02)
+        select.select([], [], [], 0.05)
     return value
 
 
@@ -88,6 +88,12 @@ class Node:
             [program, *options], cwd=self.home, text=True, capture_output=True, timeout=PATIENCE_S
         )
 
+    def runs(self) -> bool:
+        """Whether its process lives."""
+        with suppress(FileNotFoundError, psutil.Error):
+            return Path(psutil.Process(self.pid).cwd()) == self.home
+        return False
+
     def start(self, *options: str) -> None:
         """Start it; options are added to those of a first start."""
         first = not (self.home / "etc/observer.config.bin").exists()
@@ -104,6 +110,11 @@ class Node:
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
+
+    def redeploy(self) -> None:
+        """Remove a dead server's files, and start it as a new one."""
+        shutil.rmtree(self.home)
+        self.start()
 
     def connect(self, **options: Any) -> pymysql.Connection:
         password = options.pop("password", self.password).encode()  # the driver takes latin1
@@ -174,6 +185,29 @@ class Cluster:
         rows = (asked or self.nodes[0]).sql("select svr_port, status from oceanbase.DBA_OB_SERVERS")
         names = {node.rpc_port: number for number, node in enumerate(self.nodes)}
         return {names[port]: status for port, status in rows}
+
+    def restore(self) -> None:
+        """Clear all faults, start all that is down or stopped, and wait until all is well."""
+        self.knobs.clear()
+        dead = [node for node in self.nodes if not node.runs()]
+        start_all(dead)
+        for node in self.nodes:
+            node.faults.clear()
+        for node in dead or self.nodes[:1]:
+            eventually(node.serves)
+        asked = self.nodes[0]
+        zones = "select zone from oceanbase.DBA_OB_ZONES where status = 'INACTIVE'"
+        for (zone,) in asked.sql(zones):
+            asked.sql(f"ALTER SYSTEM START ZONE '{zone}'")
+        tenants = "select tenant_name from oceanbase.DBA_OB_TENANTS where tenant_type = 'USER'"
+        for (tenant,) in asked.sql(tenants):
+            asked.sql(f"DROP TENANT {tenant} FORCE")
+        pools = "select name from oceanbase.DBA_OB_RESOURCE_POOLS where tenant_id is null"
+        for (pool,) in asked.sql(pools):
+            asked.sql(f"DROP RESOURCE POOL {pool}")
+        every = ", ".join(f"'{node.address}'" for node in self.nodes)
+        asked.sql(f"ALTER SYSTEM START SERVER {every}")
+        eventually(self.all_well)
 
     def all_well(self, asked: Node | None = None) -> bool:
         """Whether all serve, and all replicas are in sync."""

@@ -7,7 +7,7 @@ import pytest
 from support.standin_clusters import CLUSTER_ID, Cluster, eventually, start_all
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_cluster(tmp_path_factory):
     """Make clusters of servers in these zones, neither started nor bootstrapped."""
     made: list[Cluster] = []
@@ -24,7 +24,7 @@ def make_cluster(tmp_path_factory):
         cluster.destroy()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_running(make_cluster):
     """Make clusters that serve."""
 
@@ -36,3 +36,16 @@ def make_running(make_cluster):
         return cluster
 
     return make
+
+
+@pytest.fixture(scope="session")
+def six(make_running):
+    """Six servers in three zones, which the tests of a worker share."""
+    return make_running("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
+
+
+@pytest.fixture
+def cluster(six):
+    """The six, of which all is well before and after a test."""
+    yield six
+    six.restore()

@@ -13,24 +13,6 @@ import pytest
 
 from support.standin_clusters import eventually, start_all
 
-ZONES = ("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
-
-
-@pytest.fixture(scope="module")
-def running(make_running):
-    return make_running(*ZONES)
-
-
-@pytest.fixture
-def cluster(running):
-    yield running
-    running.knobs.clear()
-    for node in running.nodes:
-        node.faults.clear()
-        if node.run().returncode == 0:
-            eventually(node.serves)
-    eventually(running.all_well)
-
 
 def row(cluster, asked, number):
     node = cluster.nodes[number]

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-ZONES = ("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
 READY = (
     "select count(*) from oceanbase.GV$OB_SERVER_SCHEMA_INFO where (svr_ip, svr_port) in (select"
     " svr_ip, svr_port from oceanbase.GV$OB_LOG_STAT where tenant_id = 1 and role = 'LEADER') and"
@@ -17,11 +16,6 @@ OTHER_STOPS = (
     " != 'zone1' UNION SELECT zone FROM oceanbase.DBA_OB_ZONES WHERE status = 'INACTIVE' AND zone"
     " != 'zone1')"
 )
-
-
-@pytest.fixture(scope="module")
-def cluster(make_running):
-    return make_running(*ZONES)
 
 
 @pytest.fixture

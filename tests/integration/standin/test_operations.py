@@ -9,19 +9,7 @@ import pytest
 
 from support.standin_clusters import eventually
 
-ZONES = ("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
 IN_SERVERS = "select status from oceanbase.DBA_OB_SERVERS where svr_port = {}"
-
-
-@pytest.fixture(scope="module")
-def running(make_running):
-    return make_running(*ZONES)
-
-
-@pytest.fixture
-def cluster(running):
-    yield running
-    running.knobs.clear()
 
 
 @pytest.fixture
@@ -124,18 +112,21 @@ def test_a_zone_is_added_and_deleted(cluster, asked):
 
 def test_units_move_when_their_server_is_deleted(cluster, asked):
     units = "select count(*) from oceanbase.DBA_OB_UNITS where svr_port = {}"
+    members = "select distinct paxos_member_list from oceanbase.GV$OB_LOG_STAT where ls_id = 1"
     third, sixth = cluster.nodes[2], cluster.nodes[5]
-    assert asked.sql(units.format(third.rpc_port))[0][0] == 1
     both = f"ALTER SYSTEM DELETE SERVER '{third.address}', '{sixth.address}'"
     assert asked.fails(both)[0] == 4745
-    asked.sql(f"ALTER SYSTEM DELETE SERVER '{third.address}'")
-    eventually(lambda: asked.sql(IN_SERVERS.format(third.rpc_port)) == ())
-    assert asked.sql(units.format(sixth.rpc_port))[0][0] == 1
-    members = "select distinct paxos_member_list from oceanbase.GV$OB_LOG_STAT where ls_id = 1"
-    assert sixth.address in asked.sql(members)[0][0]
-    assert asked.fails(f"ALTER SYSTEM DELETE SERVER '{sixth.address}'")[0] == 4745
-    third.kill()
-    cluster.nodes.remove(third)
+    for old, new in ((third, sixth), (sixth, third)):
+        assert asked.sql(units.format(old.rpc_port))[0][0] == 1
+        asked.sql(f"ALTER SYSTEM DELETE SERVER '{old.address}'")
+        eventually(lambda old=old: asked.sql(IN_SERVERS.format(old.rpc_port)) == ())
+        assert asked.sql(units.format(new.rpc_port))[0][0] == 1
+        assert new.address in asked.sql(members)[0][0]
+        assert asked.fails(f"ALTER SYSTEM DELETE SERVER '{new.address}'")[0] == 4745
+        old.kill()
+        old.redeploy()
+        asked.sql(f"ALTER SYSTEM ADD SERVER '{old.address}' ZONE 'zone3'")
+        eventually(cluster.all_well)
 
 
 @pytest.mark.parametrize(

@@ -6,28 +6,6 @@ import pytest
 
 from support.standin_clusters import eventually
 
-ZONES = ("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
-
-
-@pytest.fixture(scope="module")
-def running(make_running):
-    return make_running(*ZONES)
-
-
-@pytest.fixture
-def cluster(running):
-    """The six servers; nothing in it is stopped, before and afterwards."""
-    yield running
-    for node in running.nodes:
-        node.faults.clear()
-        running.nodes[0].sql(f"ALTER SYSTEM START SERVER '{node.address}'")
-    for (zone,) in running.nodes[0].sql(
-        "select zone from oceanbase.DBA_OB_ZONES where status = 'INACTIVE'"
-    ):
-        running.nodes[0].sql(f"ALTER SYSTEM START ZONE '{zone}'")
-    running.knobs.clear()
-    eventually(running.all_well)
-
 
 def stopped(cluster):
     return {
