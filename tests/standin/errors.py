@@ -25,6 +25,12 @@ def syntax(near: str) -> SqlError:
     return SqlError(1064, message, "42000")
 
 
+def privilege_needed() -> SqlError:
+    """A statement that is root's alone."""
+    message = "Access denied; you need (at least one of) the ALTER SYSTEM privilege(s)"
+    return SqlError(1227, message, "42501")
+
+
 def timeout(microseconds: int) -> SqlError:
     """The end of the query timeout."""
     return SqlError(

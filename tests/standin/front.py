@@ -9,7 +9,7 @@ from typing import Protocol
 
 from standin import alone, sql_text
 from standin.backend import authenticate, connect
-from standin.errors import SqlError, access_denied, initializing, timeout
+from standin.errors import SqlError, access_denied, initializing, privilege_needed, timeout
 from standin.faults import DropError, FaultFile, die
 from standin.link import Link
 from standin.mysql_protocol import (
@@ -63,6 +63,7 @@ class Front:
         self._seekdb: tuple[Reader, Writer] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._number = 0
+        self._user = "root"
         self._tenant = "sys"
         self._timeout_us = sql_text.DEFAULT_TIMEOUT_US
         self._recyclebin = False
@@ -135,6 +136,7 @@ class Front:
         link.session_begins(self._number, self._tenant)
         if user.upper() == "SYS":
             user = "root"  # who is so called in a tenant of Oracle's mode
+        self._user = user
         writer.write(packet(sequence, login.as_user(user).content()))
         while True:
             sequence, content = await read_packet(reader)
@@ -213,6 +215,7 @@ class Front:
     async def _statement(self, content: bytes) -> None:
         text = content[1:].decode(errors="surrogateescape")
         await self._observer.faults.at_statement(text)
+        self._check_client()
         self._dies = self._observer.faults.dies_after(text)
         if sql_text.is_set(text):
             self._timeout_us = sql_text.new_timeout(text) or self._timeout_us
@@ -232,7 +235,10 @@ class Front:
     async def _in_cluster(self, link: Link, command: bytes, text: str) -> None:
         if sql_text.needs_tables(text):
             await self._wait_for_leader(link, text)
+            self._check_client()
         if is_cluster_statement(text):
+            if self._user != "root":
+                raise privilege_needed()
             await link.ask({"do": "statement", "text": text, "recyclebin": self._recyclebin})
             self._done()
             return
@@ -256,6 +262,11 @@ class Front:
                 await link.until(lambda state: state.serving and not state.stops(self._tenant))
         except TimeoutError as error:
             raise timeout(limit) from error
+
+    def _check_client(self) -> None:
+        """After a wait: a statement of a client that has gone has no effect."""
+        if self._reader.at_eof():
+            raise ClosedError
 
     def _done(self) -> None:
         if self._dies:

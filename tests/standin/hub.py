@@ -19,7 +19,7 @@ from typing import Any
 from standin import parameters, rpc, schema, tenancy, topology
 from standin.backend import Backend, replace
 from standin.cluster import Cluster, Server, split_address
-from standin.errors import SqlError, initialized_twice, initializing, syntax, timeout
+from standin.errors import SqlError, initialized_twice, initializing, invalid, syntax, timeout
 from standin.knobs import KnobFile
 from standin.membership import Clockwork, Freeze
 from standin.paxos import tenants_without_majority
@@ -27,6 +27,7 @@ from standin.places import BOOTSTRAPPED, HUB_SOCKET, SEEKDB
 from standin.rpc import Message
 from standin.seekdb import Seekdb
 from standin.statements import Command, parse
+from standin.views import rows_of
 from standin.written import Written
 
 _TURN_SECONDS = 0.05
@@ -257,7 +258,11 @@ class Hub:
             before = self._cluster.to_json()
             try:
                 work()
-            except BaseException:
+                rows_of(self._cluster)
+            except (ValueError, LookupError) as error:
+                vars(self._cluster).update(vars(Cluster.from_json(before)))
+                raise invalid(str(error)) from error
+            except SqlError:
                 vars(self._cluster).update(vars(Cluster.from_json(before)))
                 raise
             await self._settle(store=True)

@@ -35,7 +35,7 @@ class Clockwork:
                 _die(cluster, server)
 
     def turn(self, cluster: Cluster, heard: Collection[str], knobs: Knobs) -> bool:
-        """Bring the cluster up to date; ``heard`` are those that live. Returns whether to store it."""
+        """Bring the cluster up to date; ``heard`` are alive. Returns whether anything changed."""
         before = _of_time(cluster)
         now = time.monotonic()
         for server in cluster.servers:

@@ -14,7 +14,7 @@ DEFAULT_TIMEOUT_US = 10_000_000
 _HINT = re.compile(r"/\*\+.*?QUERY_TIMEOUT\s*\(\s*(\d+)\s*\).*?\*/", re.IGNORECASE | re.DOTALL)
 _TIMEOUT = re.compile(r"\bob_query_timeout\b`?\s*:?=\s*(\d+)", re.IGNORECASE)
 _RECYCLEBIN = re.compile(r"\brecyclebin\b`?\s*:?=\s*'?(\w+)", re.IGNORECASE)
-_FROM = re.compile(r"\bFROM\b", re.IGNORECASE)
+_FROM = re.compile(r"\bFROM\b(?!\s+DUAL\b)", re.IGNORECASE)
 _STRINGS = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"", re.DOTALL)
 _FREE = re.compile(r"(?:SET|USE|KILL|ROLLBACK|BEGIN|START|DO)\b", re.IGNORECASE)
 _VERSION = re.compile(r"(?<![\w.@])version\s*\(\s*\)", re.IGNORECASE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from standin.errors import syntax
 from standin.tokens import Words
 
 Parsed = tuple[str, dict[str, Any]]
@@ -21,7 +22,7 @@ def parse_tenant_statement(words: Words) -> Parsed:
     if words.accept("RESOURCE", "TENANT"):
         name = words.value()
         words.expect("UNIT_NUM")
-        return "alter unit number", {"name": name, "unit_num": int(words.equals())}
+        return "alter unit number", {"name": name, "unit_num": _number(words.equals())}
     words.expect("TENANT")
     return f"{action} tenant", _named(words) | _tenant_options(words)
 
@@ -49,7 +50,7 @@ def _pool_options(words: Words) -> dict[str, Any]:
             options["zone_list"] = words.values()
         else:
             value = words.value()
-            options[word.lower()] = int(value) if word == "UNIT_NUM" else value
+            options[word.lower()] = _number(value) if word == "UNIT_NUM" else value
     return options
 
 
@@ -89,6 +90,12 @@ def _tenant_options(words: Words) -> dict[str, Any]:
         elif word not in (",", "DEFAULT", "TO BEFORE DROP"):
             options[word.lower()] = words.equals()
     return options
+
+
+def _number(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise syntax(text)
+    return int(text)
 
 
 def _variables(words: Words) -> dict[str, str]:

@@ -62,7 +62,8 @@ class Node:
 
     @property
     def address(self) -> str:
-        return f"{self.ip}:{self.rpc_port}"
+        ip = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"{ip}:{self.rpc_port}"
 
     @property
     def pid(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
+import aiomysql
 import pytest
 
 READY = (
@@ -209,4 +211,21 @@ def test_modules_and_major_freeze_are_accepted(node):
 def test_what_is_not_understood_is_a_syntax_error(node):
     assert node.fails("alter system stop server")[0] == 1064
     assert node.fails("alter system shutdown")[0] == 1064
+    assert node.fails("create resource unit u max_cpu many")[0] == 4002
+    assert node.fails("create resource pool p unit = 'sys_unit_config', unit_num = many")[0] == 1064
     assert node.fails("selct 1")[0] == 1064
+
+
+@pytest.mark.anyio
+async def test_an_asynchronous_client_is_served(node):
+    async with aiomysql.create_pool(
+        host=node.ip, port=node.sql_port, user="root", autocommit=True, charset="utf8mb4"
+    ) as pool:
+        answers = await asyncio.gather(*(ask(pool, number) for number in range(20)))
+    assert answers == [((number, "数据"),) for number in range(20)]
+
+
+async def ask(pool, number):
+    async with pool.acquire() as connection, connection.cursor() as cursor:
+        await cursor.execute("select %s, %s from oceanbase.DBA_OB_ZONES limit 1", (number, "数据"))
+        return await cursor.fetchall()

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from standin.control import OBSERVER
+from support.standin_clusters import eventually
 
 
 @pytest.fixture
@@ -119,3 +120,21 @@ def test_sigterm_ends_a_server_unless_it_is_told_to_ignore_it(node):
 
 def test_the_program_can_be_run_by_any_user():
     assert OBSERVER.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_cluster_speaks_ipv6_in_a_deep_directory(make_cluster):
+    cluster = make_cluster("zone1", cluster_id=11)
+    cluster.base /= "deep" * 40
+    node = cluster.nodes[0]
+    node.home, node.ip = cluster.base / "home", "::1"
+    node.home.mkdir(parents=True)
+    node.start("-6")
+    cluster.bootstrap()
+    row = node.sql("select svr_ip, svr_port, status from oceanbase.DBA_OB_SERVERS")[0]
+    assert row == ("::1", node.rpc_port, "ACTIVE")
+    assert node.sql("select paxos_member_list from oceanbase.GV$OB_LOG_STAT") == (
+        (f"{node.address}:1",),
+    )
+    node.kill()
+    node.start()
+    eventually(node.serves)
