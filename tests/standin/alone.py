@@ -6,7 +6,7 @@ import re
 
 from standin.errors import SqlError, no_table
 from standin.mysql_protocol import ok_packet, result_packets
-from standin.sql_text import VERSION_OF_SQL, is_set
+from standin.sql_text import VERSION_COMMENT, VERSION_OF_SQL, is_set
 from standin.statements import without_leading_comments
 
 _SELECT = re.compile(r"SELECT\s+(?P<what>[^;]*?)\s*;?\s*\Z", re.IGNORECASE)
@@ -14,7 +14,7 @@ _KNOWN: dict[str, str | int] = {
     "1": 1,
     "version()": VERSION_OF_SQL,
     "@@version": VERSION_OF_SQL,
-    "@@version_comment": "OceanBase_CE",
+    "@@version_comment": VERSION_COMMENT,
     "@@max_allowed_packet": 16777216,
     "@@autocommit": 1,
     "@@sql_mode": "STRICT_ALL_TABLES",

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,7 +89,7 @@ class Hub:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log(f"the hub ends: {error!r}")
+            _log("the hub ends: " + "".join(traceback.format_exception(error)))
             self._over.set()
 
     def _end_unused(self, starter: int) -> None:
@@ -245,7 +246,10 @@ class Hub:
         elif command.verb == "set":
             settings = args["settings"]
             await self._apply(lambda: parameters.set_all(cluster, self._kinds, settings))
-        elif command.verb not in ("module", "clear merge error"):
+        elif command.verb == "load module":
+            if args["module"].lower() == "timezone":
+                await self._backend.query(schema.LOAD_TIME_ZONES)
+        elif command.verb not in ("check module", "clear merge error"):
             text, recyclebin = message["text"], message.get("recyclebin", False)
             await self._apply(
                 lambda: tenancy.execute(cluster, command.verb, args, text, recyclebin)

@@ -42,7 +42,19 @@ _OWN_PARAMETERS = {
         "DYNAMIC_EFFECTIVE",
     ),
 }
+_DEFAULTS = {
+    "min_observer_version": VERSION,
+    "major_freeze_duty_time": "02:00",
+    "memory_limit": "0M",
+    "system_memory": "0M",
+    "cpu_count": "0",
+    "datafile_size": "0M",
+    "log_disk_size": "0M",
+    "enable_rebalance": "True",
+    "server_permanent_offline_time": "3600s",
+}
 _TENANT_PARAMETERS = ("major_freeze_duty_time",)
+LOAD_TIME_ZONES = "REPLACE INTO mysql.time_zone VALUES (1, 'N')"
 _PARAMETER_KINDS = """CREATE TABLE oceanbase.standin_parameter_kind (NAME varchar(128) PRIMARY KEY,
  SCOPE varchar(64), DATA_TYPE varchar(128), INFO varchar(4096), SECTION varchar(128),
  EDIT_LEVEL varchar(128), DEFAULT_VALUE varchar(4096))"""
@@ -50,6 +62,8 @@ _SESSIONS = """CREATE TABLE oceanbase.standin_session (ID bigint unsigned PRIMAR
  SVR_IP varchar(46), SVR_PORT bigint, TENANT varchar(128))"""
 _BACKUP_JOBS = """CREATE TABLE oceanbase.CDB_OB_BACKUP_JOBS (TENANT_ID bigint, JOB_ID bigint,
  STATUS varchar(64), START_TIMESTAMP timestamp(6) NULL, PRIMARY KEY (TENANT_ID, JOB_ID))"""
+_TIME_ZONES = """CREATE TABLE mysql.time_zone (Time_zone_id int PRIMARY KEY,
+ Use_leap_seconds varchar(1))"""
 _DOCUMENT = """CREATE TABLE oceanbase.standin_cluster (id int PRIMARY KEY, document longtext)"""
 _LOG_STAT = """CREATE VIEW oceanbase.`GV$OB_LOG_STAT` AS SELECT s.TENANT_ID, s.LS_ID, s.SVR_IP,
  s.SVR_PORT, s.ROLE, s.PROPOSAL_ID, s.CONFIG_VERSION, v.ACCESS_MODE, s.PAXOS_MEMBER_LIST,
@@ -87,7 +101,7 @@ async def make(backend: Backend) -> None:
     """Make them all, in a database that has none of them."""
     for table in TABLES:
         await backend.query(table.statement)
-    for statement in (_PARAMETER_KINDS, _SESSIONS, _BACKUP_JOBS, _DOCUMENT):
+    for statement in (_PARAMETER_KINDS, _SESSIONS, _BACKUP_JOBS, _TIME_ZONES, _DOCUMENT):
         await backend.query(statement)
     await _fill_parameter_kinds(backend)
     for statement in _VIEWS:
@@ -101,13 +115,12 @@ async def _fill_parameter_kinds(backend: Backend) -> None:
         "INSERT INTO oceanbase.standin_parameter_kind SELECT NAME, SCOPE, DATA_TYPE, INFO, SECTION,"
         " EDIT_LEVEL, DEFAULT_VALUE FROM oceanbase.`V$OB_PARAMETERS`"
     )
-    defaults = {"min_observer_version": VERSION, "major_freeze_duty_time": "02:00"}
     rows = [
         (
             name,
             "TENANT" if name in _TENANT_PARAMETERS else "CLUSTER",
             *about,
-            defaults.get(name, ""),
+            _DEFAULTS.get(name, ""),
         )
         for name, about in _OWN_PARAMETERS.items()
     ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from standin.backend import literal
-from standin.command_line import VERSION
+from standin.command_line import REVISION, VERSION
 from standin.statements import without_leading_comments
 
 VERSION_OF_SQL = f"5.7.25-OceanBase_CE-v{VERSION}"
+VERSION_COMMENT = f"OceanBase_CE {VERSION} (r{REVISION})"
 DEFAULT_TIMEOUT_US = 10_000_000
 
 _HINT = re.compile(r"/\*\+.*?QUERY_TIMEOUT\s*\(\s*(\d+)\s*\).*?\*/", re.IGNORECASE | re.DOTALL)
@@ -18,6 +19,9 @@ _FROM = re.compile(r"\bFROM\b(?!\s+DUAL\b)", re.IGNORECASE)
 _STRINGS = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"", re.DOTALL)
 _FREE = re.compile(r"(?:SET|USE|KILL|ROLLBACK|BEGIN|START|DO)\b", re.IGNORECASE)
 _VERSION = re.compile(r"(?<![\w.@])version\s*\(\s*\)", re.IGNORECASE)
+_VERSION_VARIABLE = re.compile(
+    r"@@(?:(?:global|session)\s*\.\s*)?version(?P<comment>_comment)?\b", re.IGNORECASE
+)
 _ONLY_VERSION = re.compile(r"SELECT\s+version\s*\(\s*\)\s*;?\s*\Z", re.IGNORECASE)
 _LS_INFO = re.compile(r"\b__all_virtual_ls_info\b", re.IGNORECASE)
 _PARAMETER_STAT = re.compile(r"\b__all_virtual_sys_parameter_stat\b", re.IGNORECASE)
@@ -76,6 +80,7 @@ def for_seekdb(text: str, ip: str, rpc_port: int) -> str:
         return _show_parameters(parameters)
     if "version" in text.lower():
         text = _VERSION.sub(f"'{VERSION_OF_SQL}'", text)
+        text = _VERSION_VARIABLE.sub(_version_variable, text)
     if "__all_virtual_" in text.lower():
         text = _LS_INFO.sub("standin_ls_info", text)
         text = _PARAMETER_STAT.sub("standin_sys_parameter_stat", text)
@@ -86,6 +91,10 @@ def for_seekdb(text: str, ip: str, rpc_port: int) -> str:
         )
         text = _OWN_PARAMETERS.sub(lambda _: own, text)
     return text
+
+
+def _version_variable(found: re.Match[str]) -> str:
+    return f"'{VERSION_COMMENT}'" if found["comment"] else f"'{VERSION_OF_SQL}'"
 
 
 def _show_parameters(found: re.Match[str]) -> str:

@@ -64,8 +64,8 @@ def _alter_system(words: Words) -> Command:
         "MINOR FREEZE": _minor_freeze,
         "MAJOR FREEZE": _of_tenants("major freeze"),
         "CLEAR MERGE ERROR": _of_tenants("clear merge error"),
-        "LOAD MODULE DATA": _module,
-        "CHECK MODULE DATA": _module,
+        "LOAD MODULE DATA": _module("load module"),
+        "CHECK MODULE DATA": _module("check module"),
         "SET": _parameters,
     }
     verb = words.one_of(*known)
@@ -121,13 +121,16 @@ def _of_tenants(verb: str) -> Callable[[Words], Command]:
     return parse_tenants
 
 
-def _module(words: Words) -> Command:
-    args = {}
-    while word := words.one_of("MODULE", "TENANT", "INFILE"):
-        args[word.lower()] = words.equals()
-    if "module" not in args:
-        raise words.error()
-    return Command("module", args)
+def _module(verb: str) -> Callable[[Words], Command]:
+    def parse_module(words: Words) -> Command:
+        args = {}
+        while word := words.one_of("MODULE", "TENANT", "INFILE"):
+            args[word.lower()] = words.equals()
+        if "module" not in args:
+            raise words.error()
+        return Command(verb, args)
+
+    return parse_module
 
 
 def _parameters(words: Words) -> Command:

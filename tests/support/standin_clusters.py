@@ -25,6 +25,11 @@ from standin.control import OBSERVER, Faults, Knobs
 
 PATIENCE_S = 30.0
 CLUSTER_ID = 7
+_UNWELL = (
+    "select svr_port from oceanbase.DBA_OB_SERVERS where status != 'ACTIVE' or stop_time is"
+    " not null or start_service_time is null union all select svr_port"
+    " from oceanbase.GV$OB_LOG_STAT where in_sync = 'NO'"
+)
 Rows = tuple[tuple[Any, ...], ...]
 
 
@@ -194,30 +199,30 @@ class Cluster:
         start_all(dead)
         for node in self.nodes:
             node.faults.clear()
-        for node in dead or self.nodes[:1]:
+        for node in dead:
             eventually(node.serves)
-        asked = self.nodes[0]
-        zones = "select zone from oceanbase.DBA_OB_ZONES where status = 'INACTIVE'"
-        for (zone,) in asked.sql(zones):
-            asked.sql(f"ALTER SYSTEM START ZONE '{zone}'")
-        tenants = "select tenant_name from oceanbase.DBA_OB_TENANTS where tenant_type = 'USER'"
-        for (tenant,) in asked.sql(tenants):
-            asked.sql(f"DROP TENANT {tenant} FORCE")
-        pools = "select name from oceanbase.DBA_OB_RESOURCE_POOLS where tenant_id is null"
-        for (pool,) in asked.sql(pools):
-            asked.sql(f"DROP RESOURCE POOL {pool}")
-        every = ", ".join(f"'{node.address}'" for node in self.nodes)
-        asked.sql(f"ALTER SYSTEM START SERVER {every}")
-        eventually(self.all_well)
+        with self.nodes[0].connect() as connection, connection.cursor() as cursor:
+
+            def names(statement: str) -> list[str]:
+                cursor.execute(statement)
+                return [name for (name,) in cursor.fetchall()]
+
+            inactive = "select zone from oceanbase.DBA_OB_ZONES where status = 'INACTIVE'"
+            for zone in names(inactive):
+                cursor.execute(f"ALTER SYSTEM START ZONE '{zone}'")
+            users = "select tenant_name from oceanbase.DBA_OB_TENANTS where tenant_type = 'USER'"
+            for tenant in names(users):
+                cursor.execute(f"DROP TENANT {tenant} FORCE")
+            unused = "select name from oceanbase.DBA_OB_RESOURCE_POOLS where tenant_id is null"
+            for pool in names(unused):
+                cursor.execute(f"DROP RESOURCE POOL {pool}")
+            every = ", ".join(f"'{node.address}'" for node in self.nodes)
+            cursor.execute(f"ALTER SYSTEM START SERVER {every}")
+            eventually(lambda: not names(_UNWELL))
 
     def all_well(self, asked: Node | None = None) -> bool:
         """Whether all serve, and all replicas are in sync."""
-        bad = (
-            "select svr_port from oceanbase.DBA_OB_SERVERS where status != 'ACTIVE' or stop_time is"
-            " not null or start_service_time is null union all select svr_port"
-            " from oceanbase.GV$OB_LOG_STAT where in_sync = 'NO'"
-        )
-        return not (asked or self.nodes[0]).sql(bad)
+        return not (asked or self.nodes[0]).sql(_UNWELL)
 
     def processes(self) -> list[psutil.Process]:
         """All that run because of this cluster."""

@@ -21,6 +21,12 @@ OTHER_STOPS = (
 
 
 @pytest.fixture
+def cluster(six):
+    """As it is: these tests stop nothing."""
+    return six
+
+
+@pytest.fixture
 def node(cluster):
     return cluster.nodes[4]
 
@@ -32,6 +38,7 @@ def node(cluster):
         ("select count(*) > 0 from oceanbase.__ALL_DATABASE limit 1", 1),
         (READY, 1),
         (r"select version() REGEXP 'OceanBase[\\s_]CE'", 1),
+        (r"select @@version_comment REGEXP 'OceanBase[\\s_]CE' and @@version like '5.7.25%'", 1),
         ("select ob_version()", "4.3.5.3"),
         ("select count(*) from oceanbase.DBA_OB_SERVERS where STATUS = 'ACTIVE'", 6),
         (
@@ -203,9 +210,11 @@ def test_modules_and_major_freeze_are_accepted(node):
     node.sql(
         "alter system load module data module=timezone tenant=sys",
         "alter system check module data module=gis tenant=sys",
+        "alter system load module data module=redis tenant=sys",
         "ALTER SYSTEM MAJOR FREEZE TENANT = sys",
         "ALTER SYSTEM CLEAR MERGE ERROR TENANT = sys",
     )
+    assert node.sql("select count(*) > 0 from mysql.time_zone") == ((1,),)
 
 
 def test_what_is_not_understood_is_a_syntax_error(node):
