@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def launch(home: Home, serve: Callable[[Report], None]) -> int:
         serve(report)
     except BaseException as error:
         report(f"observer start fail: {error}")
-        raise
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(1)

@@ -30,6 +30,7 @@ from standin.mysql_protocol import (
     plain_greeting,
     read_packet,
 )
+from standin.rewriting import for_seekdb
 from standin.statements import is_cluster_statement, without_leading_comments
 
 Reader = asyncio.StreamReader
@@ -247,7 +248,7 @@ class Front:
         assert self._seekdb is not None
         if sql_text.shows_sessions(text):
             await link.ask({"do": "sessions"})
-        text = sql_text.for_seekdb(text, self._observer.ip, self._observer.rpc_port)
+        text = for_seekdb(text, self._observer.ip, self._observer.rpc_port)
         content = command + text.encode(errors="surrogateescape")
         self._seekdb[1].write(packet(0, content))
         await self._seekdb[1].drain()

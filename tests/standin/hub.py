@@ -64,6 +64,7 @@ class Hub:
         self._over = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving = False
+        self._booting = False
 
     async def run(self, starter: int) -> None:
         """Serve until nobody is left; ``starter`` is the process that will be here first."""
@@ -222,7 +223,7 @@ class Hub:
             return
         command = parse(message["text"])
         if command.verb == "bootstrap":
-            await self._bootstrap(link, command, message)
+            await self._bootstrap(link, command)
             return
         if self._cluster is None or not self._serving:
             raise initializing()
@@ -271,9 +272,16 @@ class Hub:
                 raise
             await self._settle(store=True)
 
-    async def _bootstrap(self, link: Link, command: Command, message: Message) -> None:
-        if self._cluster is not None:
+    async def _bootstrap(self, link: Link, command: Command) -> None:
+        if self._cluster is not None or self._booting:
             raise initialized_twice()
+        self._booting = True
+        try:
+            await self._boot(link, command)
+        finally:
+            self._booting = False
+
+    async def _boot(self, link: Link, command: Command) -> None:
         members = command.args["members"]
         addresses = [member["server"] for member in members]
         if link.address not in addresses:

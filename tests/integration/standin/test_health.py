@@ -7,6 +7,7 @@ import re
 
 import aiomysql
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine, inspect
 
 READY = (
     "select count(*) from oceanbase.GV$OB_SERVER_SCHEMA_INFO where (svr_ip, svr_port) in (select"
@@ -153,6 +154,11 @@ def test_the_common_database_works_as_any(cluster, node):
     again = f"insert into ocs.all_agent values ('127.0.0.1', 2886, {node.rpc_port})"
     assert node.fails(again)[0] == 1062
     assert node.fails("select * from ocs.nothing")[0] == 1146
+    text = "version() of V$OB_PARAMETERS 'and' __all_virtual_ls_info"
+    with node.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("insert into ocs.all_agent values (%s, 1, 2)", [text])
+        cursor.execute("select ip, version() from ocs.all_agent where ip = %s", [text])
+        assert cursor.fetchall() == ((text, "5.7.25-OceanBase_CE-v4.3.5.3"),)
     blob = "x" * (9 << 20)
     node.sql("create table ocs.chunk(a int primary key, b mediumblob)")
     with node.connect() as connection, connection.cursor() as cursor:
@@ -223,6 +229,19 @@ def test_what_is_not_understood_is_a_syntax_error(node):
     assert node.fails("create resource unit u max_cpu many")[0] == 4002
     assert node.fails("create resource pool p unit = 'sys_unit_config', unit_num = many")[0] == 1064
     assert node.fails("selct 1")[0] == 1064
+
+
+def test_sqlalchemy_is_served(node):
+    engine = create_engine(f"mysql+pymysql://root@{node.ip}:{node.sql_port}/test")
+    tables = MetaData()
+    table = Table("alchemy", tables, Column("id", Integer, primary_key=True), Column("t", Text))
+    with engine.begin() as connection:
+        tables.create_all(connection)
+        connection.execute(table.insert(), [{"id": 1, "t": "a"}, {"id": 2, "t": None}])
+    with engine.connect() as connection:
+        assert connection.execute(table.select()).all() == [(1, "a"), (2, None)]
+        assert "alchemy" in inspect(connection).get_table_names()
+    engine.dispose()
 
 
 @pytest.mark.anyio

@@ -101,6 +101,10 @@ def test_before_bootstrap_a_server_answers_little(node):
     assert node.sql("select 1") == ((1,),)
     version = node.sql("SET ob_query_timeout=1000000000", "SELECT VERSION()")[0][0]
     assert re.search(r"OceanBase[\s_]CE", version)
+    named = node.sql("select 1 as a, now(6), @@session.sql_mode, ob_version()")
+    assert (named[0][0], named[0][3]) == (1, "4.3.5.3")
+    assert node.sql("show variables like 'lower_case_table_names'")[0][1] == "1"
+    assert node.sql("show warnings") == ()
     assert node.fails("show databases")[0] == 1146
     assert node.fails("select count(*) from oceanbase.__ALL_DATABASE limit 1")[0] == 1146
     assert node.fails("select 1", password="some")[0] == 1045
