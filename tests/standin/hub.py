@@ -23,7 +23,7 @@ from standin.cluster import Cluster, Server, split_address
 from standin.errors import SqlError, initialized_twice, initializing, invalid, syntax, timeout
 from standin.knobs import KnobFile
 from standin.membership import Clockwork, Freeze
-from standin.paxos import tenants_without_majority
+from standin.paxos import tenants_without_leader
 from standin.places import BOOTSTRAPPED, HUB_SOCKET, SEEKDB
 from standin.rpc import Message
 from standin.seekdb import Seekdb
@@ -54,6 +54,7 @@ class Hub:
         self._seekdb = Seekdb(directory / SEEKDB)
         self._file = KnobFile(directory)
         self._links: list[Link] = []
+        self._gone: dict[str, float] = {}
         self._backend: Backend
         self._cluster: Cluster | None = None
         self._kinds: parameters.Kinds = {}
@@ -148,8 +149,9 @@ class Hub:
         if self._cluster is None:
             return
         self._file.refresh()
-        oldest = time.monotonic() - self._file.knobs.lease_s
-        heard = {link.address for link in self._links if link.heard >= oldest}
+        now, knobs = time.monotonic(), self._file.knobs
+        heard = {one.address for one in self._links if now - one.heard <= knobs.lease_s}
+        heard |= {one for one, at in self._gone.items() if now - at < knobs.notice_s}
         changed = self._clockwork.turn(self._cluster, heard, self._file.knobs)
         if changed or store:
             await self._written.write(self._backend, self._cluster)
@@ -163,7 +165,7 @@ class Hub:
         cluster = self._cluster
         if cluster is None or not self._serving:
             return {"serving": False, "member": True, "blocked": []}
-        lacking = tenants_without_majority(cluster)
+        lacking = tenants_without_leader(cluster)
         return {
             "serving": True,
             "member": any(server.address == link.address for server in cluster.servers),
@@ -193,6 +195,7 @@ class Hub:
                     link.sessions.pop(message["ended"], None)
         finally:
             self._links.remove(link)
+            self._gone[link.address] = time.monotonic()
             writer.close()
             if not self._links:
                 self._over.set()

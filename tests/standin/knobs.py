@@ -18,7 +18,9 @@ class Knobs:
     """All times are in seconds."""
 
     lease_s: float = 2.0
-    """How long a server may be silent before it is INACTIVE; a closed connection is at once."""
+    """How long a server may be silent before it is INACTIVE."""
+    notice_s: float = 0.0
+    """How long a server that has ended is not yet INACTIVE."""
     service_s: float = 0.1
     """From a server's return to its START_SERVICE_TIME."""
     resync_s: float = 0.5
@@ -33,6 +35,8 @@ class Knobs:
     """Whether a server is DELETING for ever."""
     out_of_sync: list[str] = field(default_factory=list)
     """The servers whose replicas are not IN_SYNC, as ``ip:rpc_port``."""
+    without_leader: list[str] = field(default_factory=list)
+    """The tenants whose log streams have no leader, whoever is up; ``sys`` stops them all."""
 
     def changed(self, values: dict[str, Any]) -> Knobs:
         """These with others; unknown names are an error."""

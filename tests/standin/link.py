@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from standin.rpc import Message
 
 _BEAT_SECONDS = 0.3
 _AGAIN_SECONDS = 0.02
+_BETWEEN_HUBS_SECONDS = 1.0
 _LOST = SqlError(4012, "Timeout: the connection to the cluster was lost")
 
 
@@ -51,6 +53,7 @@ class Link:
         self._asked: dict[int, asyncio.Future[None]] = {}
         self._changed = asyncio.Condition()
         self._sessions: dict[int, str] = {}
+        self._hub_started = -_BETWEEN_HUBS_SECONDS
 
     @property
     def socket(self) -> Path:
@@ -166,9 +169,12 @@ class Link:
 
     async def _start_hub(self, log: Callable[[str], None]) -> None:
         """Start it unless one runs; it inherits the lock that says so."""
+        if time.monotonic() - self._hub_started < _BETWEEN_HUBS_SECONDS:
+            return  # the one before has ended at once, and this one would
         lock = self._lock()
         if lock is None:
             return
+        self._hub_started = time.monotonic()
         log(f"starting the hub in {self.directory}")
         try:
             with (self.directory / HUB_LOG).open("ab") as output:

@@ -43,7 +43,7 @@ class Clockwork:
         self._resync(cluster, now, knobs)
         self._end_freezes(cluster, now, knobs)
         self._end_deletions(cluster, now, knobs)
-        paxos.elect(cluster)
+        paxos.elect(cluster, knobs.without_leader)
         return _of_time(cluster) != before
 
     def _life(

@@ -19,10 +19,15 @@ def has_majority(cluster: Cluster, stream: LogStream) -> bool:
     return 2 * len(in_service(cluster, stream)) > len(stream.members)
 
 
-def elect(cluster: Cluster) -> None:
-    """Give every stream the leader it should have; one that leads well goes on leading."""
+def elect(cluster: Cluster, without_leader: Collection[str] = ()) -> None:
+    """Give every stream the leader it should have; one that leads well goes on leading.
+
+    Those of the tenants without leader get none.
+    """
+    barred = {tenant.id for tenant in cluster.tenants if tenant.name in without_leader}
     for stream in cluster.streams:
-        candidates = in_service(cluster, stream) if has_majority(cluster, stream) else []
+        able = has_majority(cluster, stream) and stream.tenant not in barred
+        candidates = in_service(cluster, stream) if able else []
         candidates.sort(key=lambda server: _preference(cluster, stream, server))
         best = candidates[0].address if candidates else None
         current = next((one for one in candidates if one.address == stream.leader), None)
@@ -35,9 +40,9 @@ def elect(cluster: Cluster) -> None:
             stream.behind.remove(best)  # nobody has a later log than a leader
 
 
-def tenants_without_majority(cluster: Cluster) -> list[int]:
+def tenants_without_leader(cluster: Cluster) -> list[int]:
     """The tenants of which some log stream has none."""
-    return sorted({one.tenant for one in cluster.streams if not has_majority(cluster, one)})
+    return sorted({one.tenant for one in cluster.streams if one.leader is None})
 
 
 def check_stop(

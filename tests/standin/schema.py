@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from standin.backend import Backend, replace
+from standin.backend import Backend, literal, replace
 from standin.command_line import VERSION
 from standin.tables import TABLES
 
@@ -53,7 +53,19 @@ _DEFAULTS = {
     "enable_rebalance": "True",
     "server_permanent_offline_time": "3600s",
 }
-_TENANT_PARAMETERS = ("major_freeze_duty_time",)
+_TENANT_PARAMETERS = (
+    "compatible",
+    "cpu_quota_concurrency",
+    "default_auto_increment_mode",
+    "freeze_trigger_percentage",
+    "log_disk_utilization_threshold",
+    "major_freeze_duty_time",
+    "max_stale_time_for_weak_consistency",
+    "minor_compact_trigger",
+    "undo_retention",
+    "workarea_size_policy",
+    "writing_throttling_trigger_percentage",
+)
 LOAD_TIME_ZONES = "REPLACE INTO mysql.time_zone VALUES (1, 'N')"
 _PARAMETER_KINDS = """CREATE TABLE oceanbase.standin_parameter_kind (NAME varchar(128) PRIMARY KEY,
  SCOPE varchar(64), DATA_TYPE varchar(128), INFO varchar(4096), SECTION varchar(128),
@@ -111,9 +123,11 @@ async def make(backend: Backend) -> None:
 
 
 async def _fill_parameter_kinds(backend: Backend) -> None:
+    of_tenants = ", ".join(map(literal, _TENANT_PARAMETERS))
     await backend.query(
-        "INSERT INTO oceanbase.standin_parameter_kind SELECT NAME, SCOPE, DATA_TYPE, INFO, SECTION,"
-        " EDIT_LEVEL, DEFAULT_VALUE FROM oceanbase.`V$OB_PARAMETERS`"
+        "INSERT INTO oceanbase.standin_parameter_kind SELECT NAME,"
+        f" IF(NAME IN ({of_tenants}), 'TENANT', SCOPE), DATA_TYPE, INFO, SECTION, EDIT_LEVEL,"
+        " DEFAULT_VALUE FROM oceanbase.`V$OB_PARAMETERS`"
     )
     rows = [
         (

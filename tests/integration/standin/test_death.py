@@ -144,6 +144,33 @@ def count_up(node, number, acknowledged):
             acknowledged.append(number)
 
 
+def test_after_the_death_of_all_a_majority_is_needed_again(cluster):
+    first, second = cluster.nodes[:2]
+    for node in cluster.nodes:
+        node.kill()
+    first.start()
+    eventually(lambda: answers(first))
+    assert not first.serves()
+    second.start()
+    eventually(first.serves)
+    assert cluster.statuses() == {0: "ACTIVE", 1: "ACTIVE"} | dict.fromkeys(range(2, 6), "INACTIVE")
+
+
+def answers(node):
+    with suppress(pymysql.err.MySQLError):
+        return node.sql("select 1") == ((1,),)
+    return False
+
+
+def test_a_death_may_be_noticed_late(cluster):
+    cluster.knobs.set(notice_s=0.7)
+    cluster.nodes[3].kill()
+    begun = time.monotonic()
+    assert cluster.statuses()[3] == "ACTIVE"
+    eventually(lambda: cluster.statuses()[3] == "INACTIVE")
+    assert time.monotonic() - begun > 0.4
+
+
 def test_nothing_is_held_open_in_a_home_whose_server_is_dead(cluster):
     node = cluster.nodes[3]
     node.kill()

@@ -102,6 +102,17 @@ def test_replicas_are_out_of_sync(cluster, node):
     eventually(lambda: node.sql(behind) == ())
 
 
+def test_a_cluster_has_no_leader_though_all_are_up(cluster, node):
+    leaders = "select count(*) from oceanbase.GV$OB_LOG_STAT where role = 'LEADER'"
+    assert node.sql(leaders) == ((1,),)
+    cluster.knobs.set(without_leader=["sys"])
+    eventually(lambda: not node.serves())
+    assert node.sql("select 1") == ((1,),)
+    cluster.knobs.clear()
+    eventually(node.serves)
+    assert node.sql(leaders) == ((1,),)
+
+
 def test_what_does_not_exist_cannot_be_set(tmp_path):
     with pytest.raises(ValueError, match="unknown: nonsense"):
         Faults(tmp_path).set(nonsense=1)

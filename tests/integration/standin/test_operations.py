@@ -214,6 +214,7 @@ def test_a_tenant_is_altered_and_the_jobs_are_listed(asked):
         "ALTER TENANT `bank` RENAME GLOBAL_NAME TO `bank2`",
         "ALTER RESOURCE UNIT bank_unit MAX_CPU 2",
         'ALTER SYSTEM SET `major_freeze_duty_time` = "03:00" TENANT = `bank2`',
+        "ALTER SYSTEM SET undo_retention = 900 TENANT = all",
     )
     row = asked.sql(
         "select locality, primary_zone, unit_num, locked, tenant_id from"
