@@ -22,7 +22,7 @@ from standin.backend import Backend, replace
 from standin.cluster import Cluster, Server, split_address
 from standin.errors import SqlError, initialized_twice, initializing, invalid, syntax, timeout
 from standin.knobs import KnobFile
-from standin.membership import Clockwork, Freeze
+from standin.membership import Clockwork, Freeze, die
 from standin.paxos import tenants_without_leader
 from standin.places import BOOTSTRAPPED, HUB_SOCKET, SEEKDB
 from standin.rpc import Message
@@ -208,6 +208,9 @@ class Hub:
         async with self._change:
             for server in self._cluster.servers:
                 if server.address == link.address:
+                    if server.alive and link.address in self._gone:
+                        die(self._cluster, server)  # it has ended, though nobody had noticed
+                    self._gone.pop(link.address, None)
                     parameters.from_config(self._cluster, self._kinds, server, link.config)
 
     async def _answer(self, link: Link, message: Message) -> None:

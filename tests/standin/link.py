@@ -179,7 +179,14 @@ class Link:
         try:
             with (self.directory / HUB_LOG).open("ab") as output:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "standin.hub", str(self.directory), str(os.getpid())),
+                    *(
+                        sys.executable,
+                        "-P",
+                        "-m",
+                        "standin.hub",
+                        str(self.directory),
+                        str(os.getpid()),
+                    ),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

@@ -32,7 +32,7 @@ class Clockwork:
         """At a start of the hub nobody has been heard of."""
         for server in cluster.servers:
             if server.alive:
-                _die(cluster, server)
+                die(cluster, server)
 
     def turn(self, cluster: Cluster, heard: Collection[str], knobs: Knobs) -> bool:
         """Bring the cluster up to date; ``heard`` are alive. Returns whether anything changed."""
@@ -50,7 +50,7 @@ class Clockwork:
         self, cluster: Cluster, server: Server, lives: bool, now: float, knobs: Knobs
     ) -> None:
         if server.alive and not lives:
-            _die(cluster, server)
+            die(cluster, server)
         elif lives and not server.alive:
             server.alive = True
             server.modified = now_us()
@@ -109,7 +109,8 @@ def _of_time(cluster: Cluster) -> list[object]:
     return [servers, streams, [unit.server for unit in cluster.units]]
 
 
-def _die(cluster: Cluster, server: Server) -> None:
+def die(cluster: Cluster, server: Server) -> None:
+    """What the end of a server's process does to the cluster."""
     server.alive = False
     server.started = None
     server.offline = server.modified = now_us()

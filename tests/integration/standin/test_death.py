@@ -25,7 +25,7 @@ def row(cluster, asked, number):
 def test_a_killed_server_is_inactive_and_active_again_on_return(cluster):
     first, second = cluster.nodes[:2]
     assert row(cluster, first, 1)[:2] == ("ACTIVE", 0)
-    cluster.knobs.set(resync_s=1.0)
+    cluster.knobs.set(resync_s=1000.0)
     second.kill()
     eventually(lambda: row(cluster, first, 1) == ("INACTIVE", 1, 1))
     shown = f"select count(*) from oceanbase.{{}} where svr_port = {second.rpc_port}"
@@ -36,6 +36,7 @@ def test_a_killed_server_is_inactive_and_active_again_on_return(cluster):
     eventually(lambda: row(cluster, first, 1)[:2] == ("ACTIVE", 0))
     sync = f"select in_sync from oceanbase.GV$OB_LOG_STAT where svr_port = {second.rpc_port}"
     assert first.sql(sync) == (("NO",),)
+    cluster.knobs.clear()
     eventually(lambda: first.sql(sync) == (("YES",),))
 
 
@@ -51,7 +52,6 @@ def test_a_dead_leader_has_a_successor(cluster):
 
 def test_a_paused_server_is_inactive_until_it_goes_on(cluster):
     first, fifth = cluster.nodes[0], cluster.nodes[4]
-    cluster.knobs.set(lease_s=1.0)
     fifth.signal(signal.SIGSTOP)
     eventually(lambda: row(cluster, first, 4)[0] == "INACTIVE")
     with pytest.raises(pymysql.err.OperationalError):
@@ -74,7 +74,7 @@ def test_without_a_majority_only_what_needs_no_table_is_answered(cluster):
         begun = time.monotonic()
         quick = "select /*+ QUERY_TIMEOUT(700000) */ count(*) from oceanbase.__ALL_DATABASE limit 1"
         assert first.fails(quick)[0] == 4012
-        assert 0.6 < time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun >= 0.7
         for statement in (
             "commit",
             "insert into test.kept values (-2)",
@@ -122,9 +122,7 @@ def test_the_death_of_all_leaves_no_process_and_loses_no_acknowledged_row(cluste
     started = nodes[0].sql("select max(start_service_time) from oceanbase.DBA_OB_SERVERS")
     for node in nodes:
         node.kill()
-    begun = time.monotonic()
-    eventually(lambda: not cluster.processes())
-    assert time.monotonic() - begun < 2.0
+    eventually(lambda: not cluster.processes(), 5)
     for writer in writers:
         writer.join(10)
     start_all(nodes)
@@ -163,12 +161,19 @@ def answers(node):
 
 
 def test_a_death_may_be_noticed_late(cluster):
-    cluster.knobs.set(notice_s=0.7)
+    cluster.knobs.set(notice_s=1000.0)
     cluster.nodes[3].kill()
-    begun = time.monotonic()
     assert cluster.statuses()[3] == "ACTIVE"
+    cluster.knobs.clear()
     eventually(lambda: cluster.statuses()[3] == "INACTIVE")
-    assert time.monotonic() - begun > 0.4
+    started = "select start_service_time from oceanbase.DBA_OB_SERVERS where status = 'ACTIVE' and"
+    started += f" svr_port = {cluster.nodes[4].rpc_port}"
+    before = cluster.nodes[0].sql(started)[0][0]
+    cluster.knobs.set(notice_s=1000.0)
+    cluster.nodes[4].kill()
+    assert cluster.nodes[0].sql(started) == ((before,),)
+    cluster.nodes[4].start()
+    eventually(lambda: cluster.nodes[0].sql(started)[0][0] not in (None, before))
 
 
 def test_nothing_is_held_open_in_a_home_whose_server_is_dead(cluster):

@@ -44,7 +44,7 @@ def test_statements_are_late(node):
 
 
 def test_statements_hang_until_they_may_go_on(node):
-    with node.connect(read_timeout=0.3) as connection:
+    with node.connect(read_timeout=2.0) as connection:
         node.faults.set(hang=r"^select 2")
         cursor = connection.cursor()
         cursor.execute("select 1")
@@ -130,7 +130,7 @@ def test_a_bootstrap_can_be_repeated_until_it_succeeds(make_cluster, tmp_path):
     second.start()
     wrong = f"ZONE 'zone2' SERVER '{first.address}', ZONE 'zone1' SERVER '{second.address}'"
     assert first.fails(f"ALTER SYSTEM BOOTSTRAP {wrong}")[0] == 4631
-    with first.connect(read_timeout=0.5) as connection, pytest.raises(pymysql.err.MySQLError):
+    with first.connect(read_timeout=1.0) as connection, pytest.raises(pymysql.err.MySQLError):
         connection.cursor().execute(f"ALTER SYSTEM BOOTSTRAP {places}")
     first.kill()
     elsewhere = Cluster(tmp_path / "elsewhere")
