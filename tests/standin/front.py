@@ -17,6 +17,7 @@ from standin.mysql_protocol import (
     COM_PING,
     COM_QUERY,
     COM_QUIT,
+    COM_STMT_EXECUTE,
     COM_STMT_PREPARE,
     LONGEST,
     ClosedError,
@@ -193,7 +194,7 @@ class Front:
             except SqlError as error:
                 self._writer.write(error_packet(1, error))
         elif self._seekdb is not None:
-            self._seekdb[1].write(packet(0, content))
+            await self._pass(content)
         elif content[0] == COM_PING:
             self._writer.write(ok_packet(1))
         elif content[0] == COM_INIT_DB:
@@ -201,6 +202,18 @@ class Front:
         else:
             self._writer.write(error_packet(1, SqlError(1047, "Unknown command", "08S01")))
         await self._writer.drain()
+
+    async def _pass(self, content: bytes) -> None:
+        """A command without text; what a prepared statement needs is not looked at."""
+        assert self._seekdb is not None
+        link = self._observer.link
+        try:
+            if content[0] == COM_STMT_EXECUTE and link is not None:
+                await self._wait_for_leader(link, "")
+        except SqlError as error:
+            self._writer.write(error_packet(1, error))
+        else:
+            self._seekdb[1].write(packet(0, content))
 
     async def _pass_long(self, content: bytes) -> None:
         """A statement of 16 MiB and more: nothing for us."""
@@ -215,6 +228,9 @@ class Front:
 
     async def _statement(self, content: bytes) -> None:
         text = content[1:].decode(errors="surrogateescape")
+        link = self._observer.link
+        if content[0] == COM_STMT_PREPARE and (link is None or is_cluster_statement(text)):
+            raise SqlError(1295, "This command is not supported in the prepared statement protocol")
         await self._observer.faults.at_statement(text)
         self._check_client()
         self._dies = self._observer.faults.dies_after(text)
@@ -222,7 +238,6 @@ class Front:
             self._timeout_us = sql_text.new_timeout(text) or self._timeout_us
             recyclebin = sql_text.new_recyclebin(text)
             self._recyclebin = self._recyclebin if recyclebin is None else recyclebin
-        link = self._observer.link
         if without_leading_comments(text)[:40].upper().split()[2:3] == ["BOOTSTRAP"]:
             await self._observer.bootstrap(text)
             self._done()
