@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import logging.handlers
 from collections.abc import MutableMapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 _MAX_BYTES, _KEPT_FILES = 32 * 1024 * 1024, 5
+_LONGEST_TRACE_ID = 64  # clients choose it
 _SECRETS = (
     "password",
     "rootpwd",
@@ -61,6 +63,17 @@ def configure(level: str, file: Path | None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def tracing(trace_id: str) -> AbstractContextManager[None]:
+    """Have all that is logged meanwhile, also by tasks begun meanwhile, name this trace."""
+    return structlog.contextvars.bound_contextvars(trace_id=trace_id[:_LONGEST_TRACE_ID])
+
+
+def current_trace() -> str | None:
+    """The trace that is logged now."""
+    trace_id: str | None = structlog.contextvars.get_contextvars().get("trace_id")
+    return trace_id
 
 
 def mask_secrets(

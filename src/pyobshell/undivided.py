@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Undivided:
-    """Runs coroutines to their end, even if the caller gives up half-way."""
+    """Runs coroutines apart from their callers: to their end, unless all of them are abandoned."""
 
     def __init__(self) -> None:
         self._under_way: set[asyncio.Task[Any]] = set()

@@ -23,7 +23,7 @@ from pyobshell.tasks.model import (
     SubTask,
 )
 from pyobshell.tasks.stage import Run, Stage, stage
-from support.waiting import PATIENCE_S, soon
+from support.waiting import PATIENCE_S, Gate, soon
 
 OWN = Address("10.0.0.1", 2886)
 OTHERS = (Address("10.0.0.2", 2886), Address("10.0.0.3", 2886))
@@ -133,6 +133,17 @@ class Flaky:
         self.seen.append(deed)
         if deed in self.fails:
             raise ValueError(deed)
+
+
+def waits_for(key: str, signal: str, gate: Gate) -> Stage[Any, Any]:
+    """A stage that waits for a signal; that the gate was reached says that it has begun."""
+
+    async def act(run: AnyRun) -> None:
+        gate.open()
+        await gate.pass_through()
+        await run.signal(signal)
+
+    return acts(key, act)
 
 
 async def turns(number: int) -> None:

@@ -14,7 +14,7 @@ from pyobshell.operations.site import Site
 from pyobshell.security.verify import check_binding, verify
 
 
-class ForwardToMaster(Exception):  # noqa: N818
+class ForwardToMaster(Exception):  # noqa: N818 - it is no error
     """Not an error: the request is for the master, which is to answer in this agent's place."""
 
 

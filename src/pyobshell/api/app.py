@@ -38,7 +38,7 @@ def make_app(site: Site) -> FastAPI:
     for router in routers:
         app.include_router(router, prefix=PREFIX)
     document = functools.partial(schema.describe, app, PREFIX, routers)
-    app.openapi = functools.cache(document)  # type: ignore[method-assign]
+    app.openapi = functools.cache(document)  # type: ignore[method-assign]  # FastAPI's own way
     app.add_exception_handler(errors.OBShellError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _no_such_route)

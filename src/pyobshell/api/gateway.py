@@ -22,7 +22,7 @@ from typing import Literal
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pyobshell import errors
+from pyobshell import errors, log
 from pyobshell.api.call import Call
 from pyobshell.cluster.peers import RPC_PREFIX
 from pyobshell.errors import OBShellError
@@ -38,7 +38,6 @@ from pyobshell.security.verify import Credentials
 
 _log = structlog.get_logger(__name__)
 _LARGEST_BODY = 4 * 1024 * 1024
-_LONGEST_TRACE_ID = 64  # as it is logged
 _API = "/api/v1/"
 _Opener = Callable[[PrivateKey, str], RequestHeader]
 # In the order of precedence: the agent header wins over the others.
@@ -75,7 +74,7 @@ class Gateway:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
-        with structlog.contextvars.bound_contextvars(trace_id=call.trace_id[:_LONGEST_TRACE_ID]):
+        with log.tracing(call.trace_id):
             if scope["path"].startswith(RPC_PREFIX):
                 await self._rpc(scope, receive, send)
             else:

@@ -41,7 +41,7 @@ class CommandError(Exception):
         super().__init__(message)
 
 
-class Finished(Exception):  # noqa: N818
+class Finished(Exception):  # noqa: N818 - it is no error
     """A command has said all it had to say, and ends with this exit code."""
 
     def __init__(self, exit_code: Exit) -> None:

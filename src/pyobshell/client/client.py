@@ -43,7 +43,7 @@ class ApiError(Exception):
         super().__init__(message)
 
 
-class Unreachable(Exception):  # noqa: N818
+class Unreachable(Exception):  # noqa: N818 - reads better where it is caught
     """No agent answers there."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from pyobshell.address import Address
 from pyobshell.cluster.procedures import Caller, Log, ProcedureTable, error_to_wire, framed
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
+from pyobshell.log import tracing
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.peer import PeerSession, accept_hello
 
@@ -26,7 +28,6 @@ _log = structlog.get_logger(__name__)
 _SESSIONS = 4096
 _GUEST_SESSIONS = 64
 _LONGEST_CALL_S = 86400.0
-_LONGEST_TRACE_ID = 64
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Asked:
     name: str
     request: dict[str, Any]
     deadline: Deadline
-    trace_id: str
+    trace_id: str | None
     binding: bytes
 
 
@@ -101,7 +102,7 @@ class Doorway(Generic[Site]):
             name,
             content["request"],
             Deadline.after(timeout_s),
-            str(content.get("trace_id"))[:_LONGEST_TRACE_ID],
+            str(content["trace_id"]) if content.get("trace_id") else None,
             binding,
         )
 
@@ -112,15 +113,15 @@ class Doorway(Generic[Site]):
             sealed = asked.visitor.session.seal(json.dumps(content).encode(), asked.binding)
             answer(framed(sealed))
 
-        structlog.contextvars.bind_contextvars(trace_id=asked.trace_id)
-        try:
-            response = await self._run(asked, lambda line: send({"line": line}))
-        except Exception as error:
-            if not isinstance(error, errors.OBShellError):
-                _log.exception("procedure failed", action="rpc.error", procedure=asked.name)
-            send({"error": error_to_wire(errors.coded(error))})
-        else:
-            send({"response": response})
+        with tracing(asked.trace_id) if asked.trace_id else contextlib.nullcontext():
+            try:
+                response = await self._run(asked, lambda line: send({"line": line}))
+            except Exception as error:
+                if not isinstance(error, errors.OBShellError):
+                    _log.exception("procedure failed", action="rpc.error", procedure=asked.name)
+                send({"error": error_to_wire(errors.coded(error))})
+            else:
+                send({"response": response})
 
     async def _run(self, asked: Asked, log: Log) -> dict[str, Any]:
         visitor = asked.visitor

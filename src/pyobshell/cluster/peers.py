@@ -16,7 +16,6 @@ from itertools import starmap
 from typing import Any, Generic, TypeVar
 
 import aiohttp
-import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
@@ -30,6 +29,7 @@ from pyobshell.cluster.procedures import (
 )
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
+from pyobshell.log import current_trace
 from pyobshell.security.keys import PrivateKey, PublicKey
 from pyobshell.security.peer import PeerSession, make_hello
 
@@ -114,7 +114,7 @@ class Peers(Generic[Site]):
     ) -> Res:
         body = {
             "timeout_s": deadline.remaining(),
-            "trace_id": structlog.contextvars.get_contextvars().get("trace_id"),
+            "trace_id": current_trace(),
             "request": request.model_dump(mode="json"),
         }
         try:

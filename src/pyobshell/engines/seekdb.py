@@ -142,7 +142,7 @@ class Seekdb:
         try:
             process = await self.process()
         except errors.OBShellError:
-            return ObState.PROCESS_RUNNING  # something does, and whatever it is, it is of no use
+            return ObState.PROCESS_RUNNING  # somebody has the lock who is not provably our server
         if process is None:
             return ObState.PROCESS_NOT_RUNNING
         process.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -100,7 +101,10 @@ class ServerKeeper:
     async def resume(self) -> None:
         """If the server shall run, restart it whenever it dies, until somebody stops it."""
         if self._cluster.server_wanted and (self._watcher is None or self._watcher.done()):
-            self._watcher = asyncio.create_task(self._keep_running(), name="server keeper")
+            # In a context of its own: a restart is not part of the request that began the watch.
+            self._watcher = asyncio.create_task(
+                self._keep_running(), name="server keeper", context=contextvars.Context()
+            )
 
     async def close(self) -> None:
         """Leave the server as it is."""

@@ -106,7 +106,9 @@ async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
     """
     try:
         dag = await site.tasks.dag(main.number, logs=False)
-    except OBShellError:
+    except OBShellError as error:
+        if error.code is not errors.TASK_NOT_FOUND:
+            raise
         return Needed(needed=False)
     judged = dag.state.ended and (dag.state is State.SUCCEED or dag.stage == dag.max_stage)
     without = dag.stage > 1 and str(caller.address) not in dag.data.get("sub_dags", {})

@@ -101,7 +101,8 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     Raises ``Agent.UnderMaintenanceDag`` (the DAG to name in forcePassDag) or
     ``Agent.UnderMaintenance`` when something else holds the lock.
     """
-    plan = sub_dag_plan(*_named(site, part))
+    name, work = site.works[part.work]
+    plan = sub_dag_plan(name, part, work)
     while True:
         try:
             made = await site.tasks.submit(plan)
@@ -212,11 +213,6 @@ def _ended_early(dag: Dag) -> str:
     last = [task.logs[-1] for task in dag.current.sub_tasks if task.logs]
     why = "; ".join(last) or f"its sub DAG is {dag.state}"
     return f"'{dag.current.name}': {why}"
-
-
-def _named(site: Site, part: Part) -> tuple[str, Part, tuple[Stage[Site, Part], ...]]:
-    name, stages = site.works[part.work]
-    return name, part, stages
 
 
 def _number(sub_dag: SubDag) -> int:

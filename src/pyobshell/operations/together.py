@@ -186,13 +186,15 @@ async def _watch(run: Run, sub_dag: SubDag) -> Progress:
         run.log(f"{run.agent} {line}")
 
     while True:
+        held = Deadline.after(run.site.settings.lost_agent_s)
         try:
             patience = run.deadline.within(_LONGEST_WAIT_S)
             return await run.site.peers.call(run.agent, watch, watching, patience, told)
         except OBShellError as error:
             if error.code is not errors.RPC_REQUEST_FAILED:
                 return Progress(failure=str(error))
-            given_up = given_up or Deadline.after(run.site.settings.lost_agent_s)
+            if given_up is None or held.passed():  # a question that was held was within reach
+                given_up = Deadline.after(run.site.settings.lost_agent_s)
             if given_up.passed():
                 return Progress(failure=str(error))
             run.log(f"{run.agent} is out of reach, asking again: {error}")

@@ -38,8 +38,8 @@ class GoingDownError(errors.OBShellError):
     """The engine is stopped; to other agents it is as if this one could not be reached."""
 
     def __init__(self, own: Address) -> None:
-        arguments = {"agent": own, "method": "a wait", "cause": "it is going down"}
-        super().__init__(errors.RPC_REQUEST_FAILED, dict(arguments))
+        why: dict[str, object] = {"agent": own, "method": "a wait", "cause": "it is going down"}
+        super().__init__(errors.RPC_REQUEST_FAILED, why)
 
 
 class TaskEngine(Generic[Site]):

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row
 from pyobshell.address import Address
 from pyobshell.tasks import locks, sql
 from pyobshell.tasks.model import Ability, DagPlan, Operator, State
-from pyobshell.tasks.stage import Stage, merge_data
+from pyobshell.tasks.stage import merge_data
 
 EPOCH = 0
 
@@ -72,16 +72,18 @@ def create(connection: Connection, plan: DagPlan, own: Address, now: int) -> int
     connection.execute(sql.INSERT_NODE, nodes)
     node_ids = connection.execute(sql.NODE_IDS, {"dag_id": dag_id}).scalars()
     sub_tasks = [
-        {**common, **_described(node.stage), "node_id": node_id, **agent.wire}
+        {
+            **common,
+            "node_id": node_id,
+            "name": node.stage.name,
+            "abilities": node.stage.abilities.value,
+            **agent.wire,
+        }
         for node, node_id in zip(plan.nodes, node_ids, strict=True)
         for agent in ([own] if node.agents is None else node.agents)
     ]
     connection.execute(sql.INSERT_SUB_TASK, sub_tasks)
     return dag_id
-
-
-def _described(stage: Stage[Any, Any]) -> dict[str, Any]:
-    return {"name": stage.name, "abilities": stage.abilities.value}
 
 
 def claim(connection: Connection, dag_id: int, now: int) -> list[Claim]:

@@ -6,29 +6,6 @@ import pytest
 
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
-from support.hosting import (
-    hosts,
-    keys,
-    member,
-    start_host,
-    start_member,
-    start_unchanged,
-    unchanged_master,
-    unchanged_member,
-    unchanged_single,
-)
-
-__all__ = [
-    "hosts",
-    "keys",
-    "member",
-    "start_host",
-    "start_member",
-    "start_unchanged",
-    "unchanged_master",
-    "unchanged_member",
-    "unchanged_single",
-]
 
 
 @pytest.fixture(scope="module")

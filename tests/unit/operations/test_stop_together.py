@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
+from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
+from pyobshell.log import current_trace
+from pyobshell.operations import together
+from pyobshell.operations.sub_dag import Progress, SubDag
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
 from support.undertakings import (
@@ -19,6 +26,7 @@ from support.undertakings import (
     stop,
     wait_end,
 )
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -248,3 +256,52 @@ async def test_a_coordinator_that_went_away_while_it_gathered_its_agents_goes_on
         assert (dag["state"], dag["stage"]) == ("SUCCEED", 5)
         assert [host.engine.deeds for host in (second, fellow)] == [["kill"]] * 2
         assert await locked([second]) == [False]
+
+
+async def test_the_trace_of_a_request_goes_along_to_every_agent(cluster, monkeypatch):
+    seen = []
+
+    def traced(kill):
+        async def deed(*arguments):
+            seen.append(current_trace())
+            await kill(*arguments)
+
+        return deed
+
+    for host in cluster:
+        monkeypatch.setattr(host.engine, "kill", traced(host.engine.kill))
+    asked = await cluster[0].api.post(
+        "/ob/stop",
+        {"scope": {"type": "GLOBAL"}, "force": True},
+        headers={"X-OBSHELL-Trace-ID": "a trace"},
+    )
+    assert (await wait_end(cluster[0], asked.data["id"]))["state"] == "SUCCEED"
+    assert seen == ["a trace"] * 3
+
+
+async def test_an_agent_whose_answer_was_held_for_long_is_given_its_full_time_again():
+    lost = errors.RPC_REQUEST_FAILED(agent="x", method="watch", cause="no answer")
+
+    async def fails_at_once(*_):
+        raise lost
+
+    async def fails_after_a_while(*_):
+        await asyncio.sleep(0.3)  # longer than an agent may be lost: the clock is meant
+        raise lost
+
+    async def answers(*_):
+        return Progress()
+
+    calls = iter([fails_at_once, fails_after_a_while, answers])
+
+    async def call(*arguments):
+        return await next(calls)(*arguments)
+
+    settings, peers = SimpleNamespace(lost_agent_s=0.2), SimpleNamespace(call=call)
+    run = SimpleNamespace(
+        site=SimpleNamespace(settings=settings, peers=peers),
+        agent=free_address(),
+        deadline=Deadline.after(PATIENCE_S),
+        log=lambda line: None,
+    )
+    assert (await together._watch(run, SubDag(id="11"))).failure is None

@@ -8,7 +8,19 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.tasks.model import Ability, Operator, State
-from support.staging import OWN, Flaky, acts, ended, fails, keep_busy, plan, run_dag, turns, until
+from support.staging import (
+    OWN,
+    Flaky,
+    acts,
+    ended,
+    fails,
+    keep_busy,
+    plan,
+    run_dag,
+    turns,
+    until,
+    waits_for,
+)
 from support.waiting import Gate, soon
 
 pytestmark = pytest.mark.anyio
@@ -132,13 +144,7 @@ async def test_a_passed_node_is_followed_by_the_next_though_the_asker_gives_up(
 
 async def test_a_signal_reaches_who_waits_though_its_giver_gives_up(start_engine, database):
     gate = Gate()
-
-    async def act(run):
-        gate.open()
-        await gate.pass_through()
-        await run.signal("go")
-
-    one = acts("one", act)
+    one = waits_for("one", "go", gate)
     engine = await start_engine(one)
     dag_id = (await engine.submit(plan(one))).id
     await gate.reached()

@@ -12,7 +12,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import DagPlan, NodePlan, Operator, State
 from pyobshell.tasks.stage import Run, stage
-from support.staging import OTHERS, OWN, acts, ended, only, plan, run_dag, until
+from support.staging import OTHERS, OWN, acts, ended, only, plan, run_dag, until, waits_for
 from support.waiting import PATIENCE_S, Gate, soon
 
 pytestmark = pytest.mark.anyio
@@ -282,13 +282,7 @@ async def test_a_stage_whose_code_is_gone_fails_instead_of_hanging(start_engine)
 
 async def test_a_signal_lets_the_stage_go_on_that_waits_for_it(start_engine):
     gate = Gate()
-
-    async def act(run):
-        gate.open()
-        await gate.pass_through()
-        await run.signal("go")
-
-    one = acts("one", act)
+    one = waits_for("one", "go", gate)
     engine = await start_engine(one)
     dag_id = (await engine.submit(plan(one))).id
     await gate.reached()
