@@ -98,6 +98,11 @@ class ServerKeeper:
         """End the server with SIGTERM; if it does not end in time it goes on as before."""
         await self._stop(self._engine.terminate, log, deadline)
 
+    async def give_up(self) -> None:
+        """Neither start the server again nor end it."""
+        await self._leave_alone()
+        await self._cluster.want_server(False)
+
     async def resume(self) -> None:
         """If the server shall run, restart it whenever it dies, until somebody stops it."""
         if self._cluster.server_wanted and (self._watcher is None or self._watcher.done()):

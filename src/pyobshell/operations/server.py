@@ -38,7 +38,10 @@ async def destroy(site: Site, caller: Caller, request: Nothing) -> Nothing:
     """Remove a server that was deployed in vain."""
     if site.keeper.deployed:
         config = site.keeper.config
-        await site.keeper.kill(caller.log, caller.deadline)
+        await site.keeper.give_up()
+        # One that does not run is not stopped: that another has its port is no reason to keep it.
+        if await site.engine.state() is not ObState.PROCESS_NOT_RUNNING:
+            await site.keeper.kill(caller.log, caller.deadline)
         await site.engine.destroy(config, caller.log)
         await site.cluster.remember_server(None)
     return Nothing()
