@@ -23,6 +23,7 @@ class FakeEngine:
     """
 
     name = "fake"
+    cluster = None
 
     def __init__(self, home: Path, *, running: bool = False) -> None:
         self.home = home

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pyobshell import errors
 from pyobshell.engines.base import Engine, Log, ObState, ServerConfig
+from pyobshell.engines.observer import Observer
 from pyobshell.engines.seekdb import Seekdb
 from pyobshell.engines.seekdb_command import find_binary
 
@@ -17,5 +18,7 @@ def make_engine(name: str, home: Path, state_dir: Path, binary: Path | None) -> 
     if name == "seekdb":
         return Seekdb(home, find_binary(binary), state_dir)
     if name == "oceanbase":
-        raise errors.ILLEGAL_ARGUMENT(name="engine", reason="oceanbase is not available yet")
-    raise errors.ILLEGAL_ARGUMENT(name="engine", reason=f"'{name}' is unknown; use seekdb")
+        return Observer(home, binary)
+    raise errors.ILLEGAL_ARGUMENT(
+        name="engine", reason=f"'{name}' is unknown; use seekdb or oceanbase"
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pyobshell.deadline import Deadline
+from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.engines.process import ServerProcess
 
 Log = Callable[[str], None]
@@ -34,8 +35,16 @@ class ServerConfig:
     data_dir: Path | None = None
     redo_dir: Path | None = None
     log_level: str | None = None
-    ipv6: bool = False
+    ip: str = "127.0.0.1"
+    zone: str = ""
+    cluster: str = ""
+    cluster_id: int = 0
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether the server is reached at an address of IPv6."""
+        return ":" in self.ip
 
 
 class Engine(Protocol):
@@ -52,6 +61,10 @@ class Engine(Protocol):
     @property
     def home(self) -> Path:
         """The server's home directory, without symbolic links."""
+
+    @property
+    def cluster(self) -> ObCluster | None:
+        """The cluster that servers of this kind form; none if each is whole by itself."""
 
     def is_initialized(self) -> bool:
         """Whether the server has been started before, and so has data of its own."""

@@ -6,18 +6,16 @@ first stored and then found missing, which breaks the base.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 from pyobshell import errors
 from pyobshell.engines.base import ServerConfig
-from pyobshell.engines.occupied import port_is_free
+from pyobshell.engines.checks import check_port, check_program, check_writable, nearest
 from pyobshell.engines.seekdb_command import server_parameters
 from pyobshell.engines.seekdb_files import Layout
 
-_PORTS = range(1025, 65536)
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)([BKMGT]?)B?", re.IGNORECASE)
 _LEAST_LOG_DISK = 2 << 30
@@ -26,22 +24,14 @@ _ROOM_BESIDE_LOG = (4 << 30) // 10  # 2 GiB of log disk booted in 2.4 GiB, and n
 
 def check_start(binary: Path, config: ServerConfig, layout: Layout) -> None:
     """Raise, with a plain reason, if the server cannot start; it must not run already."""
-    if not (binary.is_file() and os.access(binary, os.X_OK)):
-        raise errors.SERVER_UNAVAILABLE(reason=f"{binary} is not a program that can be run")
-    _check_port(config.mysql_port)
+    check_program(binary)
+    check_port(config.mysql_port)
     if layout.is_initialized():
         _check_unmoved(layout)
     for directory in {layout.home, layout.data, layout.redo}:
-        _check_writable(directory)
+        check_writable(directory)
     if layout.is_fresh():
         _check_space(layout.redo, server_parameters(config)["log_disk_size"])
-
-
-def _check_port(port: int) -> None:
-    if port not in _PORTS:
-        raise errors.INVALID_PORT(text=str(port))
-    if not port_is_free(port):
-        raise errors.SERVER_UNAVAILABLE(reason=f"port {port} is in use by another process")
 
 
 def _check_unmoved(layout: Layout) -> None:
@@ -54,25 +44,14 @@ def _check_unmoved(layout: Layout) -> None:
             raise errors.ILLEGAL_ARGUMENT(name=name, reason=f"the server has its data in {before}")
 
 
-def _check_writable(directory: Path) -> None:
-    existing = _nearest(directory)
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        raise errors.SERVER_UNAVAILABLE(reason=f"{existing} is not a directory we may write to")
-
-
 def _check_space(directory: Path, log_disk_size: str) -> None:
     needed = max(_bytes(log_disk_size), _LEAST_LOG_DISK) + _ROOM_BESIDE_LOG
-    free = shutil.disk_usage(_nearest(directory)).free
+    free = shutil.disk_usage(nearest(directory)).free
     if free < needed:
         raise errors.SERVER_UNAVAILABLE(
             reason=f"{directory} has {free / (1 << 30):.1f} GiB free; the first start with "
             f"log_disk_size={log_disk_size} needs {needed / (1 << 30):.1f} GiB"
         )
-
-
-def _nearest(directory: Path) -> Path:
-    """The directory itself, or what exists of the way to it."""
-    return next(path for path in (directory, *directory.parents) if path.exists())
 
 
 def _bytes(size: str) -> int:

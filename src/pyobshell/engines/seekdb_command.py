@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import select
-import subprocess
-import tempfile
 from pathlib import Path
 
 from pyobshell import errors
-from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ServerConfig
+from pyobshell.engines.launching import last_line, launch_daemon, run_program
 from pyobshell.engines.process import lock_owner
 
-_LAUNCHER_SECONDS = 30.0  # it takes 0.1
-_PACE_MILLISECONDS = 5
-_INHERITED = ("PATH", "HOME", "LANG")
+# No report to its maker; any other value means true.
+_ENVIRONMENT = {"TELEMETRY_ENABLED": "false"}
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Enough for a small server, and little enough for several on one machine; seekdb's own default
 # is most of the machine.
@@ -30,7 +25,6 @@ _PLACED = {"mysql_port", "rpc_port", "data_dir", "redo_dir", "syslog_level", "ro
 _OF_MEMBERS = {"cluster", "cluster_id", "zone", "rootservice_list", "local_ip", "devname"}
 _NOT_PARAMETERS = _PLACED | _OF_MEMBERS | {"homePath", "clog_dir", "slog_dir"}
 ALREADY_RUNNING = 96
-_UMASK = 0o077  # data and redo log hold all rows, and what passwords are checked against
 _MEANINGS = {
     1: "the start failed",
     87: "its home cannot be created or written",
@@ -96,72 +90,22 @@ def launch(command: list[str], pid_file: Path) -> int:
     On 0 the daemon has locked its pid file, or has ended. Raises with the meaning of any other
     exit code and the last line that was printed.
     """
-    lifeline, inherited = os.pipe()
-    try:
-        try:
-            code, printed = _run(command, inherited)
-        finally:
-            os.close(inherited)
-        if code == 0:
-            _await_lock(pid_file, lifeline)
-    finally:
-        os.close(lifeline)
+    code, printed = launch_daemon(
+        command, lambda: lock_owner(pid_file) is not None, environment=_ENVIRONMENT
+    )
     if code in (0, ALREADY_RUNNING):
         return code
     meaning = _MEANINGS.get(code, "the cause is not known")
-    last = printed.strip().splitlines()[-1:] or ["it printed nothing"]
     raise errors.SERVER_UNAVAILABLE(
-        reason=f"seekdb did not start: {meaning} (exit code {code}): {last[0]}"
+        reason=f"seekdb did not start: {meaning} (exit code {code}): {last_line(printed)}"
     )
-
-
-def _await_lock(pid_file: Path, lifeline: int) -> None:
-    """Wait until the daemon can be seen by its lock, which may come after the launcher's exit.
-
-    The daemon has inherited the other end of the lifeline, which so tells when it ends.
-    """
-    life = select.poll()
-    life.register(lifeline, select.POLLIN)
-    deadline = Deadline.after(_LAUNCHER_SECONDS)
-    while lock_owner(pid_file) is None and not life.poll(_PACE_MILLISECONDS):
-        if deadline.passed():
-            raise errors.SERVER_UNAVAILABLE(reason=f"seekdb started, but does not lock {pid_file}")
 
 
 def read_version(binary: Path) -> str:
     """The version of the program and the revision it was built from, as one text."""
-    _, printed = _run([str(binary), "--version"])
+    _, printed = run_program([str(binary), "--version"], environment=_ENVIRONMENT)
     version = re.search(r"\(OceanBase seekdb ([\d.]+)\)", printed)
     revision = re.search(r"^REVISION: (\S+)", printed, re.MULTILINE)
     if version is None:
         raise errors.SERVER_UNAVAILABLE(reason=f"{binary} tells no version")
     return f"{version[1]}-{revision[1]}" if revision else version[1]
-
-
-def _run(command: list[str], *inherited: int) -> tuple[int, str]:
-    # A file, not a pipe: a daemon that kept the pipe open would keep us reading.
-    with tempfile.TemporaryFile() as output:
-        try:
-            done = subprocess.run(  # noqa: S603 - a list of words, and no shell
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=_environment(),
-                pass_fds=inherited,
-                umask=_UMASK,
-                timeout=_LAUNCHER_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise errors.SERVER_UNAVAILABLE(
-                reason=f"{command[0]} cannot be run: {error}"
-            ) from error
-        output.seek(0)
-        return done.returncode, output.read().decode(errors="replace")
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of ours that a server has no need to know, and no report to its maker."""
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return inherited | {"TELEMETRY_ENABLED": "false"}  # any other value means true

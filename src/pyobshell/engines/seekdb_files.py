@@ -14,9 +14,6 @@ from typing import Self
 from pyobshell import errors
 from pyobshell.engines.process import take_lock
 
-_LOG_TAIL_BYTES = 1 << 18
-_LOG_LINE_LENGTH = 400
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -88,19 +85,6 @@ class Layout:
             # Not empty: it holds what is not ours. Busy: it is a mount point.
             with contextlib.suppress(OSError):
                 directory.rmdir()
-
-    def last_error(self, offset: int) -> str | None:
-        """The last ERROR line that the server's log has got since it had this size."""
-        try:
-            with self.log.open("rb") as log:
-                size = log.seek(0, os.SEEK_END)
-                begin = offset if offset <= size else 0  # a smaller log is a new one
-                log.seek(max(begin, size - _LOG_TAIL_BYTES))
-                lines = log.read().decode(errors="replace").splitlines()
-        except OSError:
-            return None
-        found = [line for line in lines if "] ERROR " in line]
-        return found[-1][:_LOG_LINE_LENGTH] if found else None
 
     def _trees(self) -> list[Path]:
         mine = [self.home / "store/sstable", self.redo / "sys"]

@@ -1,4 +1,4 @@
-"""The only door to a server's SQL: its own unix socket, so that no other server can answer.
+"""The only door to a server's SQL, through which no other server can answer.
 
 The pool is ours, and a list, because the driver's keeps a lock while it connects: behind one
 paused server every other question would wait. No text of a password gets into an error or a log.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from pyobshell import errors
 from pyobshell.deadline import Deadline
 
 Row = tuple[Any, ...]
+Place = Callable[[], AbstractContextManager[dict[str, Any]]]
+"""Where a server is to be connected to, as options of the driver that hold within the context."""
 
 _MAX_IDLE = 2
 _READ_SECONDS = 10.0  # the server's own ob_query_timeout
@@ -31,11 +33,38 @@ _SET_PASSWORD = "ALTER USER root IDENTIFIED BY %s"  # noqa: S105
 _SESSION = "SET time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES'"
 
 
+_PATIENCE = "SET ob_query_timeout = %s, ob_trx_timeout = %s"
+
+
 class AccessDenied(errors.OBShellError):
     """The server answers, but not to this password."""
 
     def __init__(self) -> None:
         super().__init__(errors.MYSQL_ERROR, {"cause": "the password of root is not accepted"})
+
+
+def at_socket(socket: Path) -> Place:
+    """The server's own unix socket, however long its name is."""
+
+    @contextmanager
+    def place() -> Iterator[dict[str, Any]]:
+        # The address of a unix socket has 107 bytes; through a descriptor of its directory the
+        # home may be as long as it likes.
+        directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield {"unix_socket": f"/proc/self/fd/{directory}/{socket.name}"}
+        finally:
+            os.close(directory)
+
+    return place
+
+
+class Refused(errors.OBShellError):
+    """The server's own error for a statement; ``number`` is its code."""
+
+    def __init__(self, number: int, cause: str) -> None:
+        super().__init__(errors.MYSQL_ERROR, {"cause": cause})
+        self.number = number
 
 
 class _QuietCursor(aiomysql.Cursor):  # type: ignore[misc] # the driver has no types
@@ -48,8 +77,8 @@ class _QuietCursor(aiomysql.Cursor):  # type: ignore[misc] # the driver has no t
 class Sql:
     """SQL on one server as root; each statement is bounded, whatever state the server is in."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._password = ""
         self._idle: list[aiomysql.Connection] = []
         self._open: set[aiomysql.Connection] = set()
@@ -64,6 +93,11 @@ class Sql:
         """The ids of our own connections, as the server's process list shows them."""
         return {connection.thread_id() for connection in self._open}
 
+    @property
+    def password(self) -> str:
+        """The password in use."""
+        return self._password
+
     async def query(
         self, statement: str, *values: object, deadline: Deadline, confidential: bool = False
     ) -> list[Row]:
@@ -77,6 +111,18 @@ class Sql:
             async with asyncio.timeout(deadline.within(_READ_SECONDS).remaining()):
                 async with self._connection() as connection:
                     return await _run(connection, statement, values)
+
+    async def query_long(self, statement: str, *values: object, deadline: Deadline) -> list[Row]:
+        """Run a statement that may take as long as the deadline is away; raises as ``query``."""
+        microseconds = int(deadline.remaining() * 1_000_000)
+        with _coded():
+            async with asyncio.timeout(deadline.remaining()):
+                connection = await self._connect(self._password)
+                try:
+                    await _run(connection, _PATIENCE, (microseconds, microseconds))
+                    return await _run(connection, statement, values)
+                finally:
+                    self._discard(connection)
 
     async def login(self, password: str, deadline: Deadline) -> None:
         """Log in with this password once, on a connection of its own; raises as ``query``."""
@@ -133,12 +179,9 @@ class Sql:
         connection.close()
 
     async def _connect(self, password: str) -> aiomysql.Connection:
-        # The address of a unix socket has 107 bytes; through a descriptor of its directory the
-        # home may be as long as it likes.
-        directory = os.open(self._socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with self._place() as place:
             connection = await aiomysql.connect(
-                unix_socket=f"/proc/self/fd/{directory}/{self._socket.name}",
+                **place,
                 user="root",
                 # The driver knows passwords of latin-1 only; this way it sends the UTF-8 bytes.
                 password=_encoded(password).decode("latin-1"),
@@ -148,8 +191,6 @@ class Sql:
                 cursorclass=_QuietCursor,
                 program_name="pyobshell",
             )
-        finally:
-            os.close(directory)
         self._open.add(connection)
         return connection
 
@@ -172,9 +213,7 @@ def _coded(confidential: bool = False) -> Iterator[None]:
     except pymysql.err.MySQLError as error:
         raise _translated(error, confidential) from None
     except OSError as error:
-        raise errors.SERVER_UNAVAILABLE(
-            reason=f"no SQL over its socket: {error.strerror}"
-        ) from None
+        raise errors.SERVER_UNAVAILABLE(reason=f"it takes no SQL: {error.strerror}") from None
 
 
 def _translated(error: pymysql.err.MySQLError, confidential: bool) -> errors.OBShellError:
@@ -184,10 +223,8 @@ def _translated(error: pymysql.err.MySQLError, confidential: bool) -> errors.OBS
     if number in _CONNECTION_LOST or isinstance(error, pymysql.err.InterfaceError):
         cause = error.__cause__
         detail = cause.strerror if isinstance(cause, OSError) else None
-        return errors.SERVER_UNAVAILABLE(reason=f"no SQL over its socket: {detail or text}")
-    if confidential:
-        return errors.MYSQL_ERROR(cause=f"error {number}")
-    return errors.MYSQL_ERROR(cause=f"{text} ({number})")
+        return errors.SERVER_UNAVAILABLE(reason=f"it takes no SQL: {detail or text}")
+    return Refused(number, f"error {number}" if confidential else f"{text} ({number})")
 
 
 def _encoded(password: str) -> bytes:

@@ -30,10 +30,13 @@ class ServerSettings(BaseModel):
     data_dir: str | None = None
     redo_dir: str | None = None
     log_level: str | None = None
+    zone: str = ""
+    cluster: str = ""
+    cluster_id: int = 0
     parameters: dict[str, str] = {}
 
-    def config(self, home: Path, ipv6: bool) -> ServerConfig:
-        """The engine's form of it."""
+    def config(self, home: Path, ip: str) -> ServerConfig:
+        """The engine's form of it, for a server reached at that ip."""
         return ServerConfig(
             home=home,
             mysql_port=self.mysql_port,
@@ -41,7 +44,10 @@ class ServerSettings(BaseModel):
             data_dir=Path(self.data_dir) if self.data_dir else None,
             redo_dir=Path(self.redo_dir) if self.redo_dir else None,
             log_level=self.log_level,
-            ipv6=ipv6,
+            ip=ip,
+            zone=self.zone,
+            cluster=self.cluster,
+            cluster_id=self.cluster_id,
             parameters=self.parameters,
         )
 
@@ -61,8 +67,8 @@ class ServerKeeper:
         text = self._cluster.server_settings
         if text is None:
             raise errors.CLUSTER_NOT_INITIALIZED()
-        ipv6 = ":" in self._cluster.view.own.ip
-        return ServerSettings.model_validate_json(text).config(self._engine.home, ipv6)
+        settings = ServerSettings.model_validate_json(text)
+        return settings.config(self._engine.home, self._cluster.view.own.ip)
 
     @property
     def deployed(self) -> bool:
@@ -71,8 +77,7 @@ class ServerKeeper:
 
     async def deploy(self, settings: ServerSettings, log: Log) -> None:
         """Make the server's directories, and remember how it is to be started."""
-        ipv6 = ":" in self._cluster.view.own.ip
-        config = settings.config(self._engine.home, ipv6)
+        config = settings.config(self._engine.home, self._cluster.view.own.ip)
         await self._engine.check_start(config)
         await self._engine.deploy(config, log)
         await self._cluster.remember_server(settings.model_dump_json())

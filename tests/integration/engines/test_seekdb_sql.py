@@ -12,7 +12,7 @@ from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.engines import ObState
 from pyobshell.engines.seekdb import Seekdb
-from pyobshell.engines.sql import AccessDenied, Sql
+from pyobshell.engines.sql import AccessDenied, Sql, at_socket
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ def anyio_backend(request):
 
 @pytest.fixture
 async def sql(server):
-    sql = Sql(server.home / "run/sql.sock")
+    sql = Sql(at_socket(server.home / "run/sql.sock"))
     yield sql
     sql.forget()
 

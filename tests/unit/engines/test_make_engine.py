@@ -16,10 +16,14 @@ def test_seekdb_is_made_with_the_installed_program(tmp_path):
     assert not engine.is_initialized()
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("oceanbase", "not available yet"), ("mysql", "'mysql' is unknown")]
-)
-def test_other_names_are_refused(name, reason, tmp_path):
-    with pytest.raises(errors.OBShellError, match=reason) as refused:
-        make_engine(name, tmp_path, tmp_path, Path("/bin/true"))
+def test_an_observer_speaks_for_its_cluster_and_a_seekdb_for_itself(tmp_path):
+    observer: Engine = make_engine("oceanbase", tmp_path, tmp_path, Path("/bin/true"))
+    assert (observer.name, observer.home) == ("oceanbase", tmp_path)
+    assert observer.cluster is not None
+    assert make_engine("seekdb", tmp_path, tmp_path, None).cluster is None
+
+
+def test_other_names_are_refused(tmp_path):
+    with pytest.raises(errors.OBShellError, match="'mysql' is unknown") as refused:
+        make_engine("mysql", tmp_path, tmp_path, Path("/bin/true"))
     assert refused.value.code is errors.ILLEGAL_ARGUMENT

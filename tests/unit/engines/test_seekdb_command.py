@@ -58,7 +58,7 @@ def test_a_restart_leaves_the_parameters_as_they_were_set_meanwhile():
         ({"data_dir": Path("/data")}, "--data-dir /data"),
         ({"data_dir": Path("data")}, "--data-dir /base/data"),
         ({"redo_dir": Path("/redo")}, "--redo-dir /redo"),
-        ({"ipv6": True}, "--use-ipv6"),
+        ({"ip": "::1"}, "--use-ipv6"),
         ({"log_level": "INFO"}, "--log-level INFO"),
         ({"parameters": {"syslog_level": "ERROR"}}, "--log-level ERROR"),
     ],

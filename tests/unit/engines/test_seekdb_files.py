@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyobshell import errors
+from pyobshell.engines.launching import last_error
 from pyobshell.engines.seekdb_files import FirstBoot, Layout, make_directories
 
 SERVER_FILES = [
@@ -158,12 +159,12 @@ def test_the_last_error_since_the_start_is_found(before, after, expected, tmp_pa
     layout = Layout.of(tmp_path)
     layout.log.parent.mkdir()
     layout.log.write_text(before + after)
-    assert layout.last_error(len(before)) == expected
+    assert last_error(layout.log, len(before)) == expected
 
 
 def test_a_log_that_was_rotated_is_read_from_its_beginning(tmp_path):
     layout = Layout.of(tmp_path)
-    assert layout.last_error(0) is None
+    assert last_error(layout.log, 0) is None
     layout.log.parent.mkdir()
     layout.log.write_text("[t] ERROR new\n")
-    assert layout.last_error(1 << 20) == "[t] ERROR new"
+    assert last_error(layout.log, 1 << 20) == "[t] ERROR new"

@@ -1,0 +1,90 @@
+"""Log streams and their majorities: which of them outlive the loss of some servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from pyobshell.address import Address
+
+_MEMBER = re.compile(r"\[?([0-9a-fA-F:.]+?)\]?:(\d+)(?::\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One row of ``GV$OB_LOG_STAT``: a log stream's copy on one server.
+
+    ``server`` and ``members`` are addresses with the rpc port; ``members`` and ``replica_num``
+    count only in the row of the leader.
+    """
+
+    tenant: str
+    ls_id: int
+    server: Address
+    leads: bool
+    in_sync: bool
+    members: frozenset[Address]
+    replica_num: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogStream:
+    """One log stream of one tenant, as its leader and its replicas describe it."""
+
+    tenant: str
+    ls_id: int
+    replicas: tuple[Replica, ...]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} LS {self.ls_id}"
+
+    @property
+    def leader(self) -> Replica | None:
+        """The replica that leads; none means that there is no majority now."""
+        return next((one for one in self.replicas if one.leads), None)
+
+    def is_on(self, servers: Collection[Address]) -> bool:
+        """Whether one of these servers has a replica, or should have one."""
+        leader = self.leader
+        known = {one.server for one in self.replicas} | (leader.members if leader else set())
+        return any(server in known for server in servers)
+
+    def outlives(self, servers: Collection[Address]) -> bool:
+        """Whether it keeps a majority without these servers.
+
+        Counted are the members of the leader's list that are in sync, and elsewhere. Without a
+        leader nothing is known, and the answer is no.
+        """
+        leader = self.leader
+        if leader is None:
+            return False
+        left = [
+            one
+            for one in self.replicas
+            if one.in_sync and one.server in leader.members and one.server not in servers
+        ]
+        return len(left) > leader.replica_num // 2
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has a leader, and every member is there and in sync."""
+        leader = self.leader
+        if leader is None:
+            return False
+        in_sync = {one.server for one in self.replicas if one.in_sync}
+        return leader.members <= in_sync and len(leader.members) >= leader.replica_num
+
+
+def log_streams(replicas: Iterable[Replica]) -> list[LogStream]:
+    """The log streams that some replicas belong to."""
+    found: dict[tuple[str, int], list[Replica]] = {}
+    for replica in replicas:
+        found.setdefault((replica.tenant, replica.ls_id), []).append(replica)
+    return [LogStream(*key, tuple(members)) for key, members in found.items()]
+
+
+def parse_members(text: str) -> frozenset[Address]:
+    """The servers of a ``PAXOS_MEMBER_LIST``: items ``ip:port`` or ``ip:port:flag``, by commas."""
+    found = (_MEMBER.fullmatch(item.strip()) for item in text.split(","))
+    return frozenset(Address(one[1], int(one[2])) for one in found if one)

@@ -1,0 +1,46 @@
+"""The verified minor freeze of one server of a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyobshell.address import Address
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import Log
+from pyobshell.engines.ob_cluster import ObCluster
+from pyobshell.engines.process import ServerProcess
+
+_PACE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class MinorFreeze:
+    """A freeze of ``server``, whose process is held meanwhile.
+
+    Its statement only begins it. Done is what is in the data files: when the checkpoint of each log
+    stream has passed the end that its log had before. That the checkpoint moved is true too early.
+    """
+
+    cluster: ObCluster
+    server: Address
+    process: ServerProcess
+    deadline: Deadline
+
+    async def run(self, log: Log) -> bool:
+        """Whether all that was committed before is in the data files when the deadline comes."""
+        ends = await self.cluster.log_ends(self.server, self.deadline)
+        log(f"freezing {len(ends)} log streams")
+        await self.cluster.minor_freeze(self.server, self.deadline)
+        before = len(ends)
+
+        async def reached() -> bool:
+            nonlocal before
+            now = await self.cluster.checkpoints(self.server, self.deadline)
+            # A log stream that is here no longer has nothing to be flushed.
+            left = sum(now.get(one, end) < end for one, end in ends.items())
+            if left < before:
+                log(f"{len(ends) - left} of {len(ends)} log streams are in the data files")
+            before = left
+            return left == 0
+
+        return await self.process.until(reached, self.deadline, _PACE_SECONDS)
