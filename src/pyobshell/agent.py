@@ -25,6 +25,7 @@ from pyobshell.cluster.procedures import ProcedureTable
 from pyobshell.cluster.state import ClusterState
 from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
+    birth,
     configure,
     init,
     inquire,
@@ -174,7 +175,7 @@ class Agent:
 
 def catalogue() -> Catalogue:
     """Every stage of every operation."""
-    modules = (join, remove, configure, init, sub_dag, stop, start)
+    modules = (join, remove, configure, init, birth, sub_dag, stop, start)
     return Catalogue(one for module in modules for one in module.STAGES)
 
 

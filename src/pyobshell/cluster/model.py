@@ -47,6 +47,11 @@ class Member(BaseModel):
         """Where the agent listens."""
         return Address(self.ip, self.port)
 
+    @property
+    def server(self) -> Address:
+        """What its server is called in a cluster: the ip with the server's rpc port."""
+        return Address(self.ip, self.rpc_port)
+
 
 class ClusterView(BaseModel):
     """A snapshot: the cluster's name, and its members in the order in which they joined."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
@@ -73,6 +74,10 @@ class ObCluster:
 
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
+
+    def connect(self, database: str | None, timeout_s: float) -> Any:
+        """A DBAPI connection, for a store in the cluster; raises the driver's errors."""
+        return self._sql.connect(database, timeout_s)
 
     # --- what there is -------------------------------------------------------------------------
 

@@ -124,6 +124,22 @@ class Sql:
                 finally:
                     self._discard(connection)
 
+    def connect(self, database: str | None, timeout_s: float) -> pymysql.Connection:
+        """A connection of the synchronous driver, for a store; each of its waits is limited."""
+        with self._place() as place:
+            return pymysql.connect(
+                **place,
+                user="root",
+                password=_encoded(self._password).decode("latin-1"),
+                database=database,
+                charset="utf8mb4",
+                init_command=_SESSION,
+                connect_timeout=timeout_s,
+                read_timeout=timeout_s,
+                write_timeout=timeout_s,
+                program_name="pyobshell",
+            )
+
     async def login(self, password: str, deadline: Deadline) -> None:
         """Log in with this password once, on a connection of its own; raises as ``query``."""
         with _coded():

@@ -13,6 +13,7 @@ from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations import server
+from pyobshell.operations.birth import BEFORE_CONVERSION, Making, bootstrap, migrate_table
 from pyobshell.operations.join import DEFAULT_MYSQL_PORT, LOCKED
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Run, Site
@@ -22,16 +23,8 @@ from pyobshell.tasks.stage import stage
 from pyobshell.wire import InitRequest
 
 Req = TypeVar("Req", bound=BaseModel)
-_BEFORE_CONVERSION = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
 _CONVERSION = Ability.CONTINUE | Ability.RETRY
 _PLACES = ("data_dir", "redo_dir")
-
-
-class Making(BaseModel):
-    """Parameters of ``Initialize cluster``."""
-
-    members: list[Address]
-    sealed_proxyro_password: str | None = None
 
 
 async def initialize(site: Site, request: InitRequest) -> Dag:
@@ -50,12 +43,17 @@ async def initialize(site: Site, request: InitRequest) -> Dag:
         NodePlan(integrate_config),
         NodePlan(create_workdir, everywhere),
         NodePlan(start_observer, everywhere),
-        NodePlan(bootstrap, everywhere),
-        NodePlan(modify_password, everywhere),
     ]
+    if site.engine.cluster is None:  # each server has a root user of its own
+        nodes.append(NodePlan(see_it_serve, everywhere))
+        asked = everywhere
+    else:
+        nodes += [NodePlan(bootstrap), NodePlan(migrate_table)]
+        asked = [site.own]
+    nodes.append(NodePlan(modify_password, asked))
     if request.create_proxyro_user:
         making.sealed_proxyro_password = site.vault.seal(request.proxyro_password)
-        nodes.append(NodePlan(create_proxyro, everywhere))
+        nodes.append(NodePlan(create_proxyro, asked))
     nodes += [NodePlan(convert_followers)]
     if view.others:
         nodes.append(NodePlan(synchronize, view.others))
@@ -66,7 +64,7 @@ async def initialize(site: Site, request: InitRequest) -> Dag:
 # --- making the servers --------------------------------------------------------------------------
 
 
-@stage("Integrate config", _BEFORE_CONVERSION)
+@stage("Integrate config", BEFORE_CONVERSION)
 async def integrate_config(run: Run, making: Making) -> None:
     """Work out how each server is to be deployed; of two values for one option the later wins."""
     cluster = run.site.cluster
@@ -75,7 +73,7 @@ async def integrate_config(run: Run, making: Making) -> None:
     plans: dict[str, dict[str, object]] = {}
     for member in cluster.view.members:
         options = await cluster.server_options(member)
-        settings = _server_settings(options)
+        settings = _server_settings(cluster.view, member, options)
         given = [settings.rpc_port] if "rpc_port" in options else []
         for port in (settings.mysql_port, *given):
             other = taken.setdefault((member.ip, port), member.address)
@@ -99,7 +97,7 @@ async def integrate_config(run: Run, making: Making) -> None:
     run.publish(servers=plans)
 
 
-def _server_settings(options: dict[str, str]) -> ServerSettings:
+def _server_settings(view: ClusterView, member: Member, options: dict[str, str]) -> ServerSettings:
     rest = dict(options)
     mysql_port = int(rest.pop("mysql_port", DEFAULT_MYSQL_PORT))
     return ServerSettings(
@@ -107,6 +105,9 @@ def _server_settings(options: dict[str, str]) -> ServerSettings:
         rpc_port=int(rest.pop("rpc_port", mysql_port + 1)),
         **{name: rest.pop(name, None) for name in _PLACES},
         log_level=rest.pop("syslog_level", None),
+        zone=member.zone,
+        cluster=view.cluster_name,
+        cluster_id=view.cluster_id,
         parameters=rest,
     )
 
@@ -117,14 +118,14 @@ async def _undo_server(run: Run, making: Making) -> None:
     await _ask(run, server.destroy, Nothing(), patience)
 
 
-@stage("Create observer workdir", _BEFORE_CONVERSION, undo=_undo_server)
+@stage("Create observer workdir", BEFORE_CONVERSION, undo=_undo_server)
 async def create_workdir(run: Run, making: Making) -> None:
     """Make the directories of one server."""
     settings = ServerSettings.model_validate(run.data["servers"][str(run.agent)])
     await _ask(run, server.deploy, settings, _short(run))
 
 
-@stage("Start observer", _BEFORE_CONVERSION)
+@stage("Start observer", BEFORE_CONVERSION)
 async def start_observer(run: Run, making: Making) -> None:
     """Start one server for the first time."""
     run.log(f"Start the server of {run.agent}")
@@ -132,8 +133,8 @@ async def start_observer(run: Run, making: Making) -> None:
     await _ask(run, server.start, Nothing(), patience)
 
 
-@stage("Cluster boostrap", _BEFORE_CONVERSION)
-async def bootstrap(run: Run, making: Making) -> None:
+@stage("Cluster boostrap", BEFORE_CONVERSION)
+async def see_it_serve(run: Run, making: Making) -> None:
     """See that one server serves; each is whole by itself and needs no more to be born."""
     status = await run.site.peers.call(run.agent, server.status, Nothing(), _short(run))
     if status.state is not ObState.CONNECTION_AVAILABLE:
@@ -141,14 +142,14 @@ async def bootstrap(run: Run, making: Making) -> None:
     run.log(f"{run.agent} serves, version {status.version}")
 
 
-@stage("Modify password", _BEFORE_CONVERSION)
+@stage("Modify password", BEFORE_CONVERSION)
 async def modify_password(run: Run, making: Making) -> None:
     """Give root its password on one server."""
     new = server.NewPassword(password=run.site.cluster.passwords.root or "")
     await _ask(run, server.set_password, new, _short(run))
 
 
-@stage("Create user: proxyro", _BEFORE_CONVERSION)
+@stage("Create user: proxyro", BEFORE_CONVERSION)
 async def create_proxyro(run: Run, making: Making) -> None:
     """Make the user by which an obproxy reads."""
     password = run.site.vault.open_text(making.sealed_proxyro_password or "")
@@ -256,7 +257,7 @@ STAGES = (
     integrate_config,
     create_workdir,
     start_observer,
-    bootstrap,
+    see_it_serve,
     modify_password,
     create_proxyro,
     convert_followers,

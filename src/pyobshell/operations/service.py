@@ -1,0 +1,60 @@
+"""Whether servers of a cluster are in service, and the wait until they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import Log
+from pyobshell.engines.ob_cluster import ACTIVE, ObCluster
+from pyobshell.errors import OBShellError
+
+_PACE_S = 0.2
+
+
+async def until_in_service(
+    cluster: ObCluster, servers: Collection[Address], log: Log, deadline: Deadline
+) -> None:
+    """Wait until these servers are ACTIVE, serve, and have all their log streams in sync.
+
+    A cluster tells nobody when that is so: its views are asked again and again. Raises
+    ``OB.Cluster.AsyncOperationTimeout`` with what is missing when the deadline comes.
+    """
+    told: list[str] = []
+    while missing := await _missing(cluster, servers, deadline):
+        if missing != told:
+            log(f"waiting: {'; '.join(missing)}")
+            told = missing
+        if deadline.passed():
+            raise errors.CLUSTER_ASYNC_TIMEOUT(
+                operation=f"The wait for service ({'; '.join(missing)})", seconds=deadline.seconds
+            )
+        await asyncio.sleep(_PACE_S)
+    log(f"{', '.join(map(str, servers))} serve, and are in sync")
+
+
+async def _missing(
+    cluster: ObCluster, servers: Collection[Address], deadline: Deadline
+) -> list[str]:
+    """What is not as it should be, in words."""
+    try:
+        rows = {row.address: row for row in await cluster.servers(deadline)}
+        streams = await cluster.log_streams(deadline)
+    except OBShellError as error:
+        return [str(error)]  # the cluster may be electing
+    found = []
+    for server in servers:
+        row = rows.get(server)
+        if row is None:
+            found.append(f"{server} is not a server of the cluster")
+        elif row.stopped:
+            found.append(f"{server} is stopped")
+        elif row.status != ACTIVE or not row.serves:
+            found.append(f"{server} is {row.status} and does not serve yet")
+    behind = [str(stream) for stream in streams if stream.is_on(servers) and not stream.is_whole]
+    if behind:
+        found.append(f"not in sync: {', '.join(behind)}")
+    return found
