@@ -86,6 +86,9 @@ class FakeEngine:
     def is_initialized(self) -> bool:
         return self.initialized
 
+    def recorded(self) -> ServerConfig | None:
+        return None
+
     async def version(self) -> str:
         return VERSION
 

@@ -10,7 +10,13 @@ from pyobshell.engines.observer import Observer
 from pyobshell.engines.seekdb import Seekdb
 from pyobshell.engines.seekdb_command import find_binary
 
-__all__ = ["Engine", "Log", "ObState", "ServerConfig", "make_engine"]
+__all__ = ["Engine", "Log", "ObState", "ServerConfig", "kind_in", "make_engine"]
+
+
+def kind_in(home: Path) -> str:
+    """The kind of server that is in a home already; seekdb where there is none."""
+    observer = ("etc/observer.config.bin", "bin/observer")
+    return "oceanbase" if any((home / file).exists() for file in observer) else "seekdb"
 
 
 def make_engine(name: str, home: Path, state_dir: Path, binary: Path | None) -> Engine:

@@ -69,6 +69,9 @@ class Engine(Protocol):
     def is_initialized(self) -> bool:
         """Whether the server has been started before, and so has data of its own."""
 
+    def recorded(self) -> ServerConfig | None:
+        """How the server was started, by its own record; none if it has or keeps none."""
+
     async def version(self) -> str:
         """The version text of the server's program."""
 

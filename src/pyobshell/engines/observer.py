@@ -44,6 +44,20 @@ class Observer(LocalServer):
     def is_initialized(self) -> bool:
         return self._deployed.config_file.exists()
 
+    def recorded(self) -> ServerConfig | None:
+        stored = self._deployed.stored()
+        if not stored:
+            return None
+        return ServerConfig(
+            home=self.home,
+            mysql_port=int(stored["mysql_port"]),
+            rpc_port=int(stored["rpc_port"]),
+            ip=stored["local_ip"],
+            zone=stored["zone"],
+            cluster=stored.get("cluster", ""),
+            cluster_id=int(stored.get("cluster_id", 0)),
+        )
+
     async def version(self) -> str:
         if not self._version:
             self._version = await asyncio.to_thread(read_version, self._binary, self.home)

@@ -33,6 +33,9 @@ class Seekdb(LocalServer):
     def is_initialized(self) -> bool:
         return Layout.of(self.home).is_initialized()
 
+    def recorded(self) -> ServerConfig | None:
+        return None
+
     async def version(self) -> str:
         if not self._version:
             self._version = await asyncio.to_thread(read_version, self._binary)
