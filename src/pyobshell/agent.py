@@ -47,7 +47,7 @@ from pyobshell.store.migrate import migrate
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.stage import Catalogue
 
-MakeEngine = Callable[[str, Path, Path, Path | None], Engine]
+MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
 _SHUTDOWN_S = 3

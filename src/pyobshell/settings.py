@@ -21,7 +21,9 @@ class Settings(BaseModel):
     ip: str = Field(description="the address other agents and clients reach this agent at")
     port: int = Field(DEFAULT_AGENT_PORT, description="the agent's port, 1025 to 65535")
     base_dir: Path = Field(description="home of the agent and of its database server")
-    engine: str = Field("seekdb", description="the kind of database server")
+    engine: str | None = Field(
+        None, description="the kind of database server; default: what is in base_dir, else seekdb"
+    )
     observer: Path | None = Field(None, description="the server program; default: the installed")
     dag_hold_ms: int = Field(
         800, ge=0, le=30_000, description="how long GET of a running task waits for its end"

@@ -15,7 +15,7 @@ from pyobshell.settings import Settings, architecture
 def test_an_agent_needs_its_address_and_a_directory_and_has_defaults_for_the_rest(tmp_path):
     settings = Settings(ip="10.0.0.1", base_dir=tmp_path)
     assert settings.address == Address("10.0.0.1", 2886)
-    assert settings.engine == "seekdb"
+    assert settings.engine is None
     assert settings.log_level == "INFO"
     for missing in ({"ip": "10.0.0.1"}, {"base_dir": tmp_path}):
         with pytest.raises(ValidationError, match="Field required"):

@@ -10,17 +10,18 @@ from pyobshell.engines.observer import Observer
 from pyobshell.engines.seekdb import Seekdb
 from pyobshell.engines.seekdb_command import find_binary
 
-__all__ = ["Engine", "Log", "ObState", "ServerConfig", "kind_in", "make_engine"]
+__all__ = ["Engine", "Log", "ObState", "ServerConfig", "make_engine"]
+
+_OBSERVER = ("etc/observer.config.bin", "bin/observer")
 
 
-def kind_in(home: Path) -> str:
-    """The kind of server that is in a home already; seekdb where there is none."""
-    observer = ("etc/observer.config.bin", "bin/observer")
-    return "oceanbase" if any((home / file).exists() for file in observer) else "seekdb"
+def make_engine(name: str | None, home: Path, state_dir: Path, binary: Path | None) -> Engine:
+    """The server of this kind in ``home``; ``binary`` is its program if not the installed one.
 
-
-def make_engine(name: str, home: Path, state_dir: Path, binary: Path | None) -> Engine:
-    """The server of this kind in ``home``; ``binary`` is its program if not the installed one."""
+    Without a name it is the kind that is there already, or else seekdb.
+    """
+    if name is None:
+        name = "oceanbase" if any((home / file).exists() for file in _OBSERVER) else "seekdb"
     if name == "seekdb":
         return Seekdb(home, find_binary(binary), state_dir)
     if name == "oceanbase":

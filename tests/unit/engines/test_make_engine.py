@@ -23,6 +23,14 @@ def test_an_observer_speaks_for_its_cluster_and_a_seekdb_for_itself(tmp_path):
     assert make_engine("seekdb", tmp_path, tmp_path, None).cluster is None
 
 
+@pytest.mark.parametrize("file", ["etc/observer.config.bin", "bin/observer"])
+def test_without_a_name_it_is_the_kind_that_is_there(file, tmp_path):
+    assert make_engine(None, tmp_path, tmp_path, None).name == "seekdb"
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).touch()
+    assert make_engine(None, tmp_path, tmp_path, None).name == "oceanbase"
+
+
 def test_other_names_are_refused(tmp_path):
     with pytest.raises(errors.OBShellError, match="'mysql' is unknown") as refused:
         make_engine("mysql", tmp_path, tmp_path, Path("/bin/true"))
