@@ -49,6 +49,7 @@ class ClusterState:
         self._changing = asyncio.Lock()
         self._undivided = Undivided()
         self.view = ClusterView(own=own)
+        self.is_identified = False  # whether it was ever recorded what this agent is
         self.passwords = Passwords(root=None, agent=None)
         self.server_wanted = False
         self.server_settings: str | None = None
@@ -70,6 +71,7 @@ class ClusterState:
             cluster_name=settings.get("cluster_name", ""),
             members=tuple(Member.model_validate(row) for row in rows),
         )
+        self.is_identified = "identity" in settings
         root, agent = (
             self._vault.open_text(settings[name]) if name in settings else None for name in _SECRETS
         )
