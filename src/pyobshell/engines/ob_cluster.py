@@ -137,10 +137,6 @@ class ObCluster:
         values = [value for zone, server in first for value in (zone, str(server))]
         await self._sql.query_long(f"ALTER SYSTEM BOOTSTRAP {places}", *values, deadline=deadline)
 
-    async def create_database(self, name: str, deadline: Deadline) -> None:
-        """Make a database unless it is there; its name is a constant of ours."""
-        await self._sql.query(f"CREATE DATABASE IF NOT EXISTS {name}", deadline=deadline)
-
     # --- servers and zones -----------------------------------------------------------------------
 
     async def start_servers(self, servers: Collection[Address], deadline: Deadline) -> None:

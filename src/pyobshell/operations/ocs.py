@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
@@ -51,7 +52,8 @@ class Ocs:
     def open(self) -> None:
         """Take part from now on, as soon as the database can be used; harmless when repeated."""
         if self._life is None:
-            self._life = asyncio.create_task(self._live())
+            # In a context of its own: its life is not part of the request that began it.
+            self._life = asyncio.create_task(self._live(), context=contextvars.Context())
 
     async def close(self) -> None:
         """Take part no longer; if this agent is the maintainer, another one takes over at once."""
