@@ -28,9 +28,11 @@ from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
     birth,
     configure,
+    executor,
     init,
     inquire,
     join,
+    maintainer,
     release,
     remove,
     server,
@@ -40,15 +42,18 @@ from pyobshell.operations import (
     takeover,
 )
 from pyobshell.operations.keeper import ServerKeeper
+from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate
+from pyobshell.store.mysql import Connect
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.stage import Catalogue
 
+FindOcs = Callable[[Engine], Connect | None]
 MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
@@ -71,10 +76,16 @@ class TakeOver:
     root_password: str | None = field(default=None, repr=False)
 
 
+def find_ocs(engine: Engine) -> Connect | None:
+    """How to reach the cluster's own database; None for servers that share none."""
+    return None if engine.cluster is None else engine.cluster.connect
+
+
 class Agent:
     """An agent; ``serve`` runs it until ``stop`` is called.
 
-    ``make_engine`` makes the door to its database server.
+    ``make_engine`` makes the door to its database server, ``find_ocs`` that to its cluster's
+    database.
     """
 
     def __init__(
@@ -82,10 +93,12 @@ class Agent:
         settings: Settings,
         make_engine: MakeEngine = make_engine,
         take_over: TakeOver | None = None,
+        find_ocs: FindOcs = find_ocs,
     ) -> None:
         self.settings = settings
         self._take_over = take_over or TakeOver()
         self._make_engine = make_engine
+        self._find_ocs = find_ocs
         self.paths = settings.paths
         self._stop_asked = asyncio.Event()
         self._crypto = ThreadPoolExecutor(2, thread_name_prefix="crypto")
@@ -138,6 +151,8 @@ class Agent:
         await self._stop_asked.wait()
         _log.info("agent goes down", action="agent.down")
         await site.background.abandon()
+        if site.ocs is not None:
+            await site.ocs.close()
         await site.tasks.stop()
         for one in servers:
             one.should_exit = True
@@ -150,7 +165,7 @@ class Agent:
         """Take part in the cluster's own store, or first find out what this agent is in it."""
         view, recorded = site.cluster.view, site.engine.recorded()
         if view.identity in (Identity.CLUSTER_AGENT, *takeover.IDENTITIES):
-            if site.shared is not None:
+            if site.ocs is not None:
                 await takeover.resume(site)
         elif view.identity is Identity.UNIDENTIFIED and recorded is not None:
             password = self._take_over.root_password
@@ -194,6 +209,9 @@ class Agent:
         site.tasks = TaskEngine(database, catalogue(), site.own, site)
         site.peers = Peers(cluster, key, site, settings.retry_s)
         site.doorway = Doorway(cluster, key, procedures(), site)
+        connect = self._find_ocs(engine)
+        if connect is not None:
+            site.ocs = Ocs(site, connect, catalogue())
         site.api = make_app(site)
         return site
 
@@ -218,7 +236,10 @@ def catalogue() -> Catalogue:
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
-    modules = (join, remove, init, takeover, server, sub_dag, release, inquire, forward)
+    modules = (
+        *(join, remove, init, takeover, server, sub_dag, release, inquire, forward),
+        *(maintainer, executor),
+    )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 
 

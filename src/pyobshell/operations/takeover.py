@@ -92,7 +92,7 @@ async def _identify(site: Site, recorded: ServerConfig, password: str) -> Regist
     patience = Deadline.after(site.settings.start_timeout_s)
     await site.keeper.start(lambda line: _log.info(line, action="takeover.start"), patience)
     await _until_ready(site, patience)
-    await site.ocs.create()
+    await site.require_ocs().create()
     servers = await require_cluster(site).servers(patience)
     mine = next((row for row in servers if row.address == (recorded.ip, recorded.rpc_port)), None)
     if mine is None:
@@ -100,7 +100,7 @@ async def _identify(site: Site, recorded: ServerConfig, password: str) -> Regist
     me = (await own_member(site, Identity.TAKE_OVER_FOLLOWER, mine.zone)).model_copy(
         update={"mysql_port": recorded.mysql_port, "rpc_port": recorded.rpc_port}
     )
-    return await site.ocs.write(lambda connection: register(connection, me, servers))
+    return await site.require_ocs().write(lambda connection: register(connection, me, servers))
 
 
 async def _adopt(site: Site, recorded: ServerConfig, password: str) -> None:
@@ -158,7 +158,7 @@ async def _enter(site: Site, recorded: ServerConfig, password: str, registered: 
         identity=me.identity,
         cluster_id=recorded.cluster_id,
         cluster_name=recorded.cluster,
-        members=(await site.ocs.members()).members,
+        members=(await site.require_ocs().members()).members,
     )
     await site.cluster.save(view, Passwords(root=password, agent=site.cluster.passwords.agent))
     if registered.rebuilt:
@@ -169,7 +169,7 @@ async def _enter(site: Site, recorded: ServerConfig, password: str, registered: 
 async def resume(site: Site) -> None:
     """Take part in the cluster's store; an agent that leads the take-over goes on with it."""
     view = site.cluster.view
-    site.ocs.open()
+    site.require_ocs().open()
     if view.identity is Identity.TAKE_OVER_MASTER and not await _is_under_way(site):
         await site.submit(_plan(view, "Take over"))
 
@@ -194,7 +194,7 @@ def _plan(view: ClusterView, name: str) -> DagPlan:
 @stage("Synchronize agent from cluster", _AGAIN, key="takeover.synchronize_self")
 async def synchronize_self(run: Run, task: TakingOver) -> None:
     """Learn the cluster's list of members."""
-    await run.site.ocs.synchronize()
+    await run.site.require_ocs().synchronize()
     run.log(f"{run.site.own} is {run.site.cluster.view.identity} in the cluster's list")
 
 
@@ -239,15 +239,15 @@ async def _convert(run: Run, identity: Identity) -> None:
                 converted = {"identity": Identity.CLUSTER_AGENT}
                 member_table.put_shared(connection, member.model_copy(update=converted))
 
-    await run.site.ocs.write(convert)
-    await run.site.ocs.synchronize()
+    await run.site.require_ocs().write(convert)
+    await run.site.require_ocs().synchronize()
     run.log(f"Every {identity} is a {Identity.CLUSTER_AGENT} now")
 
 
 @procedure("agent/refresh", for_guests=True)
 async def refresh(site: Site, caller: Caller, request: Nothing) -> Nothing:
     """Learn the cluster's list anew; whoever asks need not be on the list that is known here."""
-    await site.ocs.synchronize()
+    await site.require_ocs().synchronize()
     return Nothing()
 
 
