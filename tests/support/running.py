@@ -48,9 +48,7 @@ class RunningAgent:
         command = [*OBSHELL, "agent", verb, "--base-dir", str(self.base_dir), *options]
         given = {} if password is None else {"OB_ROOT_PASSWORD": password}
         environment = os.environ | given
-        return subprocess.run(
-            command, text=True, capture_output=True, timeout=60, env=environment
-        )
+        return subprocess.run(command, text=True, capture_output=True, timeout=60, env=environment)
 
     def start(self) -> None:
         more = [word for setting in self.settings for word in ("--set", setting)]

@@ -12,7 +12,7 @@ from standin.control import OBSERVER
 from support.running import RunningAgent
 from support.standin_clusters import Cluster, Node, eventually, free_ports, start_all
 
-PASSWORD = "root's \"own\""
+PASSWORD = "root's own"
 AGENT_FILES = (".obshell", "run/obshell.pid", "run/obshell.sock", "log_obshell")
 
 
@@ -55,7 +55,7 @@ def deployed(tmp_path_factory):
     cluster.bootstrap()
     eventually(cluster.all_well)
     first = cluster.nodes[0]
-    first.sql("ALTER USER root IDENTIFIED BY %s" % repr(PASSWORD).replace("\\'", "''"))
+    first.sql(f'ALTER USER root IDENTIFIED BY "{PASSWORD}"')
     for node in cluster.nodes:
         node.password = PASSWORD
     yield cluster
