@@ -27,6 +27,7 @@ from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
     birth,
     configure,
+    in_sql,
     init,
     inquire,
     join,
@@ -36,6 +37,7 @@ from pyobshell.operations import (
     start,
     stop,
     sub_dag,
+    views,
 )
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.site import Site
@@ -181,7 +183,7 @@ def catalogue() -> Catalogue:
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
-    modules = (join, remove, init, server, sub_dag, release, inquire, forward)
+    modules = (join, remove, init, server, views, in_sql, sub_dag, release, inquire, forward)
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 
 
