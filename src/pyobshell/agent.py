@@ -29,6 +29,7 @@ from pyobshell.operations import (
     birth,
     configure,
     executor,
+    in_sql,
     init,
     inquire,
     join,
@@ -40,6 +41,7 @@ from pyobshell.operations import (
     stop,
     sub_dag,
     takeover,
+    views,
 )
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
@@ -230,15 +232,36 @@ class Agent:
 
 def catalogue() -> Catalogue:
     """Every stage of every operation."""
-    modules = (join, remove, configure, init, birth, takeover, sub_dag, stop, start)
+    modules = (
+        join,
+        remove,
+        configure,
+        init,
+        birth,
+        takeover,
+        sub_dag,
+        stop,
+        start,
+    )
     return Catalogue(one for module in modules for one in module.STAGES)
 
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
     modules = (
-        *(join, remove, init, takeover, server, sub_dag, release, inquire, forward),
-        *(maintainer, executor),
+        join,
+        remove,
+        init,
+        takeover,
+        server,
+        views,
+        in_sql,
+        sub_dag,
+        release,
+        inquire,
+        maintainer,
+        executor,
+        forward,
     )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 
