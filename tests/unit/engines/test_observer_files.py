@@ -102,7 +102,8 @@ def test_directories_are_made_twice_without_complaint_and_for_its_user_alone(tmp
     files.make()
     files.make()
     made = tmp_path / "home/store/clog"
-    assert made.is_dir() and not made.is_symlink()
+    assert made.is_dir()
+    assert not made.is_symlink()
     assert made.stat().st_mode & 0o777 == 0o700
 
 
