@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import pymysql
 
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
@@ -76,9 +77,9 @@ class ObCluster:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
 
-    def connect(self, database: str | None, timeout_s: float) -> Any:
-        """A DBAPI connection, for a store in the cluster; raises the driver's errors."""
-        return self._sql.connect(database, timeout_s)
+    def connect(self, database: str | None) -> pymysql.Connection:
+        """A connection for a store in the cluster; raises the errors of the driver."""
+        return self._sql.connect(database)
 
     # --- what there is -------------------------------------------------------------------------
 
