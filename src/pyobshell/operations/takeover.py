@@ -246,7 +246,12 @@ async def _convert(run: Run, identity: Identity) -> None:
 
 @procedure("agent/refresh", for_guests=True)
 async def refresh(site: Site, caller: Caller, request: Nothing) -> Nothing:
-    """Learn the cluster's list anew; whoever asks need not be on the list that is known here."""
+    """Learn the cluster's list anew.
+
+    Who leads a take-over need not be on the list as it is known here yet.
+    """
+    if not caller.member and site.cluster.view.identity not in IDENTITIES:
+        raise errors.INCORRECT_TOKEN(cause=f"{caller.address} is not a member")
     await site.require_ocs().synchronize()
     return Nothing()
 
