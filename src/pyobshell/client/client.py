@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -20,6 +21,7 @@ from pyobshell.wire import (
     DagDetailDTO,
     NodeDetailDTO,
     ObInfo,
+    StopPreview,
     TaskDetailDTO,
 )
 
@@ -149,6 +151,29 @@ class Client:
             "forcePassDag": force_pass_dag or [],
         }
         return await self._task("/ob/stop", body)
+
+    async def preview_stop(
+        self, scope: str, target: list[str], *, force: bool = False, terminate: bool = False
+    ) -> StopPreview:
+        """What a stop would do, and why it would be refused; nothing is done."""
+        body = {
+            "scope": {"type": scope, "target": target},
+            "force": force,
+            "terminate": terminate,
+            "dryRun": True,
+        }
+        return StopPreview.model_validate(await self.call("POST", "/ob/stop", body))
+
+    async def stop_zone(
+        self, zone: str, *, freeze_server: bool = False, force_pass_dag: list[str] | None = None
+    ) -> DagDetailDTO:
+        """Take a zone out of service, then kill its servers; flushed before if so wished."""
+        body = {"freeze_server": freeze_server, "forcePassDag": force_pass_dag or []}
+        return await self._task(f"/ob/zone/{quote(zone, safe='')}/stop", body)
+
+    async def check_stop_zone(self, zone: str) -> None:
+        """Raise ApiError with the reason for which a zone could not be stopped now."""
+        await self.call("POST", f"/ob/zone/{quote(zone, safe='')}/stop/check", {})
 
     async def start(
         self, scope: str, target: list[str], *, force_pass_dag: list[str] | None = None

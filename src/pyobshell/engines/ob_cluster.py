@@ -15,7 +15,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.log_streams import LogStream, Replica, log_streams, parse_members
 from pyobshell.engines.sql import Refused, Sql
 
-ACTIVE = "ACTIVE"
+ACTIVE, INACTIVE = "ACTIVE", "INACTIVE"
 _SERVERS = (
     "select svr_ip, svr_port, zone, sql_port, with_rootserver, status,"
     " start_service_time is not null, stop_time is not null, build_version"

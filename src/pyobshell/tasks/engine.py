@@ -188,6 +188,16 @@ class TaskEngine(Generic[Site]):
 
         return await self._database.read(read)
 
+    async def newest(self, wanted: Callable[[Dag], bool]) -> Dag | None:
+        """The DAG created last among those wanted, without its nodes; None if there is none."""
+
+        def read(connection: Connection) -> Dag | None:
+            ids = records.list_dag_ids(connection, unfinished=False)
+            heads = (_found(records.read_dag_head(connection, i), i) for i in reversed(ids))
+            return next(filter(wanted, heads), None)
+
+        return await self._database.read(read)
+
     async def newest_maintenance_dag(self) -> Dag | None:
         """The DAG created last among those that take a lock; None when there was never one."""
 
