@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -27,28 +28,34 @@ from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
     birth,
     configure,
+    executor,
     in_sql,
     init,
     inquire,
     join,
+    maintainer,
     release,
     remove,
     server,
     start,
     stop,
     sub_dag,
+    takeover,
     views,
 )
 from pyobshell.operations.keeper import ServerKeeper
+from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate
+from pyobshell.store.mysql import Connect
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.stage import Catalogue
 
+FindOcs = Callable[[Engine], Connect | None]
 MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
@@ -63,15 +70,37 @@ class AddressChangedError(Exception):
     """The agent is known to its cluster under another address than the one it is started with."""
 
 
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """What an agent that knows nothing does about a server of a cluster that it finds beside it."""
+
+    wanted: bool = True
+    root_password: str | None = field(default=None, repr=False)
+
+
+def find_ocs(engine: Engine) -> Connect | None:
+    """How to reach the cluster's own database; None for servers that share none."""
+    return None if engine.cluster is None else engine.cluster.connect
+
+
 class Agent:
     """An agent; ``serve`` runs it until ``stop`` is called.
 
-    ``make_engine`` makes the door to its database server.
+    ``make_engine`` makes the door to its database server, ``find_ocs`` that to its cluster's
+    database.
     """
 
-    def __init__(self, settings: Settings, make_engine: MakeEngine = make_engine) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        make_engine: MakeEngine = make_engine,
+        take_over: TakeOver | None = None,
+        find_ocs: FindOcs = find_ocs,
+    ) -> None:
         self.settings = settings
+        self._take_over = take_over or TakeOver()
         self._make_engine = make_engine
+        self._find_ocs = find_ocs
         self.paths = settings.paths
         self._stop_asked = asyncio.Event()
         self._crypto = ThreadPoolExecutor(2, thread_name_prefix="crypto")
@@ -110,6 +139,7 @@ class Agent:
         await site.tasks.start()
         await site.keeper.resume()
         await release.look_after_all(site)
+        await self._take_part(site)
         servers = [
             _Server(self._config(site, trusted=False), tcp),
             _Server(self._config(site, trusted=True), local),
@@ -123,6 +153,8 @@ class Agent:
         await self._stop_asked.wait()
         _log.info("agent goes down", action="agent.down")
         await site.background.abandon()
+        if site.ocs is not None:
+            await site.ocs.close()
         await site.tasks.stop()
         for one in servers:
             one.should_exit = True
@@ -130,6 +162,24 @@ class Agent:
         await site.keeper.close()
         await site.peers.close()
         await site.engine.close()
+
+    async def _take_part(self, site: Site) -> None:
+        """Take part in the cluster's own store, or first find out what this agent is in it."""
+        view, recorded = site.cluster.view, site.engine.recorded()
+        if view.identity in (Identity.CLUSTER_AGENT, *takeover.IDENTITIES):
+            if site.ocs is not None:
+                await takeover.resume(site)
+        elif view.identity is Identity.UNIDENTIFIED and recorded is not None:
+            password = self._take_over.root_password
+            if password is None:
+                _log.warning(
+                    "there is a server of a cluster here; to take it over start the agent with "
+                    "the password of root@sys (OB_ROOT_PASSWORD)",
+                    action="takeover.wait",
+                )
+                return
+            await takeover.check_password(site, password)
+            site.background.begin(takeover.identify(site, recorded, password))
 
     async def _assemble(self, database: Database) -> Site:
         """Put the site together, from the store up to the API."""
@@ -145,6 +195,8 @@ class Agent:
         engine = self._make_engine(
             settings.engine, settings.base_dir, paths.state_dir, settings.observer
         )
+        if self._take_over.wanted and not cluster.is_identified and engine.recorded() is not None:
+            cluster.view = view.model_copy(update={"identity": Identity.UNIDENTIFIED})
         if cluster.passwords.root is not None and cluster.server_settings is not None:
             engine.use_password(cluster.passwords.root)
         site = Site(
@@ -159,6 +211,9 @@ class Agent:
         site.tasks = TaskEngine(database, catalogue(), site.own, site)
         site.peers = Peers(cluster, key, site, settings.retry_s)
         site.doorway = Doorway(cluster, key, procedures(), site)
+        connect = self._find_ocs(engine)
+        if connect is not None:
+            site.ocs = Ocs(site, connect, catalogue())
         site.api = make_app(site)
         return site
 
@@ -177,13 +232,37 @@ class Agent:
 
 def catalogue() -> Catalogue:
     """Every stage of every operation."""
-    modules = (join, remove, configure, init, birth, sub_dag, stop, start)
+    modules = (
+        join,
+        remove,
+        configure,
+        init,
+        birth,
+        takeover,
+        sub_dag,
+        stop,
+        start,
+    )
     return Catalogue(one for module in modules for one in module.STAGES)
 
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
-    modules = (join, remove, init, server, views, in_sql, sub_dag, release, inquire, forward)
+    modules = (
+        join,
+        remove,
+        init,
+        takeover,
+        server,
+        views,
+        in_sql,
+        sub_dag,
+        release,
+        inquire,
+        maintainer,
+        executor,
+        forward,
+    )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 
 

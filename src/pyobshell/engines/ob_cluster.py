@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import pymysql
 
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
@@ -22,10 +23,11 @@ _SERVERS = (
     " from oceanbase.DBA_OB_SERVERS order by id"
 )
 _ZONES = "select zone, status, region from oceanbase.DBA_OB_ZONES order by zone"
+# A tenant that is only just being made or dropped is in the one view and not in the other.
 _REPLICAS = (
-    "select t.tenant_name, l.ls_id, l.svr_ip, l.svr_port, l.role, l.in_sync, l.paxos_member_list,"
-    " l.paxos_replica_num from oceanbase.GV$OB_LOG_STAT l"
-    " join oceanbase.DBA_OB_TENANTS t on t.tenant_id = l.tenant_id"
+    "select coalesce(t.tenant_name, concat('tenant ', l.tenant_id)), l.ls_id, l.svr_ip, l.svr_port,"
+    " l.role, l.in_sync, l.paxos_member_list, l.paxos_replica_num from oceanbase.GV$OB_LOG_STAT l"
+    " left join oceanbase.DBA_OB_TENANTS t on t.tenant_id = l.tenant_id"
 )
 _LOG_ENDS = (
     "select tenant_id, ls_id, end_scn from oceanbase.GV$OB_LOG_STAT"
@@ -73,9 +75,9 @@ class ObCluster:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
 
-    def connect(self, database: str | None, timeout_s: float) -> Any:
-        """A DBAPI connection, for a store in the cluster; raises the driver's errors."""
-        return self._sql.connect(database, timeout_s)
+    def connect(self, database: str | None) -> pymysql.Connection:
+        """A connection for a store in the cluster; raises the errors of the driver."""
+        return self._sql.connect(database)
 
     # --- what there is -------------------------------------------------------------------------
 
@@ -133,10 +135,6 @@ class ObCluster:
         places = ", ".join("ZONE %s SERVER %s" for _ in first)
         values = [value for zone, server in first for value in (zone, str(server))]
         await self._sql.query_long(f"ALTER SYSTEM BOOTSTRAP {places}", *values, deadline=deadline)
-
-    async def create_database(self, name: str, deadline: Deadline) -> None:
-        """Make a database unless it is there; its name is a constant of ours."""
-        await self._sql.query(f"CREATE DATABASE IF NOT EXISTS {name}", deadline=deadline)
 
     # --- servers and zones -----------------------------------------------------------------------
 
