@@ -135,11 +135,13 @@ class Hosts:
         address: Address | None = None,
         passwords: Passwords = Passwords(),  # noqa: B008 (frozen)
         running: bool = True,
+        cluster: Any = None,
         **settings: Any,
     ) -> AsyncIterator[Host]:
         """An agent without sockets, with these members; it uses the first of the keys.
 
-        A member's agent has a server that was deployed, and runs unless told otherwise.
+        A member's agent has a server that was deployed, and runs unless told otherwise; it is one
+        of ``cluster``, if any.
         """
         own = address or free_address()
         declared = self.settings(own, **settings)
@@ -148,9 +150,10 @@ class Hosts:
 
         def make_engine(_name: str, home: Path, *_: object) -> FakeEngine:
             engines.append(FakeEngine(home, running=running and identity is _MEMBER))
+            engines[0].cluster = cluster
             return engines[0]
 
-        agent = Agent(declared, make_engine)
+        agent = Agent(declared, make_engine, find_ocs=lambda _: None)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(agent._crypto.shutdown)
             database = Database.sqlite(declared.paths.database)
