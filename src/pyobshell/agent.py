@@ -32,6 +32,7 @@ from pyobshell.operations import (
     join,
     release,
     remove,
+    rolling,
     server,
     start,
     stop,
@@ -152,7 +153,7 @@ class Agent:
             cluster=cluster,
             engine=engine,
             keeper=ServerKeeper(engine, cluster, settings.start_timeout_s),
-            works={"stop": stop.WORK, "start": start.WORK},
+            works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
         site.tasks = TaskEngine(database, catalogue(), site.own, site)
         site.peers = Peers(cluster, key, site, settings.retry_s)
@@ -175,7 +176,7 @@ class Agent:
 
 def catalogue() -> Catalogue:
     """Every stage of every operation."""
-    modules = (join, remove, configure, init, birth, sub_dag, stop, start)
+    modules = (join, remove, configure, init, birth, sub_dag, stop, start, rolling)
     return Catalogue(one for module in modules for one in module.STAGES)
 
 
