@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import pymysql
 
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
@@ -75,9 +76,9 @@ class ObCluster:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
 
-    def connect(self, database: str | None, timeout_s: float) -> Any:
-        """A DBAPI connection, for a store in the cluster; raises the driver's errors."""
-        return self._sql.connect(database, timeout_s)
+    def connect(self, database: str | None) -> pymysql.Connection:
+        """A connection for a store in the cluster; raises the errors of the driver."""
+        return self._sql.connect(database)
 
     # --- what there is -------------------------------------------------------------------------
 
@@ -135,10 +136,6 @@ class ObCluster:
         places = ", ".join("ZONE %s SERVER %s" for _ in first)
         values = [value for zone, server in first for value in (zone, str(server))]
         await self._sql.query_long(f"ALTER SYSTEM BOOTSTRAP {places}", *values, deadline=deadline)
-
-    async def create_database(self, name: str, deadline: Deadline) -> None:
-        """Make a database unless it is there; its name is a constant of ours."""
-        await self._sql.query(f"CREATE DATABASE IF NOT EXISTS {name}", deadline=deadline)
 
     # --- servers and zones -----------------------------------------------------------------------
 
