@@ -28,6 +28,7 @@ from pyobshell.operations import (
     birth,
     configure,
     executor,
+    in_sql,
     init,
     inquire,
     join,
@@ -39,6 +40,7 @@ from pyobshell.operations import (
     start,
     stop,
     sub_dag,
+    views,
 )
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
@@ -207,7 +209,7 @@ def catalogue() -> Catalogue:
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
     modules = (
-        *(join, remove, init, server, sub_dag, release, inquire, forward),
+        *(join, remove, init, server, views, in_sql, sub_dag, release, inquire, forward),
         *(maintainer, executor),
     )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)

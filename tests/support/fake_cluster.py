@@ -20,8 +20,7 @@ class FakeCluster:
 
     Servers without an agent here are up. ``deeds`` has the statements carried out; ``stopped``
     servers and zones, ``lost`` servers that nobody sees, ``behind`` servers whose replicas are not
-    in sync, ``failures`` errors to be raised by the name of a method, and ``hold`` makes one wait at
-    a gate.
+    in sync, ``failures`` errors by the name of a method, and ``hold`` makes one wait at a gate.
     """
 
     def __init__(
@@ -91,8 +90,9 @@ class FakeCluster:
         await self._do("log_streams")
         first = {zone: server for server, zone in reversed(self._places.items())}
         members = frozenset(first.values())
-        able = [one for one in self._places if one in members and self._in_service(one)]
-        leader = able[0] if 2 * len(able) > len(members) else None
+        up = [one for one in members if self._up(one)]
+        able = [one for one in self._places if one in up and self._in_service(one)]
+        leader = able[0] if able and 2 * len(up) > len(members) else None
         return log_streams(
             Replica(
                 tenant=tenant,

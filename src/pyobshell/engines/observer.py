@@ -127,8 +127,14 @@ class Observer(LocalServer):
         return set(stored.values()) or given
 
     async def _freeze(self, process: ServerProcess, log: Log, deadline: Deadline) -> bool:
-        server = Address(self._deployed.stored()["local_ip"], self._stored_ports()["rpc_port"])
-        return await MinorFreeze(self._cluster, server, process, deadline).run(log)
+        return await MinorFreeze(self._cluster, self._name(), process, deadline).run(log)
+
+    async def _session_ids(self, deadline: Deadline) -> set[int]:
+        return await self._cluster.session_ids(self._name(), deadline)
+
+    def _name(self) -> Address:
+        """What the cluster calls this server."""
+        return Address(self._deployed.stored()["local_ip"], self._stored_ports()["rpc_port"])
 
     def _files(self, config: ServerConfig) -> ObserverFiles:
         if config.home.resolve() != self.home:

@@ -25,8 +25,10 @@ from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
-from pyobshell.operations import doubts, server, service, together
+from pyobshell.operations import doubts, in_sql, server, service, together, views
 from pyobshell.operations.birth import require_cluster
+from pyobshell.operations.in_sql import Entering
+from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import Targets, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.start import start_observer
@@ -34,11 +36,13 @@ from pyobshell.operations.stop import Mode
 from pyobshell.operations.stop import stop_observer as end_observer
 from pyobshell.operations.sub_dag import Part, SubDag, advance, holds, resume
 from pyobshell.operations.together import COORDINATION, Shared, Undertaking, ask_patiently
+from pyobshell.operations.views import Reading, Views
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator
 from pyobshell.tasks.stage import Stage, stage
 from pyobshell.wire import RestartRequest
 
 _TURN = COORDINATION | Ability.RETRY
+_LOOK_S = 30.0
 _NEW_LEADERS_S = 60.0  # leaders move in seconds, unless something is wrong
 _DAY_S = 86400.0  # how long a wait may last is said by settings
 
@@ -55,6 +59,18 @@ class Turn(BaseModel):
     agents: list[Address]
     servers: list[Address]
     first_stage: int
+
+    @property
+    def leaving(self) -> Leaving:
+        """What leaves the cluster's service; nothing may be out of it elsewhere."""
+        if self.whole:
+            return Leaving(zones=[self.zone], alone=True)
+        return Leaving(servers=self.servers, alone=True)
+
+    @property
+    def entering(self) -> Entering:
+        """What is started again."""
+        return Entering(zones=[self.zone]) if self.whole else Entering(started=self.servers)
 
     def __str__(self) -> str:
         return self.zone if self.whole else f"part of {self.zone}"
@@ -166,7 +182,7 @@ async def make_sure_all_are_ready(run: Run, task: Rolling) -> None:
     """Go on if every agent that matters holds its lock; those without work only keep it."""
     await together.make_sure_all_are_ready(run, task)
     sub_dags = Shared.model_validate(run.data).sub_dags
-    idle = {one: sub_dag for one, sub_dag in sub_dags.items() if not together.is_target(one, task)}
+    idle = {one: sub_dag for one, sub_dag in sub_dags.items() if not task.works(Address.parse(one))}
     for agent, answer in (await together.call_all(run, idle, advance)).items():
         if isinstance(answer, OBShellError):
             run.log(f"WARNING: {agent} could not be told that it has nothing to do: {answer}")
@@ -185,7 +201,7 @@ async def check(run: Run, task: Rolling) -> None:
     """See that all is well, so that this zone can be spared; nothing is changed."""
     async with _turn(run, task) as turn:
         await _require_locks(run)
-        await _require_well(run.site, turn, run.deadline.within(run.site.settings.rpc_timeout_s))
+        await _require_well(run.site, turn, run.deadline.within(_LOOK_S))
         run.log(f"All is well, also without {turn}")
 
 
@@ -193,19 +209,16 @@ async def check(run: Run, task: Rolling) -> None:
 async def stop(run: Run, task: Rolling) -> None:
     """Take the zone out of service, and wait until nothing is led there; its servers go on."""
     async with _turn(run, task) as turn:
-        cluster, patience = require_cluster(run.site), run.deadline.within(_NEW_LEADERS_S)
-        if not _is_out(await doubts.look(cluster, patience), turn):
+        site, patience = run.site, run.deadline.within(_NEW_LEADERS_S)
+        if not _is_out(await _look(site, patience), turn):
             await _require_locks(run)  # again: since the check this agent may have been away
-            await _require_well(run.site, turn, patience)
-            run.log(f"ALTER SYSTEM STOP: {turn}")
-            if turn.whole:
-                await cluster.stop_zone(turn.zone, patience)
-            else:
-                await cluster.stop_servers(turn.servers, patience)
+            await _require_well(site, turn, patience)
+            await views.ask(site, in_sql.leave, turn.leaving, patience, run.log)
 
         async def led_there() -> list[str]:
-            picture = await doubts.look(cluster, patience)
-            return [f"{stream} is led there" for stream in picture.led_by(picture.stopped)]
+            seen = await _look(site, patience)
+            led = doubts.led_by(seen, doubts.stopped_servers(seen))
+            return [f"{stream} is led there" for stream in led]
 
         await service.until_nothing_is_missing(led_there, "The move of leaders", run.log, patience)
         run.log(f"{turn} is out of service, nothing is led there")
@@ -234,19 +247,8 @@ async def restart(run: Run, task: Rolling) -> None:
 async def start(run: Run, task: Rolling) -> None:
     """Put the zone back into service."""
     async with _turn(run, task) as turn:
-        cluster = require_cluster(run.site)
         patience = run.deadline.within(run.site.settings.start_timeout_s)
-
-        async def refused() -> list[str]:
-            if turn.whole:
-                await cluster.start_zone(turn.zone, patience)
-            else:
-                await cluster.start_servers(turn.servers, patience)
-            return []
-
-        # Our own server may just have come back, and be refused by a cluster that is electing.
-        await service.until_nothing_is_missing(refused, f"The start of {turn}", run.log, patience)
-        run.log(f"{turn} is in service")
+        await views.ask(run.site, in_sql.enter, turn.entering, patience, run.log)
 
 
 @stage("Wait until all is in sync", _TURN, timeout_s=_DAY_S)
@@ -298,11 +300,14 @@ async def _doubts(site: Site, turn: Turn, deadline: Deadline) -> list[str]:
     if site.engine.cluster is None:
         return await _not_serving(site, deadline)
     try:
-        picture = await doubts.look(site.engine.cluster, deadline)
+        seen = await _look(site, deadline)
     except OBShellError as error:
-        return [f"the cluster cannot be looked at from here: {error}"]
-    neighbours = [one.address for one in picture.servers if turn.whole and one.zone == turn.zone]
-    return picture.before_restart({*turn.servers, *neighbours})
+        return [f"the cluster cannot be looked at: {error}"]
+    return doubts.before_restart(seen, turn.leaving.found_in(seen) | {*turn.servers})
+
+
+async def _look(site: Site, deadline: Deadline) -> Views:
+    return await views.ask(site, views.read, Reading(settled=True), deadline)
 
 
 async def _not_serving(site: Site, deadline: Deadline) -> list[str]:
@@ -333,8 +338,8 @@ async def _require_locks(run: Run) -> None:
         raise errors.SUB_DAG_NOT_ALL_SUCCEED(agents="; ".join(gone))
 
 
-def _is_out(picture: doubts.Picture, turn: Turn) -> bool:
-    return turn.zone in picture.stopped_zones or picture.stopped.issuperset(turn.servers)
+def _is_out(seen: Views, turn: Turn) -> bool:
+    return doubts.stopped_servers(seen) >= set(turn.servers)
 
 
 async def _what_is_out(site: Site) -> str:
@@ -344,9 +349,9 @@ async def _what_is_out(site: Site) -> str:
         found = await _not_serving(site, deadline)
     else:
         try:
-            found = (await doubts.look(site.engine.cluster, deadline)).unwell
+            found = doubts.unwell(await _look(site, deadline))
         except OBShellError as error:
-            return f"not known, as the cluster cannot be looked at from here ({error})"
+            return f"not known, as the cluster cannot be looked at ({error})"
     return "; ".join(found) or "nothing"
 
 
@@ -363,8 +368,8 @@ async def stop_observer(run: Run, part: Part) -> None:
     me = site.cluster.view.member(site.own)
     if site.engine.cluster is not None and me is not None:
         # The one who sent us here looked, too, but we may have been away since.
-        patience = run.deadline.within(site.settings.rpc_timeout_s)
-        found = (await doubts.look(site.engine.cluster, patience)).before_kill(me.server)
+        seen = await _look(site, run.deadline.within(_LOOK_S))
+        found = doubts.before_kill(seen, me.server)
         if found:
             raise errors.ROLLING_RESTART_REFUSED(turn=me.server, reason="; ".join(found))
     await end_observer.body(run, part)
