@@ -113,8 +113,9 @@ class Follower:
             shown.note(f"It cannot be cancelled and goes on: {refused}")
             return await self.client.dag(dag.id)
         dag = await self._until_ended(dag.id, shown)
-        if self.undo is not None and dag.operator == "CANCEL":
-            return await self._undo(self.undo, dag, shown)
+        if self.undo is not None and dag.state == "FAILED":
+            await self._undo(self.undo, dag, shown)
+            return dag
         sub_dags = _sub_dags(dag)
         if not sub_dags:
             shown.note(f"→ {self._general_advice(dag)[-1]}")
@@ -126,16 +127,22 @@ class Follower:
         shown.note(f"'{dag.name}' is cancelled; what it had done before is not undone")
         return dag
 
-    async def _undo(self, undo: Undo, dag: DagDetailDTO, shown: View) -> DagDetailDTO:
+    async def _undo(self, undo: Undo, dag: DagDetailDTO, shown: View) -> None:
         """See that a cancelled task leaves nothing out of service."""
-        undoing = await undo(dag)
-        shown.note(f"'{dag.name}' is cancelled; bringing back what it stopped: {undoing.id}")
-        undoing = await self._until_ended(undoing.id, shown)
-        if undoing.state == "SUCCEED":
-            shown.note("All of its servers serve again")
+        try:
+            begun = await undo(dag)
+        except (ApiError, Unreachable) as error:
+            shown.note(
+                f"'{dag.name}' is cancelled; what it stopped cannot be brought back: {error}"
+            )
+            self.explain(dag)
+            return
+        shown.note(f"'{dag.name}' is cancelled; bringing back what it stopped: {begun.id}")
+        ended = await self._until_ended(begun.id, shown)
+        if ended.state == "SUCCEED":
+            shown.note("All of its servers are in service")
         else:
-            self.explain(undoing)
-        return dag
+            self.explain(ended)
 
     async def _release(self, sub_dag_id: str) -> None:
         """End an agent's part of a cancelled task, and with it the lock."""
