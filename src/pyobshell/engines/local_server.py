@@ -62,6 +62,10 @@ class LocalServer(ABC):
     def _launch(self, command: list[str]) -> None:
         """Run the launcher until its daemon can be seen, or has ended."""
 
+    def _has_data(self) -> bool:
+        """Whether a server that answers has made its data files; one kind may answer earlier."""
+        return True
+
     @abstractmethod
     async def _settle(self) -> None:
         """Take note that the server has come up."""
@@ -104,10 +108,10 @@ class LocalServer(ABC):
             try:
                 await self._sql.query("select 1", deadline=deadline)
             except AccessDenied:
-                return True  # to somebody else's password, but it answers
+                return self._has_data()  # to somebody else's password, but it answers
             except errors.OBShellError:
                 return False
-            return True
+            return self._has_data()
 
         with process:
             try:

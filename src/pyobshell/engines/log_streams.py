@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from pyobshell import errors
 from pyobshell.address import Address
 
-_MEMBER = re.compile(r"\[?([0-9a-fA-F:.]+?)\]?:(\d+)(?::\d+)?")
+_MEMBER = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d+)(?::\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,16 @@ def log_streams(replicas: Iterable[Replica]) -> list[LogStream]:
 
 
 def parse_members(text: str) -> frozenset[Address]:
-    """The servers of a ``PAXOS_MEMBER_LIST``: items ``ip:port`` or ``ip:port:flag``, by commas."""
-    found = (_MEMBER.fullmatch(item.strip()) for item in text.split(","))
-    return frozenset(Address(one[1], int(one[2])) for one in found if one)
+    """The servers of a ``PAXOS_MEMBER_LIST``: items ``ip:port`` or ``ip:port:flag``, by commas.
+
+    An item of another form raises ``OB.Server.Unavailable``: who is not understood would be
+    missing, and a log stream seem whole without him.
+    """
+    return frozenset(_member(item.strip()) for item in text.split(",") if item.strip())
+
+
+def _member(item: str) -> Address:
+    found = _MEMBER.fullmatch(item)
+    if found is None:
+        raise errors.SERVER_UNAVAILABLE(reason=f"'{item}' is not understood in a member list")
+    return Address(found[1] or found[2], int(found[3]))

@@ -23,10 +23,11 @@ _SERVERS = (
     " from oceanbase.DBA_OB_SERVERS order by id"
 )
 _ZONES = "select zone, status, region from oceanbase.DBA_OB_ZONES order by zone"
+# A tenant that is only just being made or dropped is in the one view and not in the other.
 _REPLICAS = (
-    "select t.tenant_name, l.ls_id, l.svr_ip, l.svr_port, l.role, l.in_sync, l.paxos_member_list,"
-    " l.paxos_replica_num from oceanbase.GV$OB_LOG_STAT l"
-    " join oceanbase.DBA_OB_TENANTS t on t.tenant_id = l.tenant_id"
+    "select coalesce(t.tenant_name, concat('tenant ', l.tenant_id)), l.ls_id, l.svr_ip, l.svr_port,"
+    " l.role, l.in_sync, l.paxos_member_list, l.paxos_replica_num from oceanbase.GV$OB_LOG_STAT l"
+    " left join oceanbase.DBA_OB_TENANTS t on t.tenant_id = l.tenant_id"
 )
 _LOG_ENDS = (
     "select tenant_id, ls_id, end_scn from oceanbase.GV$OB_LOG_STAT"

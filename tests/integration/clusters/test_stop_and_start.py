@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from obshell.service.client_v1 import OBShellHandleError, TaskExecuteFailedError
+from obshell.service.client_v1 import OBShellHandleError
 
 from support.observer_clusters import Member, SixServers
 
