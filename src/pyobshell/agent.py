@@ -36,6 +36,7 @@ from pyobshell.operations import (
     maintainer,
     release,
     remove,
+    rolling,
     server,
     start,
     stop,
@@ -206,7 +207,7 @@ class Agent:
             cluster=cluster,
             engine=engine,
             keeper=ServerKeeper(engine, cluster, settings.start_timeout_s),
-            works={"stop": stop.WORK, "start": start.WORK},
+            works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
         site.tasks = TaskEngine(database, catalogue(), site.own, site)
         site.peers = Peers(cluster, key, site, settings.retry_s)
@@ -242,6 +243,7 @@ def catalogue() -> Catalogue:
         sub_dag,
         stop,
         start,
+        rolling,
     )
     return Catalogue(one for module in modules for one in module.STAGES)
 

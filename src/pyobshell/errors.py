@@ -305,6 +305,12 @@ MINOR_FREEZE_TIMEOUT = _E(
     "The minor freeze of {server} did not end within {seconds:g} s",
     "{server} 的转储未能在 {seconds:g} 秒内完成",
 )
+ROLLING_RESTART_REFUSED = _E(
+    "OB.Cluster.RollingRestart.Refused",
+    400,
+    "The restart of {turn} would not be safe now: {reason}",
+    "现在重启 {turn} 不安全：{reason}",
+)
 ZONE_NOT_EXIST = _E("OB.Zone.NotExist", 400, "Zone '{zone}' does not exist", "zone '{zone}' 不存在")
 ZONE_NAME_EMPTY = _E("OB.Zone.Name.Empty", 400, "The zone name is empty", "zone 名为空")
 SERVER_STOPPED_IN_MULTI_ZONE = _E(

@@ -34,6 +34,9 @@ class Settings(BaseModel):
         60, gt=0, description="for running statements to end before a gentle stop"
     )
     freeze_timeout_s: float = Field(1200, gt=0, description="for a minor freeze to be finished")
+    sync_timeout_s: float = Field(
+        3600, gt=0, description="for log streams to be in sync again after a restart"
+    )
     rpc_timeout_s: float = Field(10, gt=0, description="for a short question to another agent")
     retry_s: float = Field(
         3, ge=0, description="how long an agent out of reach is asked again; it may be restarting"

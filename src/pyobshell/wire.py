@@ -174,6 +174,16 @@ class StopZoneRequest(Request):
     forcePassDag: ForcePass
 
 
+class RestartRequest(StartRequest):
+    """``POST /ob/restart``."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["rolling"]})
+
+    scope: Scope = Field(default_factory=lambda: Scope(type="GLOBAL"))
+    rolling: bool = Field(False, description="one zone after the other; it must be true")
+    terminate: bool = Field(True, description="minor freeze, verified, before each kill")
+
+
 class JoinRequest(Request):
     """``POST /agent/join``, sent to the agent that is to join ``agentInfo``, or to lead."""
 

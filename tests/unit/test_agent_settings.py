@@ -35,6 +35,7 @@ def test_every_setting_says_what_it_is_for():
         {"start_timeout_s": 0},
         {"stop_timeout_s": -1},
         {"drain_timeout_s": 0},
+        {"sync_timeout_s": 0},
         {"freeze_timeout_s": 0},
         {"rpc_timeout_s": 0},
         {"lost_agent_s": 0},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyobshell.cli import output, place, secrets, startstop
+from pyobshell.cli import output, place, rolling, secrets, startstop
 from pyobshell.cli.options import (
     BaseDir,
     DataDir,
@@ -232,6 +232,7 @@ def show(
 
 app.command()(startstop.stop)
 app.command()(startstop.start)
+app.command()(rolling.restart)
 
 
 # --- how it is done ------------------------------------------------------------------------------

@@ -182,6 +182,23 @@ class Client:
         body = {"scope": {"type": scope, "target": target}, "forcePassDag": force_pass_dag or []}
         return await self._task("/ob/start", body)
 
+    async def restart(
+        self,
+        scope: str,
+        target: list[str],
+        *,
+        terminate: bool = True,
+        force_pass_dag: list[str] | None = None,
+    ) -> DagDetailDTO:
+        """Restart the servers of a scope, one zone after the other."""
+        body = {
+            "scope": {"type": scope, "target": target},
+            "rolling": True,
+            "terminate": terminate,
+            "forcePassDag": force_pass_dag or [],
+        }
+        return await self._task("/ob/restart", body)
+
     async def dag(
         self, task_id: str, *, details: bool = True, hold_ms: int = 0, seen_stage: int | None = None
     ) -> DagDetailDTO:
