@@ -66,7 +66,7 @@ def create(connection: Connection, plan: DagPlan, own: Address, now: int) -> int
     locks.take(connection, plan.maintenance, dag_id, now)
     common = {"dag_id": dag_id, "now": now}
     nodes = [
-        {**common, "stage": number, "stage_key": node.stage.key, "name": node.stage.name}
+        {**common, "stage": number, "stage_key": node.stage.key, "name": node.name}
         for number, node in enumerate(plan.nodes, start=1)
     ]
     connection.execute(sql.INSERT_NODE, nodes)
@@ -75,7 +75,7 @@ def create(connection: Connection, plan: DagPlan, own: Address, now: int) -> int
         {
             **common,
             "node_id": node_id,
-            "name": node.stage.name,
+            "name": node.name,
             "abilities": node.stage.abilities.value,
             **agent.wire,
         }
