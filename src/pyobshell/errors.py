@@ -203,6 +203,12 @@ AGENT_UNDER_MAINTENANCE_DAG = _E(
     "Agent {agent} is under maintenance by '{dag_name}' of DAG {main_dag_id}; name {main_dag_id} in forcePassDag to release it",
     "agent {agent} 正在被 DAG {main_dag_id} 的 '{dag_name}' 维护；可在 forcePassDag 中指定 {main_dag_id} 以释放",
 )
+MAINTAINER_NOT_ACTIVE = _E(
+    "Agent.Maintainer.NotActive",
+    500,
+    "No agent maintains the cluster's tasks at the moment: {cause}",
+    "当前没有 agent 负责维护集群任务：{cause}",
+)
 AGENT_VERSION_INCONSISTENT = _E(
     "Agent.Version.Inconsistent",
     400,
@@ -261,6 +267,18 @@ CLUSTER_ALREADY_INITIALIZED = _E(
     400,
     "The cluster has been initialized already",
     "集群已经初始化",
+)
+CLUSTER_UNDER_MAINTENANCE_DAG = _E(
+    "OB.Cluster.UnderMaintenanceWithDag",
+    500,
+    "The cluster is under maintenance by '{dag_name}', DAG {dag_id}",
+    "集群正在被 '{dag_name}'（DAG {dag_id}）维护",
+)
+TENANT_UNDER_MAINTENANCE = _E(
+    "OB.Tenant.UnderMaintenance",
+    500,
+    "Tenant '{tenant}' is under maintenance by '{dag_name}', DAG {dag_id}",
+    "租户 '{tenant}' 正在被 '{dag_name}'（DAG {dag_id}）维护",
 )
 CLUSTER_ID_INVALID = _E(
     "OB.Cluster.Id.Invalid",

@@ -41,6 +41,12 @@ class Settings(BaseModel):
     lost_agent_s: float = Field(
         30, gt=0, description="how long an agent may be out of reach before it is given up"
     )
+    lease_s: float = Field(
+        5, gt=0, description="how long a maintainer that has died goes on being the maintainer"
+    )
+    lease_renewal_s: float = Field(
+        1.5, gt=0, description="how often the maintainer says that it lives; below half of lease_s"
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     @field_validator("base_dir")

@@ -13,14 +13,18 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from pyobshell.store import mysql
+
 T = TypeVar("T")
 
 _LARGEST_GROUP = 256
+_ATTEMPTS = 3
+_MYSQL_READERS = 4
 
 
 def sqlite_engine(path: Path) -> Engine:
@@ -52,16 +56,35 @@ class _Job:
         self.result: Future[Any] = Future()
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What databases differ in.
+
+    ``guard`` begins each transaction that writes; if it raises, nothing is written. ``passing``
+    says whether a transaction that failed did nothing, for a reason that passes, and ``coded``
+    what its error is called.
+    """
+
+    guard: Callable[[Connection], None] = lambda _: None
+    passing: Callable[[Exception], bool] = lambda _: False
+    coded: Callable[[Exception], Exception] = lambda error: error
+    readers: int = 1
+
+
+_SQLITE = Kind()
+
+
 class Database:
     """Transactions on one database; ``write`` is durable when it returns."""
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
+    def __init__(self, writer: Engine, reader: Engine, kind: Kind = _SQLITE) -> None:
         self._writer = writer
         self._reader = reader
+        self._kind = kind
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._giving = threading.Lock()
         self._closed = False
-        self._readers = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._readers = ThreadPoolExecutor(kind.readers, thread_name_prefix="store-reader")
         self._thread = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -69,6 +92,26 @@ class Database:
     def sqlite(cls, path: Path) -> Database:
         """A database in one SQLite file, whose tables exist already."""
         return cls(sqlite_engine(path), sqlite_engine(path))
+
+    @classmethod
+    def mysql(
+        cls,
+        connect: mysql.Connect,
+        guard: Callable[[Connection], None],
+        *,
+        statement_s: float = mysql.STATEMENT_S,
+    ) -> Database:
+        """The database ``ocs`` of a cluster, whose tables exist already; logs in when it is used.
+
+        Several agents write to it, so ``guard`` begins each transaction that writes: it waits for
+        its turn, and raises if it has none. Errors of the server are those of the catalogue.
+        """
+        return cls(
+            mysql.mysql_engine(connect, statement_s=statement_s),
+            # All that is read in one transaction is of one moment.
+            mysql.mysql_engine(connect, isolation="REPEATABLE-READ", statement_s=statement_s),
+            Kind(guard, mysql.is_passing, mysql.coded, _MYSQL_READERS),
+        )
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction and return its result once that is on disk.
@@ -95,8 +138,14 @@ class Database:
         return await loop.run_in_executor(self._readers, self._read, work)
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        with self._reader.begin() as connection:
-            return work(connection)
+        def attempt() -> T:
+            with self._reader.begin() as connection:
+                return work(connection)
+
+        try:
+            return self._persistently(attempt)
+        except Exception as error:
+            raise self._kind.coded(error) from None
 
     def close(self) -> None:
         """Finish what is queued, then let go of the files."""
@@ -108,55 +157,85 @@ class Database:
         self._writer.dispose()
         self._reader.dispose()
 
+    def _persistently(self, attempt: Callable[[], T]) -> T:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return attempt()
+            except Exception as error:
+                if not self._kind.passing(error):
+                    raise
+        return attempt()
+
     def _write_groups(self) -> None:
-        with self._writer.connect() as connection:
-            connection.info["writes"] = True
-            while (job := self._jobs.get()) is not None:
-                group = [job]
-                last = False
-                while len(group) < _LARGEST_GROUP and not self._jobs.empty():
-                    following = self._jobs.get()
-                    if following is None:
-                        last = True
-                        break
-                    group.append(following)
-                _commit(connection, group)
-                if last:
-                    return
+        connection: Connection | None = None
+        while group := self._next_group():
+            begun = [job for job in group if job.result.set_running_or_notify_cancel()]
+            try:
+                if connection is None:
+                    connection = self._writer.connect()
+                    connection.info["writes"] = True
+                outcomes = self._commit(connection, begun)
+            except Exception as error:
+                outcomes = [_Outcome(error=error)] * len(begun)
+            for job, outcome in zip(begun, outcomes, strict=True):
+                if outcome.error is None:
+                    job.result.set_result(outcome.value)
+                else:
+                    job.result.set_exception(self._kind.coded(outcome.error))
+        if connection is not None:
+            connection.close()
+
+    def _next_group(self) -> list[_Job]:
+        """The jobs that wait, or the next one that comes; none when the database is closed."""
+        group: list[_Job] = []
+        while not group or (len(group) < _LARGEST_GROUP and not self._jobs.empty()):
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)  # for whoever asks next
+                break
+            group.append(job)
+        return group
+
+    def _commit(self, connection: Connection, group: list[_Job]) -> list[_Outcome]:
+        """Run a group in one transaction, again if it came to nothing for a reason that passes."""
+
+        def attempt() -> list[_Outcome]:
+            with connection.begin() as transaction:
+                self._kind.guard(connection)
+                if len(group) == 1:  # the transaction is its own: no savepoint is needed
+                    outcomes = [_Outcome(group[0].work(connection))]
+                else:
+                    outcomes = [self._run(connection, job) for job in group]
+                try:
+                    transaction.commit()
+                except Exception as error:  # it may have been made: another attempt may repeat it
+                    raise _InDoubtError from error
+            return outcomes
+
+        try:
+            return self._persistently(attempt)
+        except _InDoubtError as error:
+            raise cast(Exception, error.__cause__) from None
+
+    def _run(self, connection: Connection, job: _Job) -> _Outcome:
+        """Run one job in a savepoint of its own, so that its failure undoes nothing but itself."""
+        connection.exec_driver_sql("SAVEPOINT job")  # a tenth of the cost of begin_nested()
+        try:
+            value = job.work(connection)
+        except Exception as error:
+            if self._kind.passing(error):
+                raise  # the whole transaction is gone
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            return _Outcome(error=error)
+        connection.exec_driver_sql("RELEASE SAVEPOINT job")
+        return _Outcome(value)
 
 
-def _commit(connection: Connection, group: list[_Job]) -> None:
-    """Run a group in one transaction; tell each member how it ended after the commit."""
-    begun = [job for job in group if job.result.set_running_or_notify_cancel()]
-    outcomes: list[_Outcome] = []
-    try:
-        with connection.begin():
-            if len(begun) == 1:  # the transaction is its own: no savepoint is needed
-                outcomes = [_Outcome(begun[0].work(connection))]
-            else:
-                outcomes = [_run(connection, job) for job in begun]
-    except Exception as error:
-        outcomes = [_Outcome(error=error)] * len(begun)
-    for job, outcome in zip(begun, outcomes, strict=True):
-        if outcome.error is None:
-            job.result.set_result(outcome.value)
-        else:
-            job.result.set_exception(outcome.error)
+class _InDoubtError(Exception):
+    """Nobody knows whether a transaction was made; its cause says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     value: Any = None
     error: Exception | None = None
-
-
-def _run(connection: Connection, job: _Job) -> _Outcome:
-    """Run one job in a savepoint of its own, so that its failure undoes nothing but itself."""
-    connection.exec_driver_sql("SAVEPOINT job")  # a tenth of the cost of begin_nested()
-    try:
-        value = job.work(connection)
-    except Exception as error:
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
-        return _Outcome(error=error)
-    connection.exec_driver_sql("RELEASE SAVEPOINT job")
-    return _Outcome(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    DateTime,
     ForeignKey,
     Index,
     Integer,
@@ -13,11 +14,15 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects import mysql
 
 metadata = MetaData()
 
 # SQLite counts a row id up only for INTEGER keys; OceanBase wants 64 bits.
 _Id = BigInteger().with_variant(Integer, "sqlite")
+# In OceanBase a TEXT ends after 64 KiB.
+_Long = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+_Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 
 dag = Table(
     "dag",
@@ -30,8 +35,8 @@ dag = Table(
     Column("operator", String(16), nullable=False),
     Column("maintenance_type", Integer, nullable=False),
     Column("maintenance_key", String(128), nullable=False),
-    Column("params", Text, nullable=False),
-    Column("data", Text, nullable=False),
+    Column("params", _Long, nullable=False),
+    Column("data", _Long, nullable=False),
     Column("signals", Text, nullable=False),
     Column("start_time", BigInteger, nullable=False),
     Column("end_time", BigInteger, nullable=False),
@@ -47,6 +52,8 @@ node = Table(
     Column("stage", Integer, nullable=False),
     Column("name", String(128), nullable=False),
     Column("stage_key", String(128), nullable=False),
+    # Whether its agents were named when the DAG was made; if not, whoever runs the DAG does it.
+    Column("parallel", Integer, nullable=False, server_default="0"),
     Column("state", String(16), nullable=False),
     Column("operator", String(16), nullable=False),
     Column("start_time", BigInteger, nullable=False),
@@ -68,7 +75,7 @@ sub_task = Table(
     Column("agent_port", Integer, nullable=False),
     Column("execute_times", Integer, nullable=False),
     Column("abilities", Integer, nullable=False),
-    Column("data", Text, nullable=False),
+    Column("data", _Long, nullable=False),
     Column("start_time", BigInteger, nullable=False),
     Column("end_time", BigInteger, nullable=False),
     Index("sub_task_node", "node_id", "state"),
@@ -82,7 +89,7 @@ sub_task_log = Table(
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("sub_task_id", ForeignKey("sub_task.id", ondelete="CASCADE"), nullable=False),
     Column("execute_times", Integer, nullable=False),
-    Column("content", Text, nullable=False),
+    Column("content", _Long, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Index("sub_task_log_sub_task", "sub_task_id"),
     sqlite_autoincrement=True,
@@ -131,4 +138,17 @@ server_setting = Table(
     Column("name", String(128), nullable=False),
     Column("value", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# The lease of the agent that runs the cluster's DAGs: one row, and only in the database `ocs`.
+# Its moments are those of the database's clock, in UTC.
+maintainer = Table(
+    "maintainer",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("agent_ip", String(64), nullable=False),
+    Column("agent_port", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires", _Moment, nullable=False),
+    Column("members_version", BigInteger, nullable=False),
 )

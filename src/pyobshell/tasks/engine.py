@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -20,11 +20,12 @@ from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.store.database import Database
-from pyobshell.tasks import locks, records, transitions
+from pyobshell.tasks import records, transitions
 from pyobshell.tasks.ids import GenericId
-from pyobshell.tasks.model import Dag, DagPlan, Maintenance, Node, Operator, State, SubTask
+from pyobshell.tasks.model import Dag, DagPlan, Operator, State
 from pyobshell.tasks.operators import check_node_operator, check_operator
-from pyobshell.tasks.stage import Catalogue, Run, Stage
+from pyobshell.tasks.reader import TaskReader, found
+from pyobshell.tasks.stage import Catalogue, Run, Stage, perform
 from pyobshell.tasks.transitions import Claim, Outcome
 from pyobshell.undivided import Undivided
 
@@ -42,14 +43,45 @@ class GoingDownError(errors.OBShellError):
         super().__init__(errors.RPC_REQUEST_FAILED, why)
 
 
-class TaskEngine(Generic[Site]):
-    """The DAGs of one store, run on one event loop; ``site`` is what their stages work with."""
+Execute = Callable[[Stage[Any, Any], Claim, Run[Any]], Awaitable[None]]
+"""Does what a claim stands for."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, own: Address, site: Site) -> None:
-        self._database = database
+
+async def in_place(stage: Stage[Any, Any], claim: Claim, run: Run[Any]) -> None:
+    """Execute a sub task here, whichever agent it is for."""
+    await perform(stage, claim.operator, claim.params, run)
+
+
+def _only_log(error: Exception) -> None:
+    """What becomes of a failure that nobody asked to be told of: it is in the log."""
+
+
+class TaskEngine(TaskReader, Generic[Site]):
+    """The DAGs of one store, run on one event loop; ``site`` is what their stages work with.
+
+    With ``shared`` the store is the cluster's own and not that of the agent ``own``. ``execute``
+    may have another agent do the work. ``failed`` is told when the end of a sub task could not be
+    recorded: the engine is of no use any more until it, or its successor, is started again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        catalogue: Catalogue,
+        own: Address,
+        site: Site,
+        *,
+        shared: bool = False,
+        execute: Execute = in_place,
+        failed: Callable[[Exception], None] = _only_log,
+    ) -> None:
+        super().__init__(database)
         self._catalogue = catalogue
         self._own = own
+        self._store = None if shared else own
         self._site = site
+        self._execute = execute
+        self._failed = failed
         self._running: dict[int, dict[int, asyncio.Task[Outcome]]] = {}
         self._cancelling: set[int] = set()
         self._undivided = Undivided()
@@ -94,12 +126,12 @@ class TaskEngine(Generic[Site]):
 
         def create(connection: Connection) -> Dag:
             dag_id = transitions.create(connection, plan, self._own, time.time_ns())
-            return _found(records.read_dag_head(connection, dag_id), dag_id)
+            return found(records.read_dag_head(connection, dag_id), dag_id)
 
         async def begin() -> Dag:
             dag = await self._database.write(create)
             _log.info("begun", action="dag.begin", dag_id=dag.id, name=dag.name)
-            self._begin(dag.id)
+            self.begin(dag.id)
             return dag
 
         return await self._undivided.do(begin())
@@ -112,7 +144,7 @@ class TaskEngine(Generic[Site]):
         """
 
         def apply(connection: Connection) -> None:
-            dag = _found(records.read_dag(connection, dag_id), dag_id)
+            dag = found(records.read_dag(connection, dag_id), dag_id)
             check_operator(dag, operator)
             now = time.time_ns()
             if operator is Operator.CANCEL:
@@ -132,7 +164,7 @@ class TaskEngine(Generic[Site]):
                 self._cancel_running(dag_id)
             elif operator is not Operator.PASS:
                 self._cancelling.discard(dag_id)
-                self._begin(dag_id)
+                self.begin(dag_id)
 
         await self._undivided.do(operate())
 
@@ -140,8 +172,8 @@ class TaskEngine(Generic[Site]):
         """Pass a FAILED node, so that its DAG goes on with the next stage."""
 
         def apply(connection: Connection) -> tuple[int, list[Claim]]:
-            node = _found(records.read_node(connection, node_id), node_id)
-            dag = _found(records.read_dag(connection, node.dag_id), node.dag_id)
+            node = found(records.read_node(connection, node_id), node_id)
+            dag = found(records.read_dag(connection, node.dag_id), node.dag_id)
             check_node_operator(dag, node, operator)
             return dag.id, transitions.pass_node(connection, dag.id, node.id, time.time_ns())
 
@@ -162,49 +194,7 @@ class TaskEngine(Generic[Site]):
 
         await self._undivided.do(give())
 
-    # --- asking and waiting --------------------------------------------------------------------
-
-    async def dag(self, dag_id: int, *, logs: bool = True) -> Dag:
-        """A DAG with its nodes; raises ``Task.NotFound``."""
-        found = await self._database.read(lambda c: records.read_dag(c, dag_id, logs=logs))
-        return _found(found, dag_id)
-
-    async def node(self, node_id: int) -> Node:
-        """A node with its sub tasks; raises ``Task.NotFound``."""
-        return _found(await self._database.read(lambda c: records.read_node(c, node_id)), node_id)
-
-    async def sub_task(self, sub_task_id: int) -> SubTask:
-        """A sub task with its logs; raises ``Task.NotFound``."""
-        return _found(
-            await self._database.read(lambda c: records.read_sub_task(c, sub_task_id)), sub_task_id
-        )
-
-    async def dags(self, *, unfinished: bool = False) -> list[Dag]:
-        """DAGs in order of creation, with their nodes."""
-
-        def read(connection: Connection) -> list[Dag]:
-            ids = records.list_dag_ids(connection, unfinished=unfinished)
-            return [_found(records.read_dag(connection, i, logs=True), i) for i in ids]
-
-        return await self._database.read(read)
-
-    async def newest_maintenance_dag(self) -> Dag | None:
-        """The DAG created last among those that take a lock; None when there was never one."""
-
-        def read(connection: Connection) -> Dag | None:
-            dag_id = records.newest_maintenance_dag_id(connection)
-            return None if dag_id is None else records.read_dag(connection, dag_id, logs=True)
-
-        return await self._database.read(read)
-
-    async def lock_holder(self, wanted: Maintenance) -> Dag | None:
-        """The DAG that holds a lock in the way of ``wanted``, if any."""
-
-        def read(connection: Connection) -> Dag | None:
-            dag_id = locks.holder(connection, wanted)
-            return None if dag_id is None else records.read_dag(connection, dag_id)
-
-        return await self._database.read(read)
+    # --- waiting -------------------------------------------------------------------------------
 
     async def wait(self, dag_id: int, wanted: Callable[[Dag], T | None], deadline: Deadline) -> T:
         """Wait until ``wanted`` gives something for the DAG (without nodes) as it stands.
@@ -219,9 +209,9 @@ class TaskEngine(Generic[Site]):
                     raise GoingDownError(self._own)
                 if head is None:
                     head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
-                found = wanted(_found(head, dag_id))
-                if found is not None:
-                    return found
+                answer = wanted(found(head, dag_id))
+                if answer is not None:
+                    return answer
                 await change.wait()
                 change, head = change.following, change.head
 
@@ -231,7 +221,12 @@ class TaskEngine(Generic[Site]):
 
     # --- running -------------------------------------------------------------------------------
 
-    def _begin(self, dag_id: int) -> None:
+    async def take_up(self) -> None:
+        """Begin the READY DAGs that others have recorded."""
+        for dag_id in await self._database.read(records.list_ready_dag_ids):
+            self.begin(dag_id)
+
+    def begin(self, dag_id: int) -> None:
         """Claim a READY DAG and run it, without making the caller wait for it.
 
         The caller has the interpreter to itself for a moment, so that its answer goes out first.
@@ -252,7 +247,12 @@ class TaskEngine(Generic[Site]):
             return claims, records.read_dag_head(connection, dag_id) if looked_at else None
 
         async def settle() -> None:
-            claims, head = await self._database.write(change)
+            try:
+                claims, head = await self._database.write(change)
+            except Exception as error:
+                _log.exception("not recorded", action="dag.unrecorded", dag_id=dag_id)
+                self._failed(error)
+                return
             if head is not None and head.state.ended:
                 _log.info("ended", action="dag.end", dag_id=dag_id, state=str(head.state))
             self._changed(dag_id, head)
@@ -299,7 +299,7 @@ class TaskEngine(Generic[Site]):
             run = self._hand(claim, deadline)
             try:
                 async with asyncio.timeout(stage.timeout_s):
-                    await _bodies(stage, claim, run)
+                    await self._execute(stage, claim, run)
             except TimeoutError as error:
                 if not deadline.passed():
                     raise
@@ -327,7 +327,7 @@ class TaskEngine(Generic[Site]):
         return Run(
             site=self._site,
             dag_id=claim.dag_id,
-            generic_id=str(GenericId(claim.dag_id, self._own)),
+            generic_id=str(GenericId(claim.dag_id, self._store)),
             agent=claim.agent,
             data=claim.data,
             deadline=deadline,
@@ -365,18 +365,3 @@ class _Signals:
 
 
 _FOREVER_S = 10.0 * 365 * 86400  # the stage's own time limit is the nearer one
-
-
-async def _bodies(stage: Stage[Any, Any], claim: Claim, run: Run[Any]) -> None:
-    """What a claim stands for: the body, its undoing, or on RETRY the one after the other."""
-    params = stage.parse(claim.params)
-    if claim.operator in (Operator.ROLLBACK, Operator.RETRY) and stage.undo is not None:
-        await stage.undo(run, params)
-    if claim.operator is not Operator.ROLLBACK:
-        await stage.body(run, params)
-
-
-def _found(record: T | None, number: int) -> T:
-    if record is None:
-        raise errors.TASK_NOT_FOUND(reason=f"no such task {number}")
-    return record

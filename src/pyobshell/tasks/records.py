@@ -63,6 +63,11 @@ def list_dag_ids(connection: Connection, *, unfinished: bool) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
+def list_ready_dag_ids(connection: Connection) -> list[int]:
+    """DAGs that nobody has claimed, in order of creation."""
+    return list(connection.execute(sql.READY_DAG_IDS).scalars())
+
+
 def newest_maintenance_dag_id(connection: Connection) -> int | None:
     """The DAG created last among those that take a lock, finished or not."""
     return connection.execute(sql.NEWEST_MAINTENANCE_DAG_ID).scalar()

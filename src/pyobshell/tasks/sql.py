@@ -13,7 +13,9 @@ DAG_HEAD = text(
     "SELECT id, stage, max_stage, state, operator, params, data, signals FROM dag WHERE id = :id"
 )
 NODE = text("SELECT * FROM node WHERE id = :id")
-NODE_AT = text("SELECT id, stage, stage_key FROM node WHERE dag_id = :dag_id AND stage = :stage")
+NODE_AT = text(
+    "SELECT id, stage, stage_key, parallel FROM node WHERE dag_id = :dag_id AND stage = :stage"
+)
 NODE_IDS = text("SELECT id FROM node WHERE dag_id = :dag_id ORDER BY stage")
 NODES_OF_DAG = text("SELECT * FROM node WHERE dag_id = :id ORDER BY stage")
 SUB_TASKS_IN = text(
@@ -38,6 +40,7 @@ UNFINISHED_DAG_IDS = text(
     "SELECT id FROM dag WHERE state IN ('PENDING', 'READY', 'RUNNING')"
     " OR (state = 'FAILED' AND maintenance_type <> 1) ORDER BY id"
 )
+READY_DAG_IDS = text("SELECT id FROM dag WHERE state = 'READY' ORDER BY id")
 NEWEST_MAINTENANCE_DAG_ID = text(
     "SELECT id FROM dag WHERE maintenance_type <> 1 ORDER BY id DESC LIMIT 1"
 )
@@ -51,8 +54,9 @@ INSERT_DAG = text(
     " :params, :data, '[]', :now, :now)"
 )
 INSERT_NODE = text(
-    "INSERT INTO node (dag_id, stage, name, stage_key, state, operator, start_time, end_time)"
-    " VALUES (:dag_id, :stage, :name, :stage_key, 'PENDING', 'RUN', :now, :now)"
+    "INSERT INTO node (dag_id, stage, name, stage_key, parallel, state, operator, start_time,"
+    " end_time)"
+    " VALUES (:dag_id, :stage, :name, :stage_key, :parallel, 'PENDING', 'RUN', :now, :now)"
 )
 INSERT_SUB_TASK = text(
     "INSERT INTO sub_task (dag_id, node_id, name, state, operator, agent_ip, agent_port,"
@@ -96,6 +100,7 @@ PUBLISHED_DATA = text(
     "SELECT data FROM sub_task WHERE node_id = :node_id AND data <> '{}' ORDER BY id"
 )
 FORGET_PUBLISHED_DATA = text("UPDATE sub_task SET data = '{}' WHERE node_id = :node_id")
+SET_AGENT = text("UPDATE sub_task SET agent_ip = :ip, agent_port = :port WHERE id = :id")
 ADD_LOG = text(
     "INSERT INTO sub_task_log (sub_task_id, execute_times, content, create_time)"
     " VALUES (:id, :execute_times, :content, :now)"

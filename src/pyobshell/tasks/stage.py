@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
-from pyobshell.tasks.model import Ability
+from pyobshell.tasks.model import Ability, Operator
 
 Site = TypeVar("Site")
 Params = TypeVar("Params", bound=BaseModel)
@@ -113,6 +113,15 @@ def stage(
         )
 
     return decorate
+
+
+async def perform(stage: Stage[Any, Any], operator: Operator, params: str, run: Run[Any]) -> None:
+    """What an operator asks of a stage: its body, its undoing, or on RETRY one after the other."""
+    parsed = stage.parse(params)
+    if operator in (Operator.ROLLBACK, Operator.RETRY) and stage.undo is not None:
+        await stage.undo(run, parsed)
+    if operator is not Operator.ROLLBACK:
+        await stage.body(run, parsed)
 
 
 class Catalogue(dict[str, Stage[Any, Any]]):

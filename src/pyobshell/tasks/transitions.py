@@ -28,7 +28,10 @@ EPOCH = 0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to run one sub task once."""
+    """The right to run one sub task once.
+
+    ``parallel`` says that its agent was named when the DAG was made.
+    """
 
     sub_task_id: int
     execute_times: int
@@ -40,6 +43,7 @@ class Claim:
     params: str
     data: dict[str, Any]
     continuing: bool = False
+    parallel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,13 @@ def create(connection: Connection, plan: DagPlan, own: Address, now: int) -> int
     locks.take(connection, plan.maintenance, dag_id, now)
     common = {"dag_id": dag_id, "now": now}
     nodes = [
-        {**common, "stage": number, "stage_key": node.stage.key, "name": node.name}
+        {
+            **common,
+            "stage": number,
+            "stage_key": node.stage.key,
+            "name": node.name,
+            "parallel": int(node.agents is not None),
+        }
         for number, node in enumerate(plan.nodes, start=1)
     ]
     connection.execute(sql.INSERT_NODE, nodes)
@@ -132,6 +142,11 @@ def add_log(
     """Add a line to the log of a sub task."""
     line = {"id": sub_task_id, "execute_times": execute_times, "content": content, "now": now}
     connection.execute(sql.ADD_LOG, line)
+
+
+def set_agent(connection: Connection, sub_task_id: int, agent: Address) -> None:
+    """Record which agent executes a sub task for which none was named."""
+    connection.execute(sql.SET_AGENT, {"id": sub_task_id, **agent.wire})
 
 
 def recover(connection: Connection, dag_id: int, now: int) -> list[Claim]:
@@ -277,6 +292,7 @@ def _claim(dag: _Head, node: Row[Any], task: Row[Any], *, continuing: bool = Fal
         params=dag.params,
         data=json.loads(dag.data),
         continuing=continuing,
+        parallel=bool(node.parallel),
     )
 
 

@@ -1,12 +1,20 @@
 """Initial schema"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+# OceanBase commits each table by itself, so a migration may find a part of its work done.
+_ANEW: dict[str, Any] = {"if_not_exists": True}
+_OPTIONS: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", **_ANEW}
+_LONG = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 
 
 def upgrade() -> None:
@@ -26,16 +34,17 @@ def upgrade() -> None:
         sa.Column("operator", sa.String(length=16), nullable=False),
         sa.Column("maintenance_type", sa.Integer(), nullable=False),
         sa.Column("maintenance_key", sa.String(length=128), nullable=False),
-        sa.Column("params", sa.Text(), nullable=False),
-        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("params", _LONG, nullable=False),
+        sa.Column("data", _LONG, nullable=False),
         sa.Column("signals", sa.Text(), nullable=False),
         sa.Column("start_time", sa.BigInteger(), nullable=False),
         sa.Column("end_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+        **_OPTIONS,
     )
     with op.batch_alter_table("dag", schema=None) as batch_op:
-        batch_op.create_index("dag_state", ["state"], unique=False)
+        batch_op.create_index("dag_state", ["state"], unique=False, **_ANEW)
 
     op.create_table(
         "member",
@@ -52,6 +61,7 @@ def upgrade() -> None:
         sa.Column("home_path", sa.Text(), nullable=False),
         sa.Column("architecture", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("ip", "port"),
+        **_OPTIONS,
     )
     op.create_table(
         "server_setting",
@@ -67,12 +77,14 @@ def upgrade() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+        **_OPTIONS,
     )
     op.create_table(
         "setting",
         sa.Column("name", sa.String(length=128), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+        **_OPTIONS,
     )
     op.create_table(
         "maintenance",
@@ -82,6 +94,7 @@ def upgrade() -> None:
         sa.Column("locked_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["dag_id"], ["dag.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("kind", "lock_key"),
+        **_OPTIONS,
     )
     op.create_table(
         "node",
@@ -102,9 +115,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["dag_id"], ["dag.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+        **_OPTIONS,
     )
     with op.batch_alter_table("node", schema=None) as batch_op:
-        batch_op.create_index("node_dag_stage", ["dag_id", "stage"], unique=True)
+        batch_op.create_index("node_dag_stage", ["dag_id", "stage"], unique=True, **_ANEW)
 
     op.create_table(
         "sub_task",
@@ -123,16 +137,17 @@ def upgrade() -> None:
         sa.Column("agent_port", sa.Integer(), nullable=False),
         sa.Column("execute_times", sa.Integer(), nullable=False),
         sa.Column("abilities", sa.Integer(), nullable=False),
-        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("data", _LONG, nullable=False),
         sa.Column("start_time", sa.BigInteger(), nullable=False),
         sa.Column("end_time", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["node_id"], ["node.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+        **_OPTIONS,
     )
     with op.batch_alter_table("sub_task", schema=None) as batch_op:
-        batch_op.create_index("sub_task_dag", ["dag_id"], unique=False)
-        batch_op.create_index("sub_task_node", ["node_id", "state"], unique=False)
+        batch_op.create_index("sub_task_dag", ["dag_id"], unique=False, **_ANEW)
+        batch_op.create_index("sub_task_node", ["node_id", "state"], unique=False, **_ANEW)
 
     op.create_table(
         "sub_task_log",
@@ -146,13 +161,14 @@ def upgrade() -> None:
             "sub_task_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("execute_times", sa.Integer(), nullable=False),
-        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("content", _LONG, nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["sub_task_id"], ["sub_task.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+        **_OPTIONS,
     )
     with op.batch_alter_table("sub_task_log", schema=None) as batch_op:
-        batch_op.create_index("sub_task_log_sub_task", ["sub_task_id"], unique=False)
+        batch_op.create_index("sub_task_log_sub_task", ["sub_task_id"], unique=False, **_ANEW)
 
     # ### end Alembic commands ###
