@@ -27,9 +27,11 @@ from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
     birth,
     configure,
+    executor,
     init,
     inquire,
     join,
+    maintainer,
     release,
     remove,
     server,
@@ -38,15 +40,18 @@ from pyobshell.operations import (
     sub_dag,
 )
 from pyobshell.operations.keeper import ServerKeeper
+from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate
+from pyobshell.store.mysql import Connect
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.stage import Catalogue
 
+FindOcs = Callable[[Engine], Connect | None]
 MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
@@ -61,15 +66,27 @@ class AddressChangedError(Exception):
     """The agent is known to its cluster under another address than the one it is started with."""
 
 
+def find_ocs(engine: Engine) -> Connect | None:
+    """How to reach the cluster's own database; None for servers that share none."""
+    return None
+
+
 class Agent:
     """An agent; ``serve`` runs it until ``stop`` is called.
 
-    ``make_engine`` makes the door to its database server.
+    ``make_engine`` makes the door to its database server, ``find_ocs`` that to its cluster's
+    database.
     """
 
-    def __init__(self, settings: Settings, make_engine: MakeEngine = make_engine) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        make_engine: MakeEngine = make_engine,
+        find_ocs: FindOcs = find_ocs,
+    ) -> None:
         self.settings = settings
         self._make_engine = make_engine
+        self._find_ocs = find_ocs
         self.paths = settings.paths
         self._stop_asked = asyncio.Event()
         self._crypto = ThreadPoolExecutor(2, thread_name_prefix="crypto")
@@ -106,6 +123,8 @@ class Agent:
     ) -> None:
         site = await self._assemble(database)
         await site.tasks.start()
+        if site.ocs is not None and site.cluster.view.identity is Identity.CLUSTER_AGENT:
+            site.ocs.open()
         await site.keeper.resume()
         await release.look_after_all(site)
         servers = [
@@ -121,6 +140,8 @@ class Agent:
         await self._stop_asked.wait()
         _log.info("agent goes down", action="agent.down")
         await site.background.abandon()
+        if site.ocs is not None:
+            await site.ocs.close()
         await site.tasks.stop()
         for one in servers:
             one.should_exit = True
@@ -157,6 +178,9 @@ class Agent:
         site.tasks = TaskEngine(database, catalogue(), site.own, site)
         site.peers = Peers(cluster, key, site, settings.retry_s)
         site.doorway = Doorway(cluster, key, procedures(), site)
+        connect = self._find_ocs(engine)
+        if connect is not None:
+            site.ocs = Ocs(site, connect, catalogue())
         site.api = make_app(site)
         return site
 
@@ -181,7 +205,10 @@ def catalogue() -> Catalogue:
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
-    modules = (join, remove, init, server, sub_dag, release, inquire, forward)
+    modules = (
+        *(join, remove, init, server, sub_dag, release, inquire, forward),
+        *(maintainer, executor),
+    )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Response
 from pyobshell.api.access import AUTHORISED, ForwardToMaster, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
-from pyobshell.operations.inquire import dag_dto
 from pyobshell.operations.join import join
 from pyobshell.operations.remove import remove
+from pyobshell.operations.task_dto import dag_dto
 from pyobshell.wire import AgentInfo, DagDetailDTO, Envelope, JoinRequest
 
 router = APIRouter(tags=["agents"], dependencies=[AUTHORISED])

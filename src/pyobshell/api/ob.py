@@ -8,9 +8,9 @@ from pyobshell.api.access import AUTHORISED, FOR_MASTER, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.operations.configure import configure_cluster, configure_servers
 from pyobshell.operations.init import initialize
-from pyobshell.operations.inquire import dag_dto
 from pyobshell.operations.start import start_cluster
 from pyobshell.operations.stop import stop_cluster
+from pyobshell.operations.task_dto import dag_dto
 from pyobshell.wire import (
     DagDetailDTO,
     Envelope,

@@ -11,6 +11,7 @@ from pyobshell.api.access import AUTHORISED, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
 from pyobshell.operations import inquire
+from pyobshell.operations.task_dto import dag_dto
 from pyobshell.wire import (
     Contents,
     DagDetailDTO,
@@ -28,30 +29,36 @@ _Dags = Envelope[Contents[DagDetailDTO]]
 
 @router.get("/dag/unfinish", response_model=_Dags)
 async def get_unfinished(call: CallDep, site: SiteDep, details: Details = True) -> Response:
-    """The tasks of all agents that have not ended, or failed and still hold a lock."""
+    """The tasks of all agents and of the cluster that have not ended, or hold a lock still."""
     return call.contents(await inquire.unfinished_everywhere(site, details=details))
 
 
 @router.get("/dag/ob/unfinish", response_model=_Dags)
+async def get_cluster_unfinished(call: CallDep, site: SiteDep, details: Details = True) -> Response:
+    """The tasks in the cluster's own store that have not ended, or hold a lock still."""
+    site.cluster.view.require(Identity.CLUSTER_AGENT)
+    return call.contents(await inquire.cluster_dags(site, unfinished=True, details=details))
+
+
 @router.get("/dags/ob", response_model=_Dags)
 async def get_cluster_dags(call: CallDep, site: SiteDep, details: Details = True) -> Response:
-    """The tasks in the cluster's own store: none, as these servers share none."""
+    """The tasks in the cluster's own store; none where servers share none."""
     site.cluster.view.require(Identity.CLUSTER_AGENT)
-    return call.contents([])
+    return call.contents(await inquire.cluster_dags(site, unfinished=False, details=details))
 
 
 @router.get("/dag/agent/unfinish", response_model=_Dags)
 async def get_agent_unfinished(call: CallDep, site: SiteDep, details: Details = True) -> Response:
     """This agent's tasks that have not ended, or failed and still hold its lock."""
     dags = await inquire.unfinished_here(site)
-    return call.contents([inquire.dag_dto(dag, site.own, details=details) for dag in dags])
+    return call.contents([dag_dto(dag, site.own, details=details) for dag in dags])
 
 
 @router.get("/dags/agent", response_model=_Dags)
 async def get_agent_dags(call: CallDep, site: SiteDep, details: Details = True) -> Response:
     """All tasks of this agent."""
     dags = await site.tasks.dags()
-    return call.contents([inquire.dag_dto(dag, site.own, details=details) for dag in dags])
+    return call.contents([dag_dto(dag, site.own, details=details) for dag in dags])
 
 
 @router.get("/dag/maintain/ob", response_model=Envelope[DagDetailDTO])
@@ -59,7 +66,10 @@ async def get_newest_cluster_maintenance(
     call: CallDep, site: SiteDep, details: Details = True
 ) -> Response:
     """The newest maintenance task in the cluster's own store."""
-    raise errors.TASK_NOT_FOUND(reason="there was no maintenance task of the cluster yet")
+    dag = await inquire.newest_cluster_maintenance(site, details=details)
+    if dag is None:
+        raise errors.TASK_NOT_FOUND(reason="there was no maintenance task of the cluster yet")
+    return call.answer(dag)
 
 
 @router.get("/dag/maintain/agent", response_model=Envelope[DagDetailDTO])

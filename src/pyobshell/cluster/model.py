@@ -54,7 +54,10 @@ class Member(BaseModel):
 
 
 class ClusterView(BaseModel):
-    """A snapshot: the cluster's name, and its members in the order in which they joined."""
+    """A snapshot: the cluster's name, and its members in the order in which they joined.
+
+    ``members_version`` is that of the cluster's own list, if the members are from there.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,6 +66,7 @@ class ClusterView(BaseModel):
     cluster_id: int = 0
     cluster_name: str = ""
     members: tuple[Member, ...] = ()
+    members_version: int = 0
 
     def member(self, address: Address) -> Member | None:
         """The member with that address, if there is one."""

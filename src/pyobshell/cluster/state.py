@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from sqlalchemy import Connection, text
 
 from pyobshell.address import Address
+from pyobshell.cluster import member_table
 from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.security.vault import Vault
 from pyobshell.security.verify import Passwords
@@ -18,14 +18,6 @@ from pyobshell.undivided import Undivided
 _SETTINGS = text("SELECT name, value FROM setting")
 _FORGET_SETTING = text("DELETE FROM setting WHERE name = :name")
 _ADD_SETTING = text("INSERT INTO setting (name, value) VALUES (:name, :value)")
-_MEMBERS = text("SELECT * FROM member ORDER BY position")
-_FORGET_MEMBERS = text("DELETE FROM member")
-_ADD_MEMBER = text(
-    "INSERT INTO member (ip, port, position, identity, zone, version, server_version, public_key,"
-    " mysql_port, rpc_port, home_path, architecture)"
-    " VALUES (:ip, :port, :position, :identity, :zone, :version, :server_version, :public_key,"
-    " :mysql_port, :rpc_port, :home_path, :architecture)"
-)
 _ADD_OPTION = text(
     "INSERT INTO server_setting (scope, target, name, value)"
     " VALUES (:scope, :target, :name, :value)"
@@ -58,17 +50,18 @@ class ClusterState:
     async def load(self) -> None:
         """Read what an earlier life of this agent knew."""
 
-        def read(connection: Connection) -> tuple[dict[str, str], list[dict[str, Any]]]:
+        def read(connection: Connection) -> tuple[dict[str, str], tuple[Member, ...]]:
             settings = {row.name: row.value for row in connection.execute(_SETTINGS)}
-            return settings, [dict(row._mapping) for row in connection.execute(_MEMBERS)]
+            return settings, member_table.read(connection)
 
-        settings, rows = await self._database.read(read)
+        settings, members = await self._database.read(read)
         self.view = ClusterView(
             own=self.view.own,
             identity=Identity(settings.get("identity", Identity.SINGLE)),
             cluster_id=int(settings.get("cluster_id", 0)),
             cluster_name=settings.get("cluster_name", ""),
-            members=tuple(Member.model_validate(row) for row in rows),
+            members=members,
+            members_version=int(settings.get("members_version", 0)),
         )
         root, agent = (
             self._vault.open_text(settings[name]) if name in settings else None for name in _SECRETS
@@ -99,16 +92,14 @@ class ClusterState:
             "identity": str(view.identity),
             "cluster_id": str(view.cluster_id),
             "cluster_name": view.cluster_name,
+            "members_version": str(view.members_version),
             "root_password": self._sealed(passwords.root),
             "agent_password": self._sealed(passwords.agent),
         }
-        rows = [{**m.model_dump(), "position": n} for n, m in enumerate(view.members)]
 
         def write(connection: Connection) -> None:
             _put(connection, settings)
-            connection.execute(_FORGET_MEMBERS)
-            if rows:
-                connection.execute(_ADD_MEMBER, rows)
+            member_table.write(connection, view.members)
 
         await self._database.write(write)
 

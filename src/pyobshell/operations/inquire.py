@@ -1,9 +1,13 @@
-"""Answers questions about tasks, asking the agent that a task belongs to."""
+"""Answers questions about tasks, asking the agent that a task belongs to.
+
+Tasks in the cluster's own store are asked for here, and if the database cannot be used from here
+then at the other agents in turn.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from typing import TypeVar
+import random
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -13,25 +17,31 @@ from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations.cluster_tasks import ClusterTasks
 from pyobshell.operations.site import Site
-from pyobshell.tasks.engine import GoingDownError
+from pyobshell.operations.task_dto import dag_dto, node_dto, sub_task_dto
+from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.ids import GenericId
-from pyobshell.tasks.model import Dag, Node, State, SubTask
+from pyobshell.tasks.model import Dag
 from pyobshell.tasks.operators import parse_operator
-from pyobshell.wire import DagDetailDTO, ExecuteAgent, NodeDetailDTO, TaskDetailDTO
+from pyobshell.wire import DagDetailDTO, NodeDetailDTO, TaskDetailDTO
+
+_NOT_FROM_THERE = (errors.SERVER_UNAVAILABLE, errors.RPC_REQUEST_FAILED)
 
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
 
 class Question(BaseModel):
-    """A task by its number in its agent's store, and how the answer is to be.
+    """A task by its number in its store, and how the answer is to be.
 
+    ``shared``: in the cluster's own store and not in that of the agent that is asked.
     The answer about a DAG that runs is held back up to ``hold_ms``, until the DAG ends or leaves
     the stage ``seen_stage``.
     """
 
     number: int
+    shared: bool = False
     details: bool = True
     hold_ms: int = 0
     seen_stage: int | None = None
@@ -42,6 +52,7 @@ class Order(BaseModel):
 
     number: int
     operator: str
+    shared: bool = False
 
 
 class Dags(BaseModel):
@@ -58,35 +69,33 @@ async def get_dag(
 ) -> DagDetailDTO:
     """A DAG, wherever it is; raises ``Task.GenericID.Invalid`` or ``Task.NotFound``."""
     where = _locate(site, task_id)
-    question = Question(
-        number=where.number, details=details, hold_ms=hold_ms, seen_stage=seen_stage
-    )
+    question = _question(where, details=details, hold_ms=hold_ms, seen_stage=seen_stage)
     return await _ask(site, where, answer_dag, question, hold_ms / 1000)
 
 
 async def get_node(site: Site, task_id: str, *, details: bool) -> NodeDetailDTO:
     """A node, wherever it is."""
     where = _locate(site, task_id)
-    return await _ask(site, where, answer_node, Question(number=where.number, details=details))
+    return await _ask(site, where, answer_node, _question(where, details=details))
 
 
 async def get_sub_task(site: Site, task_id: str) -> TaskDetailDTO:
     """A sub task, wherever it is."""
     where = _locate(site, task_id)
-    return await _ask(site, where, answer_sub_task, Question(number=where.number))
+    return await _ask(site, where, answer_sub_task, _question(where))
 
 
 async def operate_dag(site: Site, task_id: str, operator: str) -> None:
     """Apply an operator to a DAG, wherever it is."""
     parse_operator(operator)
     where = _locate(site, task_id)
-    await _ask(site, where, order_dag, Order(number=where.number, operator=operator))
+    await _ask(site, where, order_dag, _order(where, operator))
 
 
 async def operate_node(site: Site, task_id: str, operator: str) -> None:
     """Pass a node, wherever it is."""
     where = _locate(site, task_id)
-    await _ask(site, where, order_node, Order(number=where.number, operator=operator))
+    await _ask(site, where, order_node, _order(where, operator))
 
 
 # --- lists ---------------------------------------------------------------------------------------
@@ -98,8 +107,28 @@ async def unfinished_here(site: Site) -> list[Dag]:
 
 
 async def unfinished_everywhere(site: Site, *, details: bool) -> list[DagDetailDTO]:
-    """The unfinished DAGs of every agent that can be reached."""
-    return await _ask_all(site, answer_unfinished, Question(number=0, details=details))
+    """The unfinished DAGs of every agent that can be reached, then those of the cluster."""
+    question = Question(number=0, details=details)
+    local = await _ask_all(site, answer_unfinished, question)
+    return local + await cluster_dags(site, unfinished=True, details=details)
+
+
+async def cluster_dags(site: Site, *, unfinished: bool, details: bool) -> list[DagDetailDTO]:
+    """The DAGs in the cluster's own store: none where servers share none."""
+    if not _has_store(site):
+        return []
+    asked = answer_unfinished if unfinished else answer_all
+    question = Question(number=0, shared=True, details=details)
+    return (await _ask_in_turn(site, asked, question)).dags
+
+
+async def newest_cluster_maintenance(site: Site, *, details: bool) -> DagDetailDTO | None:
+    """The newest maintenance DAG in the cluster's own store, if there ever was one."""
+    if not _has_store(site):
+        return None
+    question = Question(number=0, shared=True, details=details)
+    found = await _ask_in_turn(site, answer_newest_maintenance, question)
+    return found.dags[0] if found.dags else None
 
 
 async def newest_maintenance_of(
@@ -122,73 +151,99 @@ async def newest_maintenance_everywhere(site: Site, *, details: bool) -> list[Da
 
 @procedure("task/dag")
 async def answer_dag(site: Site, caller: Caller, question: Question) -> DagDetailDTO:
-    """One of this agent's DAGs."""
+    """One of this agent's DAGs, or of the cluster's."""
+    tasks, store = _tasks(site, question)
     if question.hold_ms:
-        await _hold(site, question)
-    dag = await site.tasks.dag(question.number, logs=question.details)
-    return dag_dto(dag, site.own, details=question.details)
+        await tasks.hold(question.number, question.hold_ms / 1000, question.seen_stage)
+    dag = await tasks.dag(question.number, logs=question.details)
+    return dag_dto(dag, store, details=question.details)
 
 
 @procedure("task/node")
 async def answer_node(site: Site, caller: Caller, question: Question) -> NodeDetailDTO:
-    """One of this agent's nodes."""
-    node = await site.tasks.node(question.number)
-    dto = node_dto(node, site.own)
+    """One of this agent's nodes, or of the cluster's."""
+    tasks, store = _tasks(site, question)
+    node = await tasks.node(question.number)
+    dto = node_dto(node, store)
     if not question.details:
         return dto.model_copy(update={"sub_tasks": None})
-    dag = await site.tasks.dag(node.dag_id, logs=False)
+    dag = await tasks.dag(node.dag_id, logs=False)
     return dto.model_copy(update={"additional_data": dag.data})
 
 
 @procedure("task/sub_task")
 async def answer_sub_task(site: Site, caller: Caller, question: Question) -> TaskDetailDTO:
-    """One of this agent's sub tasks."""
-    return sub_task_dto(await site.tasks.sub_task(question.number), site.own)
+    """One of this agent's sub tasks, or of the cluster's."""
+    tasks, store = _tasks(site, question)
+    return sub_task_dto(await tasks.sub_task(question.number), store)
 
 
 @procedure("task/operate_dag")
 async def order_dag(site: Site, caller: Caller, order: Order) -> Nothing:
-    """Apply an operator to one of this agent's DAGs."""
-    await site.tasks.operate(order.number, parse_operator(order.operator))
+    """Apply an operator to one of this agent's DAGs, or of the cluster's."""
+    tasks, _ = _tasks(site, order)
+    await tasks.operate(order.number, parse_operator(order.operator))
     return Nothing()
 
 
 @procedure("task/operate_node")
 async def order_node(site: Site, caller: Caller, order: Order) -> Nothing:
-    """Pass one of this agent's nodes."""
-    await site.tasks.operate_node(order.number, order.operator)
+    """Pass one of this agent's nodes, or of the cluster's."""
+    tasks, _ = _tasks(site, order)
+    await tasks.operate_node(order.number, order.operator)
     return Nothing()
 
 
 @procedure("task/unfinished")
 async def answer_unfinished(site: Site, caller: Caller, question: Question) -> Dags:
-    """This agent's unfinished DAGs."""
-    dags = await unfinished_here(site)
-    return Dags(dags=[dag_dto(dag, site.own, details=question.details) for dag in dags])
+    """The unfinished DAGs of this agent, or of the cluster."""
+    tasks, store = _tasks(site, question)
+    dags = await tasks.dags(unfinished=True)
+    return Dags(dags=[dag_dto(dag, store, details=question.details) for dag in dags])
+
+
+@procedure("task/all")
+async def answer_all(site: Site, caller: Caller, question: Question) -> Dags:
+    """All DAGs of this agent, or of the cluster."""
+    tasks, store = _tasks(site, question)
+    dags = await tasks.dags()
+    return Dags(dags=[dag_dto(dag, store, details=question.details) for dag in dags])
 
 
 @procedure("task/newest_maintenance")
 async def answer_newest_maintenance(site: Site, caller: Caller, question: Question) -> Dags:
-    """This agent's newest maintenance DAG, if it ever had one."""
-    dag = await site.tasks.newest_maintenance_dag()
-    return Dags(dags=[dag_dto(dag, site.own, details=question.details)] if dag else [])
+    """The newest maintenance DAG of this agent, or of the cluster, if it ever had one."""
+    tasks, store = _tasks(site, question)
+    dag = await tasks.newest_maintenance_dag()
+    return Dags(dags=[dag_dto(dag, store, details=question.details)] if dag else [])
 
 
-async def _hold(site: Site, question: Question) -> None:
-    def passed(dag: Dag) -> bool | None:
-        moved = question.seen_stage is not None and dag.stage != question.seen_stage
-        return True if dag.state.ended or moved else None
+def _tasks(
+    site: Site, asked: Question | Order
+) -> tuple[TaskEngine[Site] | ClusterTasks, Address | None]:
+    """The tasks that are asked about, and whose store they are in."""
+    return (site.require_ocs().tasks, None) if asked.shared else (site.tasks, site.own)
 
-    # If the agent goes down meanwhile, the task as it stands is the answer as well.
-    with contextlib.suppress(TimeoutError, GoingDownError):
-        await site.tasks.wait(question.number, passed, Deadline.after(question.hold_ms / 1000))
+
+def _has_store(site: Site) -> bool:
+    return site.ocs is not None and site.ocs.is_open
+
+
+def _question(where: GenericId, **how: Any) -> Question:
+    return Question(number=where.number, shared=where.agent is None, **how)
+
+
+def _order(where: GenericId, operator: str) -> Order:
+    return Order(number=where.number, operator=operator, shared=where.agent is None)
 
 
 def _locate(site: Site, task_id: str) -> GenericId:
     """Where a task is; a cluster has no store of its own unless its database is distributed."""
     where = GenericId.parse(task_id)
-    if where.agent is None or where.obproxy:
+    if where.obproxy or (where.agent is None and not _has_store(site)):
         raise errors.TASK_NOT_FOUND(reason=f"no such task {task_id}")
+    if where.agent is None:
+        return where
     view = site.cluster.view
     reachable = view.identity is Identity.MASTER or view.member(where.agent) is not None
     if where.agent != site.own and not reachable:
@@ -205,11 +260,31 @@ async def _ask(
 ) -> Res:
     patience = Deadline.after(site.settings.rpc_timeout_s + extra_s)
     try:
-        return await site.peers.call(where.agent or site.own, asked, request, patience)
+        if where.agent is None:
+            return await _ask_in_turn(site, asked, request, extra_s)
+        return await site.peers.call(where.agent, asked, request, patience)
     except OBShellError as error:
         if error.code is errors.TASK_NOT_FOUND:
             raise errors.TASK_NOT_FOUND(reason=f"no such task {where}") from None
         raise
+
+
+async def _ask_in_turn(
+    site: Site, asked: Procedure[Site, Req, Res], request: Req, extra_s: float = 0
+) -> Res:
+    """Ask this agent, and while the database cannot be used the others."""
+    others = site.cluster.view.others
+    random.shuffle(others)
+    refusals = []
+    for agent in (site.own, *others):
+        patience = Deadline.after(site.settings.rpc_timeout_s + extra_s)
+        try:
+            return await site.peers.call(agent, asked, request, patience)
+        except OBShellError as error:
+            if error.code not in _NOT_FROM_THERE:
+                raise
+            refusals.append(error)
+    raise refusals[0]
 
 
 async def _ask_all(
@@ -226,60 +301,6 @@ async def _ask_all(
     ]
 
 
-# --- records as they travel ----------------------------------------------------------------------
-
-
-def dag_dto(dag: Dag, own: Address, *, details: bool) -> DagDetailDTO:
-    """A DAG in OBShell's shape."""
-    has_data = bool(dag.data) or dag.max_stage > 1
-    return DagDetailDTO(
-        id=str(GenericId(dag.id, own)),
-        dag_id=dag.id,
-        name=dag.name,
-        stage=dag.stage,
-        max_stage=dag.max_stage,
-        maintenance_type=int(dag.maintenance.type),
-        maintenance_key=dag.maintenance.key,
-        state=dag.state,
-        operator=dag.operator,
-        start_time=dag.start_time,
-        end_time=dag.end_time,
-        additional_data=dag.data if details and has_data else None,
-        nodes=[node_dto(node, own) for node in dag.nodes] if details else None,
-    )
-
-
-def node_dto(node: Node, own: Address) -> NodeDetailDTO:
-    """A node in OBShell's shape."""
-    return NodeDetailDTO(
-        id=str(GenericId(node.id, own)),
-        node_id=node.id,
-        name=node.name,
-        state=node.state,
-        operator=node.operator,
-        start_time=node.start_time,
-        end_time=node.end_time,
-        sub_tasks=[sub_task_dto(task, own) for task in node.sub_tasks],
-    )
-
-
-def sub_task_dto(task: SubTask, own: Address) -> TaskDetailDTO:
-    """A sub task in OBShell's shape."""
-    begun = task.state not in (State.PENDING, State.READY)
-    return TaskDetailDTO(
-        id=str(GenericId(task.id, own)),
-        task_id=task.id,
-        name=task.name,
-        state=task.state,
-        operator=task.operator,
-        start_time=task.start_time,
-        end_time=task.end_time,
-        execute_times=task.execute_times,
-        execute_agent=ExecuteAgent(ip=task.agent.ip, port=task.agent.port),
-        task_logs=list(task.logs) if begun else None,
-    )
-
-
 PROCEDURES = (
     answer_dag,
     answer_node,
@@ -287,5 +308,6 @@ PROCEDURES = (
     order_dag,
     order_node,
     answer_unfinished,
+    answer_all,
     answer_newest_maintenance,
 )

@@ -12,6 +12,8 @@ the way, forward or back, by itself.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hmac
 
 import structlog
@@ -27,6 +29,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations.join import LOCKED, own_member, verify_address
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Run, Site, refusal
+from pyobshell.security.keys import PublicKey
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator, State
@@ -168,9 +171,22 @@ async def become_single(site: Site) -> None:
 
 
 class Knock(BaseModel):
-    """A cluster wants this agent; ``agent_password`` is this agent's, if it has one."""
+    """A cluster wants this agent, and has its password if it has one, for its eyes only."""
 
-    agent_password: str
+    sealed_agent_password: str
+
+
+def sealed_for(public_key: PublicKey, password: str) -> str:
+    """A password that can lie in the cluster's database: only the agent of that key can read it.
+
+    Raises ``Common.IllegalArgument`` for one that is too long for that.
+    """
+    try:
+        return base64.b64encode(public_key.encrypt_oaep(password.encode())).decode()
+    except ValueError:
+        raise errors.ILLEGAL_ARGUMENT(
+            name="targetAgentPassword", reason="it is too long"
+        ) from None
 
 
 class Invitation(Knock):
@@ -222,13 +238,23 @@ async def probe(site: Site, caller: Caller, knock: Knock) -> Member:
 async def _check(site: Site, caller: Caller, knock: Knock) -> None:
     """Let a cluster in whose agent is what answers at its address, and knows the password."""
     site.cluster.view.require(Identity.SINGLE)
-    password = site.cluster.passwords.agent
-    offered = knock.agent_password.encode()
-    if password is not None and not hmac.compare_digest(offered, password.encode()):
+    if not await asyncio.to_thread(_opens, site, knock.sealed_agent_password):
         raise errors.ILLEGAL_ARGUMENT(
             name="targetAgentPassword", reason=f"it is not the agent password of {site.own}"
         )
     await verify_address(site, caller.address, caller.public_key)
+
+
+def _opens(site: Site, sealed: str) -> bool:
+    """Whether that is this agent's password, if it has one."""
+    password = site.cluster.passwords.agent
+    if password is None:
+        return True
+    try:
+        offered = site.key.decrypt_oaep(base64.b64decode(sealed))
+    except ValueError:
+        return False
+    return hmac.compare_digest(offered, password.encode())
 
 
 @procedure("scale_out/begin", for_guests=True)

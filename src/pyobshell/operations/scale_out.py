@@ -35,6 +35,7 @@ from pyobshell.operations.local_scale_out import (
     Knock,
     Step,
     Undoing,
+    sealed_for,
 )
 from pyobshell.operations.service import until_in_service
 from pyobshell.operations.site import Run, Site
@@ -48,11 +49,11 @@ _INVITING_S = 60.0
 
 
 class Growth(BaseModel):
-    """Parameters of ``Cluster scale out``; the password of the new agent as sealed by ...."""
+    """Parameters of ``Cluster scale out``; the new agent's password as only that agent reads it."""
 
     member: Member
     server: ServerSettings
-    agent_password: str
+    sealed_agent_password: str
 
 
 # --- validation ----------------------------------------------------------------------------------
@@ -76,13 +77,15 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     patience = Deadline.after(site.settings.rpc_timeout_s)
     _check_ports(await cluster.servers(patience), Address(target.ip, server.rpc_port), server)
     is_new = await _is_new(cluster, request.zone, patience)
-    knock = Knock(agent_password=request.targetAgentPassword)
+    key = await site.peers.public_key(target)
+    site.peers.meet(target, key.text)
+    knock = Knock(sealed_agent_password=sealed_for(key, request.targetAgentPassword))
     found = await site.peers.call(target, local_scale_out.probe, knock, patience)
     place = {"zone": request.zone, "mysql_port": server.mysql_port, "rpc_port": server.rpc_port}
     growth = Growth(
-        member=found.model_copy(update=place),
+        member=found.model_copy(update={**place, **target.wire, "public_key": key.text}),
         server=server,
-        agent_password=request.targetAgentPassword,
+        sealed_agent_password=knock.sealed_agent_password,
     )
     return await site.require_ocs().tasks.submit(plan(growth, is_new=is_new))
 
@@ -186,7 +189,7 @@ async def create_local_dag(run: Run, growth: Growth) -> None:
     site, agent = run.site, _meet(run, growth)
     view = site.cluster.view
     invitation = Invitation(
-        agent_password=growth.agent_password,
+        sealed_agent_password=growth.sealed_agent_password,
         cluster_dag_id=run.generic_id,
         cluster_id=view.cluster_id,
         cluster_name=view.cluster_name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyobshell import errors
 from pyobshell.address import Address
@@ -25,6 +25,9 @@ from pyobshell.tasks.stage import Run as StageRun
 from pyobshell.tasks.stage import Stage
 from pyobshell.undivided import Undivided
 
+if TYPE_CHECKING:
+    from pyobshell.operations.ocs import Ocs
+
 Application = Callable[..., Awaitable[None]]
 """The routes of the API, as an ASGI application."""
 
@@ -34,7 +37,7 @@ class Site:
     """One agent's settings, keys, cluster, server, tasks and peers.
 
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
-    the stages a target runs.
+    the stages a target runs. ``ocs`` is the cluster's own database, where servers share one.
     """
 
     settings: Settings
@@ -50,6 +53,13 @@ class Site:
     peers: Peers[Site] = field(init=False)
     doorway: Doorway[Site] = field(init=False)
     api: Application = field(init=False)
+    ocs: Ocs | None = None
+
+    def require_ocs(self) -> Ocs:
+        """The cluster's own database; raises ``Agent.Maintainer.NotActive`` if there is none."""
+        if self.ocs is None:
+            raise errors.MAINTAINER_NOT_ACTIVE(cause="these servers share no database")
+        return self.ocs
 
     @property
     def own(self) -> Address:

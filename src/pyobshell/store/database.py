@@ -97,7 +97,7 @@ class Database:
     def mysql(
         cls,
         connect: mysql.Connect,
-        guard: Callable[[Connection], None],
+        guard: Callable[[Connection], None] = lambda _: None,
         *,
         statement_s: float = mysql.STATEMENT_S,
     ) -> Database:

@@ -7,6 +7,7 @@ breath; waiting for a DAG or for a signal is waiting on an event that every chan
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -218,6 +219,19 @@ class TaskEngine(TaskReader, Generic[Site]):
     async def wait_end(self, dag_id: int, deadline: Deadline) -> Dag:
         """Wait until a DAG has SUCCEEDed or FAILED; TimeoutError if it does not in time."""
         return await self.wait(dag_id, lambda dag: dag if dag.state.ended else None, deadline)
+
+    async def hold(self, dag_id: int, seconds: float, seen_stage: int | None = None) -> None:
+        """Wait until a DAG has ended or left the stage ``seen_stage``, or the time is over.
+
+        If the engine is stopped meanwhile, the DAG as it stands is the answer as well.
+        """
+
+        def passed(dag: Dag) -> bool | None:
+            moved = seen_stage is not None and dag.stage != seen_stage
+            return True if dag.state.ended or moved else None
+
+        with contextlib.suppress(TimeoutError, GoingDownError):
+            await self.wait(dag_id, passed, Deadline.after(seconds))
 
     # --- running -------------------------------------------------------------------------------
 

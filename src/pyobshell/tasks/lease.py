@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Connection, TextClause, text
 
+from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.errors import OBShellError
 from pyobshell.store.database import Database
@@ -44,8 +45,12 @@ _GIVE_UP = text(
 )
 
 
-class LeaseLostError(Exception):
+class LeaseLostError(errors.OBShellError):
     """Another agent is the maintainer, or was since: this one may write nothing."""
+
+    def __init__(self, own: Address, epoch: int) -> None:
+        why: dict[str, object] = {"cause": f"{own} was the one in epoch {epoch}, which is over"}
+        super().__init__(errors.MAINTAINER_NOT_ACTIVE, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ def check(connection: Connection, own: Address, epoch: int) -> None:
     """As ``wait_for_turn``; raises LeaseLostError if the lease has changed hands."""
     row = connection.execute(_LOCK).one()
     if (row.agent_ip, row.agent_port, row.epoch) != (*own, epoch):
-        raise LeaseLostError(f"{own} is not the maintainer in epoch {epoch} any more")
+        raise LeaseLostError(own, epoch)
 
 
 def take(connection: Connection, own: Address, length_s: float) -> Lease | None:

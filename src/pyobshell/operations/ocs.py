@@ -1,0 +1,120 @@
+"""The cluster's own database ``ocs`` as one agent uses it: DAGs, members, the maintainer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from pyobshell.address import Address
+from pyobshell.cluster import member_table
+from pyobshell.cluster.member_table import MemberList
+from pyobshell.cluster.model import ClusterView, Member
+from pyobshell.errors import OBShellError
+from pyobshell.operations.cluster_tasks import ClusterTasks
+from pyobshell.operations.executor import Executor
+from pyobshell.operations.maintainer import Maintainer
+from pyobshell.operations.site import Site
+from pyobshell.store.database import Database
+from pyobshell.store.migrate import migrate_ocs
+from pyobshell.store.mysql import Connect
+from pyobshell.tasks import lease
+from pyobshell.tasks.stage import Catalogue
+
+_log = structlog.get_logger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+
+
+class Ocs:
+    """The database ``ocs``; of use once the cluster is initialized and the agent has opened it."""
+
+    def __init__(self, site: Site, connect: Connect, catalogue: Catalogue) -> None:
+        self._site = site
+        self._connect = connect
+        self._database = Database.mysql(connect, lease.wait_for_turn)
+        self._synchronizing = asyncio.Lock()
+        self._life: asyncio.Task[None] | None = None
+        self.tasks = ClusterTasks(site, self._database)
+        self.executor = Executor(site, catalogue, self.tasks)
+        self.maintainer = Maintainer(site, connect, catalogue, self.executor)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this agent takes part in the cluster's tasks."""
+        return self._life is not None
+
+    async def create(self) -> None:
+        """Make the database and its tables as far as they are missing; harmless when repeated."""
+        await asyncio.to_thread(migrate_ocs, self._connect)
+
+    def open(self) -> None:
+        """Take part from now on, as soon as the database can be used; harmless when repeated."""
+        if self._life is None:
+            self._life = asyncio.create_task(self._live())
+
+    async def close(self) -> None:
+        """Take part no longer; if this agent is the maintainer, another one takes over at once."""
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.gather(self._life, return_exceptions=True)
+        await self.maintainer.close()
+        await asyncio.to_thread(self._database.close)
+
+    # --- members ---------------------------------------------------------------------------------
+
+    async def members(self) -> MemberList:
+        """The cluster's list of members."""
+        return await self._database.read(member_table.read_shared)
+
+    async def write_members(self, members: Iterable[Member]) -> None:
+        """Replace the list as a whole, as when the cluster is deployed."""
+        await self._database.write(lambda c: member_table.write_shared(c, members))
+
+    async def put_member(self, member: Member) -> None:
+        """Add a member, or alter the one that has its address."""
+        await self._database.write(lambda c: member_table.put_shared(c, member))
+
+    async def remove_member(self, agent: Address) -> None:
+        """Strike a member off the list; no harm if it is none."""
+        await self._database.write(lambda c: member_table.remove_shared(c, agent))
+
+    async def synchronize(self) -> None:
+        """Make the cluster's list of members this agent's, if it has another version.
+
+        An agent that is not on it (any more) keeps what it knows: to part is for it to decide.
+        """
+        async with self._synchronizing:
+            listed = await self.members()
+
+            def adopt(view: ClusterView) -> ClusterView:
+                me = next((m for m in listed.members if m.address == view.own), None)
+                if me is None:
+                    _log.warning("is no member of its cluster", action="members.missing")
+                    return view
+                news = {"identity": me.identity, "members_version": listed.version}
+                return view.with_members(listed.members).model_copy(update=news)
+
+            if listed.version != self._site.cluster.view.members_version:
+                await self._site.cluster.change(adopt)
+
+    # --- its life --------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        await _persistently(self.create)
+        await _persistently(self.synchronize)
+        await self.maintainer.compete()
+
+
+async def _persistently(work: Callable[[], Awaitable[None]]) -> None:
+    """Try again until it is done: the server may not be up yet."""
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            await work()
+        except OBShellError as error:
+            _log.warning("the database is not there yet", action="ocs.open", cause=str(error))
+        else:
+            return
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
