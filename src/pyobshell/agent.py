@@ -27,13 +27,19 @@ from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
     birth,
     configure,
+    delete_zone,
+    departure,
     executor,
     init,
     inquire,
     join,
+    local_scale_out,
     maintainer,
     release,
     remove,
+    retirement,
+    roster,
+    scale_out,
     server,
     start,
     stop,
@@ -127,6 +133,8 @@ class Agent:
             site.ocs.open()
         await site.keeper.resume()
         await release.look_after_all(site)
+        await local_scale_out.look_after_all(site)
+        retirement.look_whether_parted(site)
         servers = [
             _Server(self._config(site, trusted=False), tcp),
             _Server(self._config(site, trusted=True), local),
@@ -199,7 +207,10 @@ class Agent:
 
 def catalogue() -> Catalogue:
     """Every stage of every operation."""
-    modules = (join, remove, configure, init, birth, sub_dag, stop, start)
+    modules = (
+        *(join, remove, configure, init, birth, sub_dag, stop, start),
+        *(scale_out, local_scale_out, departure, delete_zone, retirement),
+    )
     return Catalogue(one for module in modules for one in module.STAGES)
 
 
@@ -207,7 +218,7 @@ def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
     modules = (
         *(join, remove, init, server, sub_dag, release, inquire, forward),
-        *(maintainer, executor),
+        *(maintainer, executor, local_scale_out, retirement, roster),
     )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 

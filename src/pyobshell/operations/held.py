@@ -1,4 +1,4 @@
-"""A question that is held by another agent until its work is done, and asked again if it is lost."""
+"""A question that another agent holds until its work is done, asked again when it is lost."""
 
 from __future__ import annotations
 

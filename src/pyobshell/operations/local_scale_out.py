@@ -3,8 +3,8 @@
 It is told step by step by the coordinator (``operations.scale_out``); in between its own DAG waits
 and keeps anybody else from using the agent.
 
-    coordinator   begin ── advance: deploy ───── advance: start ── (ADD SERVER …) ── advance: finish
-    new agent       Be scaling agent ── Create observer workdir ── Start observer ── Sync from observer
+    coordinator  begin ── advance: deploy ──── advance: start ── ADD SERVER … ── advance: finish
+    new agent     Be scaling agent ─ Create observer workdir ─ Start observer ─ Sync from observer
 
 Should the coordinator be lost, the agent asks the cluster what became of it, and goes the rest of
 the way, forward or back, by itself.
@@ -90,12 +90,12 @@ async def _await_start(run: Run, joining: ScalingOut) -> None:
     await run.signal(START)
 
 
-prepare_deploy = stage(
-    "Start preparations", _STEPWISE, key="local_scale_out.prepare_deploy"
-)(_await_deploy)
-prepare_start = stage(
-    "Start preparations", _STEPWISE, key="local_scale_out.prepare_start"
-)(_await_start)
+prepare_deploy = stage("Start preparations", _STEPWISE, key="local_scale_out.prepare_deploy")(
+    _await_deploy
+)
+prepare_start = stage("Start preparations", _STEPWISE, key="local_scale_out.prepare_start")(
+    _await_start
+)
 
 
 async def _remove_server(run: Run, joining: ScalingOut) -> None:
@@ -184,9 +184,7 @@ def sealed_for(public_key: PublicKey, password: str) -> str:
     try:
         return base64.b64encode(public_key.encrypt_oaep(password.encode())).decode()
     except ValueError:
-        raise errors.ILLEGAL_ARGUMENT(
-            name="targetAgentPassword", reason="it is too long"
-        ) from None
+        raise errors.ILLEGAL_ARGUMENT(name="targetAgentPassword", reason="it is too long") from None
 
 
 class Invitation(Knock):

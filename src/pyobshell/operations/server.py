@@ -54,6 +54,14 @@ async def start(site: Site, caller: Caller, request: Nothing) -> Nothing:
     return Nothing()
 
 
+@procedure("server/kill")
+async def kill(site: Site, caller: Caller, request: Nothing) -> Nothing:
+    """End the server here at once; it stays down until a start is asked for."""
+    if site.keeper.deployed:
+        await site.keeper.kill(caller.log, caller.deadline)
+    return Nothing()
+
+
 class NewPassword(BaseModel):
     """The password root is to get."""
 
@@ -95,4 +103,4 @@ async def flush(site: Site, log: Log, deadline: Deadline) -> None:
         )
 
 
-PROCEDURES = (status, deploy, destroy, start, set_password, create_proxyro, freeze)
+PROCEDURES = (status, deploy, destroy, start, kill, set_password, create_proxyro, freeze)
