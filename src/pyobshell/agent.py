@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -74,7 +75,9 @@ class AddressChangedError(Exception):
 
 def find_ocs(engine: Engine) -> Connect | None:
     """How to reach the cluster's own database; None for servers that share none."""
-    return None
+    if engine.cluster is None:
+        return None
+    return partial(engine.cluster.connect, timeout_s=20.0)
 
 
 class Agent:

@@ -79,6 +79,7 @@ def scale_out(
         from pyobshell.address import Address
         from pyobshell.cli.follow import Follower
 
+        environment = secrets.take_from_environment()
         here = place.locate(base_dir)
         member = str(Address.parse(server))
         options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
@@ -87,7 +88,8 @@ def scale_out(
         own = Address.of(info.ip, info.port)
         output.confirm(f"Add {own} to the cluster of {member}, zone {zone}?", assume_yes=yes)
         agent_password = secrets.find_password(None, agent_password_file, None) or ""
-        there = place.locate(None, member, root_password, root_password_file)
+        password = secrets.find_password(root_password, root_password_file, environment)
+        there = place.locate(None, member, password)
         async with there.client() as client:
             begun = await client.scale_out(own, zone, options, agent_password)
             dag = await Follower(client, there, as_json, verbose).succeed(begun)

@@ -86,7 +86,7 @@ def require_cluster(site: Site) -> ObCluster:
 @stage("Migrate table", BEFORE_CONVERSION)
 async def migrate_table(run: Run, making: Making) -> None:
     """Make the database of the cluster's own tasks and members."""
-    await require_cluster(run.site).create_database("ocs", run.deadline)
+    await run.site.require_ocs().create()
 
 
 STAGES = (bootstrap, migrate_table)

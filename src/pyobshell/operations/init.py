@@ -170,6 +170,8 @@ async def convert_followers(run: Run, making: Making) -> None:
 async def convert_master(run: Run, making: Making) -> None:
     """The master becomes a member like any other."""
     await _convert(run, Identity.MASTER)
+    if run.site.ocs is not None:
+        await run.site.ocs.write_members(run.site.cluster.view.members)
 
 
 async def synchronize_one(run: Run, making: Making) -> None:
@@ -251,6 +253,8 @@ async def learn(site: Site, caller: Caller, knowledge: Knowledge) -> Nothing:
     await site.cluster.save(view, passwords)
     if knowledge.root_password is not None:
         site.engine.use_password(knowledge.root_password)
+    if site.ocs is not None and me.identity is Identity.CLUSTER_AGENT:
+        site.ocs.open()
     return Nothing()
 
 

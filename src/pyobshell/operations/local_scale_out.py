@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+from collections import Counter
 
 import structlog
 from pydantic import BaseModel
@@ -205,7 +206,10 @@ class Begun(BaseModel):
 
 
 class Step(BaseModel):
-    """A step of the DAG that belongs to a cluster's DAG: give it a signal, wait for a stage."""
+    """A step of the DAG that belongs to a cluster's DAG: give it a signal, wait for a stage.
+
+    ``seen_lines`` of what it has logged are known already.
+    """
 
     cluster_dag_id: str
     signal: str | None = None
@@ -346,9 +350,10 @@ async def _roll_back(site: Site, dag: Dag, log: Log, deadline: Deadline) -> None
             await site.tasks.operate(dag.id, Operator.CANCEL)
         dag = await site.tasks.wait_end(dag.id, deadline)
     if dag.state is State.FAILED:
+        before = Counter(_lines(await site.tasks.dag(dag.id)))
         await site.tasks.operate(dag.id, Operator.ROLLBACK)
         dag = await site.tasks.wait_end(dag.id, deadline)
-        for line in _lines(await site.tasks.dag(dag.id)):
+        for line in Counter(_lines(await site.tasks.dag(dag.id))) - before:
             log(line)
         if dag.state is State.FAILED:
             raise errors.SUB_DAG_NOT_ALL_SUCCEED(

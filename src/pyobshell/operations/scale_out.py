@@ -223,13 +223,19 @@ async def wait_started(run: Run, growth: Growth) -> None:
 
 async def _advance(run: Run, growth: Growth, signal: str | None, until_stage: int) -> None:
     agent = _meet(run, growth)
-    step = Step(cluster_dag_id=run.generic_id, signal=signal, until_stage=until_stage)
+    step = Step(
+        cluster_dag_id=run.generic_id,
+        signal=signal,
+        until_stage=until_stage,
+        seen_lines=run.data.get("seen_lines", 0),
+    )
 
     def told(line: str) -> None:
         step.seen_lines += 1
         run.log(f"{agent} {line}")
 
     await ask_until_done(run, agent, local_scale_out.advance, step, told)
+    run.publish(seen_lines=step.seen_lines)
 
 
 def _meet(run: Run, growth: Growth) -> Address:

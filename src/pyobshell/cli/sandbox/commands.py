@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyobshell.cli import output, secrets, startwith
-from pyobshell.cli.options import Json, OptStr
+from pyobshell.cli.options import Json, OptStr, server_options
 from pyobshell.cli.outcome import CommandError, Exit, run
 
 if TYPE_CHECKING:
