@@ -59,6 +59,7 @@ class ClusterTasks(TaskReader):
         except MaintenanceConflictError as conflict:
             holder = await self.dag(conflict.dag_id, logs=False)
             raise _refusal(plan.maintenance, holder) from conflict
+        _log.info("recorded", action="dag.record", dag_id=dag.id, name=dag.name)
         self._site.background.begin(self._wake(dag.id))
         return dag
 
