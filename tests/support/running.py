@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from pyobshell.cli.sandbox.ports import hold
 from pyobshell.engines.process import lock_owner
 
 PASSWORD = "pa'ss\"w\\ord-密码"
+LOOPBACK = "127.0.0.1"
 OBSHELL = [sys.executable, "-m", "pyobshell.cli"]
 
 
@@ -34,17 +36,23 @@ class RunningAgent:
     port: int
     sql_port: int
     base_dir: Path
+    settings: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
-    def command(self, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, verb: str, *options: str, password: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = [*OBSHELL, "agent", verb, "--base-dir", str(self.base_dir), *options]
-        return subprocess.run(command, text=True, capture_output=True, timeout=60)
+        given = {} if password is None else {"OB_ROOT_PASSWORD": password}
+        environment = os.environ | given
+        return subprocess.run(command, text=True, capture_output=True, timeout=60, env=environment)
 
     def start(self) -> None:
-        started = self.command("start", "--ip", self.ip, "--port", str(self.port))
+        more = [word for setting in self.settings for word in ("--set", setting)]
+        started = self.command("start", "--ip", self.ip, "--port", str(self.port), *more)
         assert started.returncode == 0, started.stderr
 
     def pid(self) -> int:
@@ -113,17 +121,17 @@ def end_process(pid: int) -> None:
 
 
 @contextmanager
-def running_agents(count: int, ip: str = "127.0.0.1") -> Iterator[list[RunningAgent]]:
+def running_agents(count: int, ip: str = LOOPBACK, *settings: str) -> Iterator[list[RunningAgent]]:
     """So many agents that know nothing of each other."""
     directory = Path(tempfile.mkdtemp(prefix="obshell-test-"))
     with hold(2 * count) as ports:  # held to the end: servers are stopped and started in between
         agents = [
-            RunningAgent(ip, ports[2 * n], ports[2 * n + 1], directory / str(n))
+            RunningAgent(ip, ports[2 * n], ports[2 * n + 1], directory / str(n), settings)
             for n in range(count)
         ]
         try:
-            for agent in agents:
-                agent.start()
+            with ThreadPoolExecutor(count) as starting:
+                list(starting.map(RunningAgent.start, agents))
             yield agents
         finally:
             for agent in agents:
@@ -132,9 +140,9 @@ def running_agents(count: int, ip: str = "127.0.0.1") -> Iterator[list[RunningAg
 
 
 @contextmanager
-def running_cluster(count: int, ip: str = "127.0.0.1") -> Iterator[RunningCluster]:
+def running_cluster(count: int, ip: str = LOOPBACK, *settings: str) -> Iterator[RunningCluster]:
     """A cluster of so many zones, made through the SDK."""
-    with running_agents(count, ip) as agents:
+    with running_agents(count, ip, *settings) as agents:
         sdk = agents[0].sdk()
         for number, agent in enumerate(agents, start=1):
             sdk.join_sync(agent.ip, agent.port, f"zone{number}")

@@ -25,7 +25,7 @@ def make_engine(name: str | None, home: Path, state_dir: Path, binary: Path | No
     if name == "seekdb":
         return Seekdb(home, find_binary(binary), state_dir)
     if name == "oceanbase":
-        return Observer(home, binary)
+        return Observer(home, binary, state_dir)
     raise errors.ILLEGAL_ARGUMENT(
         name="engine", reason=f"'{name}' is unknown; use seekdb or oceanbase"
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from pyobshell import errors
 from pyobshell.engines.occupied import port_is_free
 
 _PORTS = range(1025, 65536)
+_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+)([BKMGT]?)B?", re.IGNORECASE)
 
 
 def check_program(binary: Path) -> None:
@@ -35,3 +38,9 @@ def check_writable(directory: Path) -> None:
 def nearest(directory: Path) -> Path:
     """The directory itself, or what exists of the way to it."""
     return next(path for path in (directory, *directory.parents) if path.exists())
+
+
+def bytes_of(size: str) -> int:
+    """A size as a server reads it; 0, that is no demand, if it will refuse it anyway."""
+    match = _SIZE.fullmatch(size.strip())
+    return int(match[1]) * _UNITS[match[2].upper()] if match else 0

@@ -22,6 +22,7 @@ _PASSWORD_SECONDS = 10.0
 _OWN_TABLE = "select /*+ QUERY_TIMEOUT(2000000) */ count(*) from oceanbase.__ALL_DATABASE limit 1"
 _CREATE_PROXYRO = "CREATE USER IF NOT EXISTS proxyro@'%%' IDENTIFIED BY %s"
 _GRANT_PROXYRO = "GRANT SELECT ON oceanbase.* TO proxyro"
+_SESSIONS = "select id from oceanbase.V$OB_PROCESSLIST"
 _ACTIVE = "select id from oceanbase.V$OB_PROCESSLIST where state = 'ACTIVE'"
 
 
@@ -60,6 +61,10 @@ class LocalServer(ABC):
     @abstractmethod
     def _launch(self, command: list[str]) -> None:
         """Run the launcher until its daemon can be seen, or has ended."""
+
+    def _has_data(self) -> bool:
+        """Whether a server that answers has made its data files; one kind may answer earlier."""
+        return True
 
     @abstractmethod
     async def _settle(self) -> None:
@@ -103,10 +108,10 @@ class LocalServer(ABC):
             try:
                 await self._sql.query("select 1", deadline=deadline)
             except AccessDenied:
-                return True  # to somebody else's password, but it answers
+                return self._has_data()  # to somebody else's password, but it answers
             except errors.OBShellError:
                 return False
-            return True
+            return self._has_data()
 
         with process:
             try:
@@ -205,6 +210,13 @@ class LocalServer(ABC):
         """How many statements of others run now."""
         rows = await self._sql.query(_ACTIVE, deadline=deadline)
         return len({row[0] for row in rows} - self._sql.sessions)
+
+    async def sessions(self, deadline: Deadline) -> int:
+        return len(await self._session_ids(deadline) - self._sql.sessions)
+
+    async def _session_ids(self, deadline: Deadline) -> set[int]:
+        """The sessions on this server, our own among them."""
+        return {row[0] for row in await self._sql.query(_SESSIONS, deadline=deadline)}
 
     async def drain(self, log: Log, deadline: Deadline) -> None:
         process = await self.process()

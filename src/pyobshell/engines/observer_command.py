@@ -20,12 +20,14 @@ _NOT_OPTIONS = {
 }
 
 
-def command_line(binary: Path, config: ServerConfig, files: ObserverFiles) -> list[str]:
+def command_line(
+    binary: Path, config: ServerConfig, files: ObserverFiles, *, first: bool
+) -> list[str]:
     """The command for a start: all options at the first, none later, when the server knows them."""
     command = [str(binary)]
-    if files.config_file.exists():
+    if not first:
         return command
-    options = _options(config)
+    options = server_options(config)
     for flag, value in (
         ("-n", config.cluster),
         ("-c", config.cluster_id),
@@ -42,13 +44,17 @@ def command_line(binary: Path, config: ServerConfig, files: ObserverFiles) -> li
     return [*command, "--ipv6"] if config.ipv6 else command
 
 
-def _options(config: ServerConfig) -> dict[str, str]:
+def server_options(config: ServerConfig) -> dict[str, str]:
+    """The parameters for a first start; raises ``Common.IllegalArgument`` for what cannot be one.
+
+    They go to the server as one text, in which a comma ends a value.
+    """
     for key, value in config.parameters.items():
         if not _KEY.fullmatch(key):
             raise errors.ILLEGAL_ARGUMENT(name=key, reason="it is not the name of a parameter")
-        if "," in value:
+        if "," in value or not value.isprintable():
             raise errors.ILLEGAL_ARGUMENT(
-                name=key, reason="a value with a comma cannot be given at the first start"
+                name=key, reason="a value with a comma or a control character cannot be given here"
             )
     return {key: value for key, value in config.parameters.items() if key not in _NOT_OPTIONS}
 

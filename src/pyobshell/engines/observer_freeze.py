@@ -36,8 +36,10 @@ class MinorFreeze:
         async def reached() -> bool:
             nonlocal before
             now = await self.cluster.checkpoints(self.server, self.deadline)
-            # A log stream that is here no longer has nothing to be flushed.
-            left = sum(now.get(one, end) < end for one, end in ends.items())
+            # A log stream that is here no longer has nothing to be flushed; but of one that is,
+            # no checkpoint is no flush.
+            here = await self.cluster.log_ends(self.server, self.deadline)
+            left = sum(one in here and now.get(one, 0) < end for one, end in ends.items())
             if left < before:
                 log(f"{len(ends) - left} of {len(ends)} log streams are in the data files")
             before = left

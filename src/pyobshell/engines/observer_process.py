@@ -15,6 +15,7 @@ from pyobshell import errors
 from pyobshell.engines.process import ServerProcess
 
 _DELETED = " (deleted)"
+_PID_DIGITS = 7
 _COMM_LENGTH = 15  # what the kernel keeps of a program's name
 
 
@@ -51,14 +52,15 @@ def open_observer(pid_file: Path, home: Path, program: Path) -> ServerProcess | 
 
 def _noted(pid_file: Path) -> int | None:
     try:
-        text = pid_file.read_text().strip()
+        text = pid_file.read_bytes().strip()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise errors.SERVER_PROCESS_CHECK_FAILED(
             reason=f"{pid_file} cannot be read: {error.strerror}"
         ) from error
-    return int(text) if text.isascii() and text.isdigit() and 1 < int(text) < 2**22 else None
+    # Bytes are digits only if they are ASCII's. A pid has seven at most.
+    return int(text) if text.isdigit() and len(text) <= _PID_DIGITS and int(text) > 1 else None
 
 
 def _is_observer(pid: int, home: Path, program: Path) -> bool:
@@ -66,15 +68,16 @@ def _is_observer(pid: int, home: Path, program: Path) -> bool:
     # Of a script the kernel knows the interpreter; the name is the server's all the same.
     named = process.name()[:_COMM_LENGTH] == program.name[:_COMM_LENGTH]
     try:
-        directory = Path(f"/proc/{pid}/cwd").readlink()
+        if Path(f"/proc/{pid}/cwd").readlink() != home:
+            return False
         executable = str(Path(f"/proc/{pid}/exe").readlink())
     except (FileNotFoundError, ProcessLookupError):
-        return True  # it is ending, the kernel is taking its memory back: no signal can hurt it
+        return named  # it is ending, the kernel is taking its memory back: no signal can hurt it
     except PermissionError:
         if not named:
             return False  # a process that got the number of a server that has ended
         raise errors.SERVER_PROCESS_CHECK_FAILED(
             reason=f"process {pid} belongs to another user and cannot be looked at"
         ) from None
-    runs_it = executable.removesuffix(_DELETED) == str(program.resolve())
-    return directory == home and (runs_it or named)
+    # After an upgrade the running program is a deleted file of the same name.
+    return named or executable.removesuffix(_DELETED) == str(program.resolve())

@@ -6,18 +6,15 @@ first stored and then found missing, which breaks the base.
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
 from pyobshell import errors
 from pyobshell.engines.base import ServerConfig
-from pyobshell.engines.checks import check_port, check_program, check_writable, nearest
+from pyobshell.engines.checks import bytes_of, check_port, check_program, check_writable, nearest
 from pyobshell.engines.seekdb_command import server_parameters
 from pyobshell.engines.seekdb_files import Layout
 
-_UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d+)([BKMGT]?)B?", re.IGNORECASE)
 _LEAST_LOG_DISK = 2 << 30
 _ROOM_BESIDE_LOG = (4 << 30) // 10  # 2 GiB of log disk booted in 2.4 GiB, and not in 2.0
 
@@ -45,16 +42,10 @@ def _check_unmoved(layout: Layout) -> None:
 
 
 def _check_space(directory: Path, log_disk_size: str) -> None:
-    needed = max(_bytes(log_disk_size), _LEAST_LOG_DISK) + _ROOM_BESIDE_LOG
+    needed = max(bytes_of(log_disk_size), _LEAST_LOG_DISK) + _ROOM_BESIDE_LOG
     free = shutil.disk_usage(nearest(directory)).free
     if free < needed:
         raise errors.SERVER_UNAVAILABLE(
             reason=f"{directory} has {free / (1 << 30):.1f} GiB free; the first start with "
             f"log_disk_size={log_disk_size} needs {needed / (1 << 30):.1f} GiB"
         )
-
-
-def _bytes(size: str) -> int:
-    """A size as the server reads it; 0, that is no demand, if it will refuse it anyway."""
-    match = _SIZE.fullmatch(size.strip())
-    return int(match[1]) * _UNITS[match[2].upper()] if match else 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from pyobshell import errors
+from pyobshell.engines.note import Note
 from pyobshell.engines.process import take_lock
 
 
@@ -118,28 +119,21 @@ class FirstBoot:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._note = state_dir / "first-boot"
+        text = "The first boot of the server was begun and has not been seen to end.\n"
+        self._note = Note(state_dir / "first-boot", text)
 
     def is_ruined(self, layout: Layout) -> bool:
         """Whether the base of a server that does not run can be given up without loss."""
-        return self._note.exists() and not layout.socket.exists()
+        return self._note.is_there() and not layout.socket.exists()
 
     def begin(self, layout: Layout) -> None:
         """Note that a first boot begins; on disk when it returns."""
         layout.socket.unlink(missing_ok=True)
-        self._note.parent.mkdir(parents=True, exist_ok=True)
-        with self._note.open("w") as note:
-            note.write("The first boot of the server was begun and has not been seen to end.\n")
-            note.flush()
-            os.fsync(note.fileno())
-        _sync(self._note.parent)
-        _sync(self._note.parent.parent)
+        self._note.make()
 
     def end(self) -> None:
         """Note that the first boot is complete; on disk when it returns."""
-        with contextlib.suppress(FileNotFoundError):
-            self._note.unlink()
-            _sync(self._note.parent)
+        self._note.remove()
 
 
 def make_directories(layout: Layout) -> None:
@@ -168,11 +162,3 @@ def _stored_parameters(database: Path) -> dict[str, str]:
             return dict(connection.execute("select name, value from __all_sys_parameter"))
     except sqlite3.Error:
         return {}
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,8 @@ Place = Callable[[], AbstractContextManager[dict[str, Any]]]
 
 _MAX_IDLE = 2
 _READ_SECONDS = 10.0  # the server's own ob_query_timeout
+_CONNECT_SECONDS = 5.0
+_SILENCE_SECONDS = 130.0  # longer than the longest statement of a store, which makes tables
 _ACCESS_DENIED = 1045
 _CONNECTION_LOST = {2002, 2003, 2006, 2013, 2014}
 _SET_PASSWORD = "ALTER USER root IDENTIFIED BY %s"  # noqa: S105
@@ -124,8 +126,11 @@ class Sql:
                 finally:
                     self._discard(connection)
 
-    def connect(self, database: str | None, timeout_s: float) -> pymysql.Connection:
-        """A connection of the synchronous driver, for a store; each of its waits is limited."""
+    def connect(self, database: str | None) -> pymysql.Connection:
+        """A connection of the synchronous driver, for a store, which limits its statements.
+
+        The limits here are for a server that gives no answer at all.
+        """
         with self._place() as place:
             return pymysql.connect(
                 **place,
@@ -134,9 +139,9 @@ class Sql:
                 database=database,
                 charset="utf8mb4",
                 init_command=_SESSION,
-                connect_timeout=timeout_s,
-                read_timeout=timeout_s,
-                write_timeout=timeout_s,
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_SILENCE_SECONDS,
+                write_timeout=_SILENCE_SECONDS,
                 program_name="pyobshell",
             )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
 from pyobshell.deadline import Deadline
-from pyobshell.engines.ob_cluster import ACTIVE, INACTIVE, ObCluster
-from pyobshell.operations import deletion
+from pyobshell.engines.ob_cluster import ServerRow
+from pyobshell.operations import deletion, in_sql, views
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.departure import (
     Departure,
@@ -17,7 +17,9 @@ from pyobshell.operations.departure import (
     wait_deleted,
 )
 from pyobshell.operations.join import LOCKED
+from pyobshell.operations.majority import Leaving, objections
 from pyobshell.operations.site import Run, Site
+from pyobshell.operations.views import Reading
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
@@ -28,49 +30,32 @@ async def delete_zone(site: Site, zone: str) -> Dag | None:
     """Check that a zone can go, and begin to delete it; None: there is no such zone.
 
     Raises, with nothing recorded and nothing changed: ``Agent.Identify.NotSupportOperation``,
-    ``OB.Zone.NotEmpty``, ``OB.Server.StoppedInMultiZone``, ``OB.Zone.DeleteSelf``, or
-    ``OB.Cluster.UnderMaintenanceWithDag``.
+    ``OB.Zone.NotEmpty``, ``OB.Server.StoppedInMultiZone``, ``OB.Zone.DeleteSelf``,
+    ``Common.IllegalArgument`` (a server without an agent), or ``OB.Cluster.UnderMaintenanceWithDag``.
     """
     view = site.cluster.view
     view.require(Identity.CLUSTER_AGENT)
     cluster = require_cluster(site)
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    found = [row for row in await cluster.zones(patience) if row.name == zone]
+    seen = await views.ask(site, views.read, Reading(settled=True), patience)
+    found = [row for row in seen.zones if row.name == zone]
     if not found:
         return None
     units = await cluster.units_in(zone, patience)
     if units:
         raise errors.ZONE_NOT_EMPTY(zone=zone, units=units)
-    await _require_nothing_stopped_elsewhere(cluster, zone, patience)
+    for objection in objections(seen, Leaving(zones=[zone], alone=True)):
+        raise objection
     if view.zone == zone:
         raise errors.ZONE_DELETE_SELF(agent=site.own, zone=zone)
     leaving = [member for member in view.members if member.zone == zone]
     departure = Departure(leaving=leaving, zone=zone, region=found[0].region)
-    await _require_agents(cluster, departure, patience)
+    _require_agents(seen.servers, departure)
     return await site.require_ocs().tasks.submit(plan(departure))
 
 
-async def _require_nothing_stopped_elsewhere(
-    cluster: ObCluster, zone: str, deadline: Deadline
-) -> None:
-    """A zone that is to be stopped must be the only one."""
-    stopped = [
-        f"zone {row.name}"
-        for row in await cluster.zones(deadline)
-        if row.name != zone and row.status != ACTIVE
-    ]
-    stopped += [
-        f"server {row.address}"
-        for row in await cluster.servers(deadline)
-        if row.zone != zone and row.stopped
-    ]
-    if stopped:
-        raise errors.SERVER_STOPPED_IN_MULTI_ZONE(detail=f"stopped already: {', '.join(stopped)}")
-
-
-async def _require_agents(cluster: ObCluster, departure: Departure, deadline: Deadline) -> None:
+def _require_agents(rows: list[ServerRow], departure: Departure) -> None:
     """A server without an agent could be deleted, but nobody would end its process."""
-    rows = await cluster.servers(deadline)
     alone = [
         str(row.address)
         for row in rows
@@ -103,12 +88,8 @@ async def _start_zone(run: Run, departure: Departure) -> None:
 @stage("Stop zone", _BOTH_WAYS, undo=_start_zone, retry_undoes=False)
 async def stop_zone(run: Run, departure: Departure) -> None:
     """Take the zone out of service."""
-    cluster, zone = require_cluster(run.site), departure.zone
-    await cluster.stop_zone(zone, run.deadline)
-    status = {row.name: row.status for row in await cluster.zones(run.deadline)}.get(zone)
-    if status not in (INACTIVE, None):
-        raise errors.SERVER_UNAVAILABLE(reason=f"zone {zone} is still {status}")
-    run.log(f"zone {zone} is stopped")
+    leaving = Leaving(zones=[departure.zone], alone=True)
+    await views.ask(run.site, in_sql.leave, leaving, run.deadline, run.log)
 
 
 async def _add_zone(run: Run, departure: Departure) -> None:

@@ -15,6 +15,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log
 from pyobshell.engines.ob_cluster import DELETING, ObCluster, ServerRow
 from pyobshell.errors import OBShellError
+from pyobshell.operations import majority
 
 _PACE_S = 0.2
 
@@ -138,8 +139,9 @@ async def require_majority(
     One without a leader, of which nothing is known, cannot.
     """
     streams = await cluster.log_streams(deadline)
-    lost = [str(one) for one in streams if one.is_on(servers) and not one.outlives(servers)]
+    lost = majority.lost(streams, servers)
     if lost or not streams:
         raise errors.CLUSTER_MULTI_PAXOS_NOT_ALIVE(
-            servers=", ".join(map(str, servers)), streams=", ".join(lost) or "none is known"
+            servers=", ".join(map(str, servers)),
+            streams=majority.in_words(lost) or "the cluster shows none",
         )

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.running import RunningCluster, running_cluster
+from support.running import LOOPBACK, RunningCluster, running_cluster
+
+# The SDK asks for a task that runs every three seconds: have it told of the end when that comes.
+_HELD = "dag_hold_ms=10000"
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RunningCluster]:
     """Three agents in three zones, each with its server."""
-    with running_cluster(3) as made:
+    with running_cluster(3, LOOPBACK, _HELD) as made:
         yield made
 
 

@@ -18,29 +18,30 @@ import pymysql
 import pytest
 
 from pyobshell.engines.process import lock_owner
+from support.forking import Forks
 
 _PATIENCE_S = 90
+_PROGRAM = "pyobshell.cli"
+_LIBRARIES = ("aiomysql", "cryptography.x509", "httpx", "psutil", "pydantic", "rich.table", "typer")
 
 
 @dataclass
 class Obshell:
-    """Runs the command, with an environment in which nothing is the user's own."""
+    """Runs the command, with an environment in which nothing is the user's own.
+
+    ``command`` is for those who want it as a process that they start themselves.
+    """
 
     environment: dict[str, str]
     cwd: Path
-    command: list[str] = field(default_factory=lambda: [sys.executable, "-m", "pyobshell.cli"])
+    forks: Forks
+    command: list[str] = field(default_factory=lambda: [sys.executable, "-m", _PROGRAM])
 
     def __call__(
         self, *words: object, exit_code: int = 0, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*self.command, *map(str, words)],
-            text=True,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            env=self.environment | environment,
-            cwd=self.cwd,
-            timeout=_PATIENCE_S,
+        done = self.forks.run(
+            [*map(str, words)], self.environment | environment, self.cwd, _PATIENCE_S
         )
         assert done.returncode == exit_code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
@@ -110,8 +111,10 @@ def surroundings(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def obshell(surroundings, tmp_path_factory) -> Obshell:
-    return Obshell(surroundings, tmp_path_factory.mktemp("cwd"))
+def obshell(surroundings, tmp_path_factory) -> Iterator[Obshell]:
+    forks = Forks(_PROGRAM, _LIBRARIES, surroundings)
+    yield Obshell(surroundings, tmp_path_factory.mktemp("cwd"), forks)
+    forks.close()
 
 
 @pytest.fixture(scope="session")

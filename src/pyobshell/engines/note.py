@@ -1,0 +1,43 @@
+"""A note on disk that something was begun, which outlives whatever happens until it has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+class Note:
+    """One file; that it is there is what it says."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self._file = file
+        self._text = text
+
+    def is_there(self) -> bool:
+        """Whether it was made and not removed since."""
+        return self._file.exists()
+
+    def make(self) -> None:
+        """Make it; on disk when it returns."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("w") as file:
+            file.write(self._text)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync(self._file.parent)
+        _sync(self._file.parent.parent)
+
+    def remove(self) -> None:
+        """Remove it, harmlessly if it is not there; gone from the disk when it returns."""
+        with contextlib.suppress(FileNotFoundError):
+            self._file.unlink()
+            _sync(self._file.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
