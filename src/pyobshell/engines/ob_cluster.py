@@ -16,7 +16,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.log_streams import LogStream, Replica, log_streams, parse_members
 from pyobshell.engines.sql import Refused, Sql
 
-ACTIVE, INACTIVE, DELETING = "ACTIVE", "INACTIVE", "DELETING"
+ACTIVE, DELETING = "ACTIVE", "DELETING"
 _SERVERS = (
     "select svr_ip, svr_port, zone, sql_port, with_rootserver, status,"
     " start_service_time is not null, stop_time is not null, build_version"

@@ -31,7 +31,8 @@ async def delete_zone(site: Site, zone: str) -> Dag | None:
 
     Raises, with nothing recorded and nothing changed: ``Agent.Identify.NotSupportOperation``,
     ``OB.Zone.NotEmpty``, ``OB.Server.StoppedInMultiZone``, ``OB.Zone.DeleteSelf``,
-    ``Common.IllegalArgument`` (a server without an agent), or ``OB.Cluster.UnderMaintenanceWithDag``.
+    ``Common.IllegalArgument`` (a server without an agent), or
+    ``OB.Cluster.UnderMaintenanceWithDag``.
     """
     view = site.cluster.view
     view.require(Identity.CLUSTER_AGENT)
