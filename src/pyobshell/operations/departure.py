@@ -20,7 +20,6 @@ from pyobshell.engines.base import Log
 from pyobshell.errors import OBShellError
 from pyobshell.operations import deletion, retirement, roster, server
 from pyobshell.operations.birth import require_cluster
-from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.retirement import Retiring
 from pyobshell.operations.site import Run
 from pyobshell.tasks.model import Ability
@@ -163,8 +162,10 @@ async def _part(run: Run, departure: Departure) -> None:
     for member in departure.leaving:
         agent = member.address
         run.site.peers.meet(agent, member.public_key)
+        patience = run.deadline.within(run.site.settings.stop_timeout_s)
+        log = _prefixed(run, agent)
         try:
-            await ask_until_done(run, agent, retirement.retire, retiring, _prefixed(run, agent))
+            await run.site.peers.call(agent, retirement.retire, retiring, patience, log, again=True)
         except OBShellError as error:
             if error.code is errors.INCORRECT_TOKEN:
                 run.log(f"{agent} has forgotten the cluster already")

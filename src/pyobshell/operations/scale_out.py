@@ -45,7 +45,7 @@ from pyobshell.tasks.stage import stage
 from pyobshell.wire import ScaleOutRequest
 
 _STEPWISE = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
-_INVITING_S = 60.0
+_INVITING_S, _UNDOING_S = 60.0, 300.0
 
 
 class Growth(BaseModel):
@@ -168,10 +168,13 @@ async def _undo_local_dag(run: Run, growth: Growth) -> None:
     """Have the new agent undo its part; if it is out of reach it does so when it comes back."""
     agent = _meet(run, growth)
     undoing = Undoing(cluster_dag_id=run.generic_id)
+    patience = run.deadline.within(_UNDOING_S)
+
+    def told(line: str) -> None:
+        run.log(f"{agent} {line}")
+
     try:
-        await ask_until_done(
-            run, agent, local_scale_out.undo, undoing, lambda line: run.log(f"{agent} {line}")
-        )
+        await run.site.peers.call(agent, local_scale_out.undo, undoing, patience, told, again=True)
     except OBShellError as error:
         if error.code is errors.INCORRECT_TOKEN:
             run.log(f"{agent} knows nothing of this cluster, there is nothing to undo")
