@@ -20,7 +20,7 @@ from support.standin_clusters import Cluster, Node, Rows, eventually
 _NOT_IN_SERVICE = "select zone from oceanbase.DBA_OB_ZONES where status = 'INACTIVE'"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Member(RunningAgent):
     """An agent and the server beside it; the server is known by its rpc port."""
 
