@@ -1,12 +1,9 @@
-"""A cluster grows by a server and a zone, shrinks again, and is whole whatever happens meanwhile."""
+"""A cluster grows by a server and a zone, and shrinks again, whatever happens in the middle."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +14,7 @@ from support.observer_clusters import Member, SixServers, bring_up, take_down
 from support.running import LOOPBACK, end_process
 from support.standin_clusters import Node, eventually, free_ports
 
-ADD, DELETE = "^alter system add server", "^alter system delete server"
+ADD = "^alter system add server"
 
 
 class Spare(Member):
@@ -291,9 +288,7 @@ def test_what_the_cluster_cannot_do_without_stays(trio: SixServers, spare: Spare
     why = refused("OB.Cluster.MultiPaxosNotAlive", trio.sdk.scale_in, *where, force_kill=True)
     assert "tenant sys (LS 1)" in why
     port = {"mysql_port": str(second.sql_port)}
-    why = refused(
-        "Common.IllegalArgument", trio.sdk.scale_out, spare.ip, spare.port, "zone1", port
-    )
+    why = refused("Common.IllegalArgument", trio.sdk.scale_out, spare.ip, spare.port, "zone1", port)
     assert f"server {second.server} has port {second.sql_port}" in why
     same = {**port, "rpc_port": str(second.node.rpc_port)}
     refused("Agent.AlreadyExists", trio.sdk.scale_out, spare.ip, spare.port, "zone1", same)
@@ -314,7 +309,7 @@ def test_a_scale_out_that_failed_is_retried(trio: SixServers, spare: Spare) -> N
 
 
 def test_a_scale_out_that_failed_is_rolled_back(trio: SixServers, spare: Spare) -> None:
-    fault(trio, fail="^alter system add server", errno=4179)
+    fault(trio, fail=ADD, errno=4179)
     dag = ended(trio, spare.scale_out(trio, "zone4"))
     assert dag.state == "FAILED"
     assert zones(trio) == ["zone1", "zone2", "zone3", "zone4"]
@@ -322,3 +317,113 @@ def test_a_scale_out_that_failed_is_rolled_back(trio: SixServers, spare: Spare) 
     assert (dag.state, dag.operator, dag.stage) == ("SUCCEED", "ROLLBACK", 1), logs(dag)
     assert zones(trio) == ["zone1", "zone2", "zone3"]
     assert spare.is_clean()
+
+
+def test_what_was_nearly_done_is_undone_as_well(trio: SixServers, spare: Spare) -> None:
+    trio.knobs.set(service_s=600.0)
+    dag = spare.scale_out(trio, "zone4")
+    at_stage(trio, dag, "Check cluster scale_out whether finished")
+    everybody = {member.address for member in (*trio.members, spare)}
+    eventually(lambda: known_to(trio.members[2]) == everybody)
+    assert operated(trio, dag, "CANCEL").state == "FAILED"
+    dag = operated(trio, dag, "ROLLBACK")
+    assert (dag.state, dag.stage) == ("SUCCEED", 1), logs(dag)
+    assert zones(trio) == ["zone1", "zone2", "zone3"]
+    assert [known_to(one) for one in trio.members] == [everybody - {spare.address}] * 3
+    assert spare.is_clean()
+
+
+def test_a_scale_in_that_never_ends_is_cancelled_and_the_server_stays(
+    trio: SixServers, spare: Spare
+) -> None:
+    ended(trio, spare.scale_out(trio))
+    trio.knobs.set(delete_never=True)
+    dag = trio.sdk.scale_in(spare.ip, spare.port)
+    at_stage(trio, dag, "Wait delete observer success")
+    eventually(lambda: status_of(trio, spare) == "DELETING")
+    assert spare.identity() == "SCALING IN"
+    dag = operated(trio, dag, "CANCEL")
+    assert (dag.state, dag.operator) == ("FAILED", "CANCEL")
+    assert status_of(trio, spare) == "ACTIVE"
+    dag = operated(trio, dag, "ROLLBACK")
+    assert (dag.state, dag.stage) == ("SUCCEED", 1), logs(dag)
+    assert spare.identity() == "CLUSTER AGENT"
+    assert spare.server_pid() is not None
+
+
+# --- those who die in the middle ------------------------------------------------------------------
+
+
+def test_a_scale_out_survives_its_maintainer(trio: SixServers, spare: Spare) -> None:
+    fault(trio, hang=ADD)
+    dag = spare.scale_out(trio)
+    at_stage(trio, dag, "Add server for scale_out")
+    lost = maintainer(trio)
+    kill_agent(lost)
+    fault(trio)
+    asked = next(member for member in trio.members if member is not lost)
+    dag = ended(trio, dag, asked)
+    lost.start()
+    assert dag.state == "SUCCEED", logs(dag)
+    assert status_of(trio, spare) == "ACTIVE"
+    eventually(lambda: spare.address in known_to(lost))
+
+
+def test_a_scale_in_survives_its_maintainers(trio: SixServers, spare: Spare) -> None:
+    """The first is the one that is to go, the second is killed."""
+    ended(trio, spare.scale_out(trio))
+    make_maintainer(trio, spare)
+    trio.knobs.set(delete_never=True)
+    dag = trio.sdk.scale_in(spare.ip, spare.port)
+    at_stage(trio, dag, "Wait delete observer success")
+    eventually(lambda: status_of(trio, spare) == "DELETING")
+    lost = maintainer(trio)
+    assert lost is not spare
+    kill_agent(lost)
+    trio.knobs.clear()
+    asked = next(member for member in trio.members if member is not lost)
+    dag = ended(trio, dag, asked)
+    lost.start()
+    assert dag.state == "SUCCEED", logs(dag)
+    assert spare.identity() == "SINGLE"
+    spare.remove_files()
+    eventually(lambda: spare.address not in known_to(lost))
+
+
+def make_maintainer(cluster: SixServers, member: Member) -> None:
+    """Have an agent win the lease."""
+    named = f"agent_ip = '{member.ip}', agent_port = {member.port}"
+    longer = "expires = utc_timestamp(6) + interval 3 second"
+    ((epoch,),) = cluster.sql("select epoch from ocs.maintainer")
+    cluster.sql(f"update ocs.maintainer set {named}, {longer}, epoch = epoch + 1")
+    won = f"select 1 from ocs.maintainer where epoch = {epoch + 2} and {named.replace(',', ' and')}"
+    eventually(lambda: cluster.sql(won))
+
+
+def test_an_agent_that_is_lost_undoes_its_part_when_it_is_back(
+    trio: SixServers, spare: Spare
+) -> None:
+    fault(trio, fail=ADD, errno=4179)
+    dag = ended(trio, spare.scale_out(trio))
+    assert dag.state == "FAILED"
+    kill_agent(spare)
+    dag = operated(trio, dag, "ROLLBACK")
+    assert (dag.state, dag.stage) == ("SUCCEED", 1)
+    assert "is to undo its part when it comes back" in logs(dag)
+    spare.start()
+    eventually(spare.is_clean)
+
+
+def test_an_agent_that_was_down_when_it_was_removed_parts_when_it_is_back(
+    trio: SixServers, spare: Spare
+) -> None:
+    ended(trio, spare.scale_out(trio))
+    kill_agent(spare)
+    dag = ended(trio, trio.sdk.scale_in(spare.ip, spare.port))
+    assert dag.state == "SUCCEED", logs(dag)
+    assert "is to end its server when it comes back" in logs(dag)
+    assert spare.server_pid() is not None
+    spare.start()
+    eventually(lambda: spare.identity() == "SINGLE")
+    assert spare.server_pid() is None
+    spare.remove_files()
