@@ -40,7 +40,7 @@ _TELLING_S = 1.0
 
 
 class Maintainer:
-    """This agent's part in that: a candidate at all times, the maintainer at some."""
+    """This agent's part in that: a candidate at all times, the maintainer while ``active``."""
 
     def __init__(
         self, site: Site, connect: Connect, catalogue: Catalogue, executor: Executor
@@ -55,6 +55,7 @@ class Maintainer:
         self._candidate = Candidate(self._lease_database, site.own, self._terms)
         self._engine: TaskEngine[Site] | None = None
         self._nudged = asyncio.Event()
+        self.active = asyncio.Event()
 
     @property
     def engine(self) -> TaskEngine[Site]:
@@ -130,6 +131,7 @@ class Maintainer:
         async def run() -> None:
             await engine.start()
             self._engine = engine
+            self.active.set()
             while True:
                 await renewed.wait()
                 renewed.clear()
@@ -143,6 +145,7 @@ class Maintainer:
                 await task  # raises what it came to grief with
         finally:
             self._engine = None
+            self.active.clear()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

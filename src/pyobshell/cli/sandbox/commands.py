@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyobshell.cli import output, secrets, startwith
-from pyobshell.cli.options import Json, OptStr
+from pyobshell.cli.options import Json, OptStr, server_options
 from pyobshell.cli.outcome import CommandError, Exit, run
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def up(
     """Bring a cluster up in a new or empty directory, on free ports of this machine."""
 
     async def work() -> None:
-        from pyobshell.cli.cluster import server_options
         from pyobshell.cli.sandbox.up import Plan
         from pyobshell.cli.sandbox.up import up as bring_up
         from pyobshell.cli.steps import Steps
