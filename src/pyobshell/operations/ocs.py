@@ -53,11 +53,14 @@ class Ocs:
         if self._life is None:
             self._life = asyncio.create_task(self._live())
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
         """Take part no longer; if this agent is the maintainer, another one takes over at once."""
         if self._life is not None:
             self._life.cancel()
             await asyncio.gather(self._life, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Close every connection."""
         await self.maintainer.close()
         await asyncio.to_thread(self._database.close)
 
