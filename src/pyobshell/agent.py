@@ -161,13 +161,15 @@ class Agent:
             ready.set()
         await self._stop_asked.wait()
         _log.info("agent goes down", action="agent.down")
-        await site.background.abandon()
         if site.ocs is not None:
-            await site.ocs.close()
+            await site.ocs.leave()
+        await site.background.abandon()
         await site.tasks.stop()
         for one in servers:
             one.should_exit = True
         await asyncio.gather(*serving)
+        if site.ocs is not None:
+            await site.ocs.close()
         await site.keeper.close()
         await site.peers.close()
         await site.engine.close()

@@ -105,7 +105,13 @@ class Maintainer:
         """Every look at the lease tells as well whether the members have changed."""
         self._executor.saw(seen.epoch)
         if seen.members_version != self._site.cluster.view.members_version:
-            self._site.background.begin(self._site.require_ocs().synchronize())
+            self._site.background.begin(self._learn_members())
+
+    async def _learn_members(self) -> None:
+        try:
+            await self._site.require_ocs().synchronize()
+        except OBShellError as error:
+            _log.warning("members not learned", action="members.learn", cause=str(error))
 
     async def _maintain(self) -> None:
         """Run the cluster's DAGs until the lease is lost, or something cannot be recorded."""

@@ -67,8 +67,7 @@ class Ocs:
             self._life = None
 
     async def close(self) -> None:
-        """Take part no longer, and close the connections."""
-        await self.leave()
+        """Close every connection, once it takes part no longer."""
         await self.maintainer.close()
         await asyncio.to_thread(self._database.close)
 
