@@ -63,6 +63,7 @@ async def test_a_server_of_a_cluster_is_available(server):
 
 async def test_without_a_majority_it_is_restricted(server, cluster):
     cluster.knobs.set(without_leader=["sys"])
+    await asyncio.to_thread(eventually, lambda: not cluster.nodes[0].serves())
     assert await state_in_time(server) is ObState.CONNECTION_RESTRICTED
 
 
