@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -28,6 +29,7 @@ from pyobshell.operations import (
     birth,
     configure,
     executor,
+    in_sql,
     init,
     inquire,
     join,
@@ -38,6 +40,8 @@ from pyobshell.operations import (
     start,
     stop,
     sub_dag,
+    takeover,
+    views,
 )
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
@@ -66,6 +70,14 @@ class AddressChangedError(Exception):
     """The agent is known to its cluster under another address than the one it is started with."""
 
 
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """What an agent that knows nothing does about a server of a cluster that it finds beside it."""
+
+    wanted: bool = True
+    root_password: str | None = field(default=None, repr=False)
+
+
 def find_ocs(engine: Engine) -> Connect | None:
     """How to reach the cluster's own database; None for servers that share none."""
     return None if engine.cluster is None else engine.cluster.connect
@@ -82,9 +94,11 @@ class Agent:
         self,
         settings: Settings,
         make_engine: MakeEngine = make_engine,
+        take_over: TakeOver | None = None,
         find_ocs: FindOcs = find_ocs,
     ) -> None:
         self.settings = settings
+        self._take_over = take_over or TakeOver()
         self._make_engine = make_engine
         self._find_ocs = find_ocs
         self.paths = settings.paths
@@ -123,10 +137,9 @@ class Agent:
     ) -> None:
         site = await self._assemble(database)
         await site.tasks.start()
-        if site.ocs is not None and site.cluster.view.identity is Identity.CLUSTER_AGENT:
-            site.ocs.open()
         await site.keeper.resume()
         await release.look_after_all(site)
+        await self._take_part(site)
         servers = [
             _Server(self._config(site, trusted=False), tcp),
             _Server(self._config(site, trusted=True), local),
@@ -150,6 +163,24 @@ class Agent:
         await site.peers.close()
         await site.engine.close()
 
+    async def _take_part(self, site: Site) -> None:
+        """Take part in the cluster's own store, or first find out what this agent is in it."""
+        view, recorded = site.cluster.view, site.engine.recorded()
+        if view.identity in (Identity.CLUSTER_AGENT, *takeover.IDENTITIES):
+            if site.ocs is not None:
+                await takeover.resume(site)
+        elif view.identity is Identity.UNIDENTIFIED and recorded is not None:
+            password = self._take_over.root_password
+            if password is None:
+                _log.warning(
+                    "there is a server of a cluster here; to take it over start the agent with "
+                    "the password of root@sys (OB_ROOT_PASSWORD)",
+                    action="takeover.wait",
+                )
+                return
+            await takeover.check_password(site, password)
+            site.background.begin(takeover.identify(site, recorded, password))
+
     async def _assemble(self, database: Database) -> Site:
         """Put the site together, from the store up to the API."""
         settings, paths = self.settings, self.paths
@@ -164,6 +195,8 @@ class Agent:
         engine = self._make_engine(
             settings.engine, settings.base_dir, paths.state_dir, settings.observer
         )
+        if self._take_over.wanted and not cluster.is_identified and engine.recorded() is not None:
+            cluster.view = view.model_copy(update={"identity": Identity.UNIDENTIFIED})
         if cluster.passwords.root is not None and cluster.server_settings is not None:
             engine.use_password(cluster.passwords.root)
         site = Site(
@@ -199,15 +232,36 @@ class Agent:
 
 def catalogue() -> Catalogue:
     """Every stage of every operation."""
-    modules = (join, remove, configure, init, birth, sub_dag, stop, start)
+    modules = (
+        join,
+        remove,
+        configure,
+        init,
+        birth,
+        takeover,
+        sub_dag,
+        stop,
+        start,
+    )
     return Catalogue(one for module in modules for one in module.STAGES)
 
 
 def procedures() -> ProcedureTable:
     """Everything one agent answers another."""
     modules = (
-        *(join, remove, init, server, sub_dag, release, inquire, forward),
-        *(maintainer, executor),
+        join,
+        remove,
+        init,
+        takeover,
+        server,
+        views,
+        in_sql,
+        sub_dag,
+        release,
+        inquire,
+        maintainer,
+        executor,
+        forward,
     )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 

@@ -259,6 +259,12 @@ FORCE_STOP_REQUIRED = _E(
     "The server of this agent accepts no connection, which this stop needs; use 'force' with scope SERVER or GLOBAL, or ask an agent whose server is up",
     "本 agent 的数据库无法连接，而该停止方式需要连接；请以 SERVER 或 GLOBAL 范围使用 'force'，或请求数据库可用的 agent",
 )
+TENANT_REPLICA_INVALID = _E(
+    "OB.Cluster.Tenant.Replica.Invalid",
+    400,
+    "Without {leaving} there would be no majority of: {tenants}; only 'force' does not ask",
+    "失去 {leaving} 后，以下日志流将没有多数派：{tenants}；只有 'force' 不做此检查",
+)
 CLUSTER_NOT_INITIALIZED = _E(
     "OB.Cluster.NotInitialized", 400, "The cluster has not been initialized", "集群尚未初始化"
 )

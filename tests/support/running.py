@@ -42,9 +42,13 @@ class RunningAgent:
     def address(self) -> str:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
-    def command(self, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, verb: str, *options: str, password: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = [*OBSHELL, "agent", verb, "--base-dir", str(self.base_dir), *options]
-        return subprocess.run(command, text=True, capture_output=True, timeout=60)
+        given = {} if password is None else {"OB_ROOT_PASSWORD": password}
+        environment = os.environ | given
+        return subprocess.run(command, text=True, capture_output=True, timeout=60, env=environment)
 
     def start(self) -> None:
         more = [word for setting in self.settings for word in ("--set", setting)]

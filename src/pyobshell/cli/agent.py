@@ -51,7 +51,16 @@ Foreground = Annotated[
     bool,
     typer.Option("--foreground", help="Do not detach; log to stderr. For a service manager."),
 ]
-Takeover = Annotated[int, typer.Option("--takeover", min=0, max=1, hidden=True)]
+Takeover = Annotated[
+    int,
+    typer.Option(
+        "--takeover",
+        min=0,
+        max=1,
+        help="Whether an agent that knows of no cluster yet takes over a server of one that it "
+        "finds in its home; it needs the password of root@sys for that.",
+    ),
+]
 
 
 @app.command()
@@ -73,15 +82,15 @@ def start(
     What it is started with is kept in its home, so that a later start needs no more than that.
     Address and port can be changed as long as the agent is a member of nothing.
     """
-    secrets.take_from_environment()
+    found = _found(takeover, password)
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
     with reporting(as_json=as_json):
         settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
         if foreground:
             from pyobshell.cli.serve import serve_in_foreground
 
-            raise Finished(serve_in_foreground(settings, as_json=as_json))
-        _launch(settings, as_json=as_json)
+            raise Finished(serve_in_foreground(settings, found, as_json=as_json))
+        _launch(settings, found, as_json=as_json)
 
 
 @app.command()
@@ -111,14 +120,14 @@ def restart(
     What cannot succeed is refused while the agent still runs, as far as that can be known; if the
     start fails nevertheless, the agent is started as it was.
     """
-    secrets.take_from_environment()
+    found = _found(takeover, password)
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
 
     async def work() -> None:
         from pyobshell.cli.restart import restart as start_again
 
         settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
-        _say_up(await start_again(settings), as_json)
+        _say_up(await start_again(settings, found), as_json)
 
     run(work(), as_json=as_json)
 
@@ -154,7 +163,8 @@ def admin_start(
     password: Password = None,
 ) -> None:
     """As `agent start`; the home is the one in whose `bin` this program lies."""
-    start(ip=ip, port=port, base_dir=base_dir or place.home_of_program())
+    home = base_dir or place.home_of_program()
+    start(ip=ip, port=port, base_dir=home, takeover=takeover, password=password)
 
 
 @admin.command("stop")
@@ -172,7 +182,13 @@ def admin_restart(ip: Ip = None, port: Port = None, base_dir: BaseDir = None) ->
 # --- how it is done ------------------------------------------------------------------------------
 
 
-def _launch(settings: dict[str, Any], *, as_json: bool) -> None:
+def _found(takeover: int, password: str | None) -> dict[str, Any]:
+    """What to do about a server of a cluster that is found in the home."""
+    given = secrets.find_password(password, None, secrets.take_from_environment())
+    return {"wanted": bool(takeover), "root_password": given}
+
+
+def _launch(settings: dict[str, Any], found: dict[str, Any], *, as_json: bool) -> None:
     """Start a daemon and say how that went."""
     from pyobshell.cli import agents
     from pyobshell.cli.restart import start as start_daemon
@@ -186,7 +202,7 @@ def _launch(settings: dict[str, Any], *, as_json: bool) -> None:
             Exit.START_FAILED,
             f"an agent runs on {home} already (pid {there.pid}); stop it first: {again}",
         )
-    _say_up(start_daemon(settings), as_json)
+    _say_up(start_daemon(settings, found), as_json)
 
 
 def _say_up(running: Running, as_json: bool) -> None:

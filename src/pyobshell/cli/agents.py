@@ -73,16 +73,19 @@ class Launch:
         return Running(said["pid"], said["address"], self.base_dir)
 
 
-def launch(all_settings: Sequence[dict[str, Any]]) -> list[Launch]:
+def launch(
+    all_settings: Sequence[dict[str, Any]], take_over: dict[str, Any] | None = None
+) -> list[Launch]:
     """Start agents as daemons, all at once: one process loads the program and forks for each.
 
-    Each of the settings must have ``base_dir``. The homes are arguments of the daemons, so that
-    an administrator, and ``sandbox down``, can tell them apart.
+    Each of the settings must have ``base_dir``; ``take_over`` has the fields of
+    ``agent.TakeOver``. The homes are arguments of the daemons, so that an administrator, and
+    ``sandbox down``, can tell them apart.
     """
     pipes = [os.pipe() for _ in all_settings]
     homes = [str(settings["base_dir"]) for settings in all_settings]
     work = [
-        {"settings": settings, "report": writing}
+        {"settings": settings, "report": writing, "take_over": take_over or {}}
         for settings, (_, writing) in zip(all_settings, pipes, strict=True)
     ]
     try:

@@ -21,7 +21,7 @@ def main() -> None:
             for other in work:
                 if other is not mine:
                     os.close(other["report"])
-            sys.exit(serve_detached(mine["settings"], mine["report"]))
+            sys.exit(serve_detached(mine["settings"], mine["report"], mine["take_over"]))
     os._exit(0)
 
 

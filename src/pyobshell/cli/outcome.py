@@ -28,6 +28,7 @@ class Exit(IntEnum):
     START_FAILED = 20
     LISTEN_FAILED = 21
     PERMISSION = 27
+    ROOT_PASSWORD = 28
     DAEMON_LOST = 30
     INTERRUPTED = 130
 

@@ -21,9 +21,9 @@ _ENDING_S = 60.0
 _ANSWER_S = 5.0
 
 
-def start(settings: dict[str, Any]) -> agents.Running:
+def start(settings: dict[str, Any], take_over: dict[str, Any] | None = None) -> agents.Running:
     """Start an agent as a daemon, and wait until it serves."""
-    return agents.launch([settings])[0].wait(Deadline.after(_STARTING_S))
+    return agents.launch([settings], take_over)[0].wait(Deadline.after(_STARTING_S))
 
 
 async def end(process: ServerProcess) -> None:
@@ -34,19 +34,21 @@ async def end(process: ServerProcess) -> None:
         )
 
 
-async def restart(settings: dict[str, Any]) -> agents.Running:
+async def restart(
+    settings: dict[str, Any], take_over: dict[str, Any] | None = None
+) -> agents.Running:
     """Start an agent, after the end of the one that runs on its home."""
     home = Path(settings["base_dir"])
     process = agents.find(home)
     if process is None:
-        return start(settings)
+        return start(settings, take_over)
     with process:
         await _check(Settings.model_validate(settings))
         before = _kept(home)
         await end(process)
     with interrupts.ending_at_once():
         try:
-            return start(settings)
+            return start(settings, take_over)
         except CommandError as error:
             said = f"{error}; {_start_as(before)}"
             raise CommandError(error.exit_code, said, error.code) from None

@@ -21,11 +21,12 @@ import uvloop
 from pydantic import ValidationError
 
 from pyobshell import log
-from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError
+from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError, TakeOver
 from pyobshell.cli.agents import Running
 from pyobshell.cli.outcome import Exit, forbidden, print_error, words_of
 from pyobshell.cli.output import print_json
 from pyobshell.errors import OBShellError
+from pyobshell.operations.takeover import RootPasswordError
 from pyobshell.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -61,13 +62,13 @@ def settle_in() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def serve(given: dict[str, Any], report: Report, *, log_to_file: bool) -> Exit:
+def serve(given: dict[str, Any], report: Report, take_over: TakeOver, *, log_to_file: bool) -> Exit:
     """Run an agent in this process; returns how it ended. What went wrong is reported as well."""
     try:
         settings = Settings.model_validate(given)
         log.configure(settings.log_level, settings.paths.log_file if log_to_file else None)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, report))
+            runner.run(_serve(settings, report, take_over))
     except Exception as error:
         word = _failure(given, error)
         unforeseen = None if _is_foreseen(error) else error
@@ -77,8 +78,8 @@ def serve(given: dict[str, Any], report: Report, *, log_to_file: bool) -> Exit:
     return Exit.OK
 
 
-async def _serve(settings: Settings, report: Report) -> None:
-    agent = Agent(settings)
+async def _serve(settings: Settings, report: Report, take_over: TakeOver) -> None:
+    agent = Agent(settings, take_over=take_over)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, agent, loop)
@@ -120,6 +121,8 @@ def _failure(given: dict[str, Any], error: Exception) -> Word:
     text, code = str(error) or type(error).__name__, Exit.START_FAILED
     if isinstance(error, AddressChangedError):
         code = Exit.ADDRESS_CHANGED
+    elif isinstance(error, RootPasswordError):
+        code = Exit.ROOT_PASSWORD
     elif isinstance(error, BaseDirInUseError):
         text = f"{text}; stop it first: obshell agent stop --base-dir {given['base_dir']}"
     elif isinstance(error, OSError) and error.errno in _CANNOT_LISTEN:
@@ -137,14 +140,17 @@ def _is_foreseen(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in (*_CANNOT_LISTEN, *_FULL) or forbidden(error)
     return isinstance(
-        error, (AddressChangedError, BaseDirInUseError, OBShellError, ValidationError)
+        error,
+        (AddressChangedError, BaseDirInUseError, OBShellError, RootPasswordError, ValidationError),
     )
 
 
 # --- in the foreground ---------------------------------------------------------------------------
 
 
-def serve_in_foreground(given: dict[str, Any], *, as_json: bool = False) -> Exit:
+def serve_in_foreground(
+    given: dict[str, Any], take_over: dict[str, Any], *, as_json: bool = False
+) -> Exit:
     """Run an agent here, as a service manager wants it; it logs to stderr."""
     settle_in()
 
@@ -159,7 +165,7 @@ def serve_in_foreground(given: dict[str, Any], *, as_json: bool = False) -> Exit
             print_json(Running(word.pid, word.address, Path(given["base_dir"])).document)
             sys.stdout.flush()
 
-    return serve(given, answer, log_to_file=False)
+    return serve(given, answer, TakeOver(**take_over), log_to_file=False)
 
 
 def _tell_systemd(state: str) -> None:
@@ -190,7 +196,7 @@ class _Pipe:
             file.write(json.dumps({"pid": word.pid, "address": word.address, **said}) + "\n")
 
 
-def serve_detached(given: dict[str, Any], pipe: int) -> Exit:
+def serve_detached(given: dict[str, Any], pipe: int, take_over: dict[str, Any]) -> Exit:
     """Run an agent in this process, which is a daemon already; its word goes down a pipe."""
     settle_in()
     report = _Pipe(pipe)
@@ -200,7 +206,7 @@ def serve_detached(given: dict[str, Any], pipe: int) -> Exit:
         word = _failure(given, error)
         report(word)
         return word.exit
-    return serve(given, report, log_to_file=True)
+    return serve(given, report, TakeOver(**take_over), log_to_file=True)
 
 
 def _send_output_to(file: Path) -> None:

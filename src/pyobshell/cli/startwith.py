@@ -22,12 +22,26 @@ def settings_of(home: Path, given: dict[str, Any], more: list[str] | None) -> di
     of_file = set(settings)
     settings |= now
     settings["base_dir"] = str(home)
+    if "ip" not in settings and (found := _ip_of_server(home)):
+        settings["ip"] = found
     if "ip" not in settings:
         raise CommandError(Exit.NO_IP, "give --ip, the address that other agents reach this one at")
     if "observer" in now:
         settings["observer"] = str(program(Path(now["observer"])))
     _check(settings, home / _KEPT, of_file - set(now))
     return settings
+
+
+def _ip_of_server(home: Path) -> str | None:
+    """The address of a server of a cluster that is in the home already."""
+    from pyobshell.engines import make_engine
+    from pyobshell.errors import OBShellError
+
+    try:
+        recorded = make_engine(None, home, home / ".obshell", None).recorded()
+    except OBShellError:
+        return None
+    return recorded.ip if recorded else None
 
 
 def _pairs(words: list[str] | None) -> dict[str, Any]:

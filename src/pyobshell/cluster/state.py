@@ -41,6 +41,7 @@ class ClusterState:
         self._changing = asyncio.Lock()
         self._undivided = Undivided()
         self.view = ClusterView(own=own)
+        self.is_identified = False  # whether it was ever recorded what this agent is
         self.passwords = Passwords(root=None, agent=None)
         self.server_wanted = False
         self.server_settings: str | None = None
@@ -63,6 +64,7 @@ class ClusterState:
             members=members,
             members_version=int(settings.get("members_version", 0)),
         )
+        self.is_identified = "identity" in settings
         root, agent = (
             self._vault.open_text(settings[name]) if name in settings else None for name in _SECRETS
         )

@@ -108,6 +108,9 @@ class Engine(Protocol):
     async def drain(self, log: Log, deadline: Deadline) -> None:
         """Return when no statement of others runs; on the deadline raise and change nothing."""
 
+    async def sessions(self, deadline: Deadline) -> int:
+        """How many sessions of others the server has."""
+
     async def minor_freeze(self, log: Log, deadline: Deadline) -> None:
         """Flush to the data files all that was committed before the call, and verify it."""
 

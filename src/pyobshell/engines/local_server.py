@@ -22,6 +22,7 @@ _PASSWORD_SECONDS = 10.0
 _OWN_TABLE = "select /*+ QUERY_TIMEOUT(2000000) */ count(*) from oceanbase.__ALL_DATABASE limit 1"
 _CREATE_PROXYRO = "CREATE USER IF NOT EXISTS proxyro@'%%' IDENTIFIED BY %s"
 _GRANT_PROXYRO = "GRANT SELECT ON oceanbase.* TO proxyro"
+_SESSIONS = "select id from oceanbase.V$OB_PROCESSLIST"
 _ACTIVE = "select id from oceanbase.V$OB_PROCESSLIST where state = 'ACTIVE'"
 
 
@@ -209,6 +210,13 @@ class LocalServer(ABC):
         """How many statements of others run now."""
         rows = await self._sql.query(_ACTIVE, deadline=deadline)
         return len({row[0] for row in rows} - self._sql.sessions)
+
+    async def sessions(self, deadline: Deadline) -> int:
+        return len(await self._session_ids(deadline) - self._sql.sessions)
+
+    async def _session_ids(self, deadline: Deadline) -> set[int]:
+        """The sessions on this server, our own among them."""
+        return {row[0] for row in await self._sql.query(_SESSIONS, deadline=deadline)}
 
     async def drain(self, log: Log, deadline: Deadline) -> None:
         process = await self.process()

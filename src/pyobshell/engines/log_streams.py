@@ -17,7 +17,7 @@ class Replica:
     """One row of ``GV$OB_LOG_STAT``: a log stream's copy on one server.
 
     ``server`` and ``members`` are addresses with the rpc port; ``members`` and ``replica_num``
-    count only in the row of the leader.
+    count only in the row of the leader, if there is one.
     """
 
     tenant: str
@@ -48,24 +48,36 @@ class LogStream:
     def is_on(self, servers: Collection[Address]) -> bool:
         """Whether one of these servers has a replica, or should have one."""
         leader = self.leader
-        known = {one.server for one in self.replicas} | (leader.members if leader else set())
+        known = {one.server for one in self.replicas}
+        for one in (leader,) if leader else self.replicas:
+            known |= one.members
         return any(server in known for server in servers)
 
-    def outlives(self, servers: Collection[Address]) -> bool:
-        """Whether it keeps a majority without these servers.
+    def left(self, servers: Collection[Address]) -> int:
+        """How many members of the leader's list are in sync, and not on these servers.
 
-        Counted are the members of the leader's list that are in sync, and elsewhere. Without a
-        leader nothing is known, and the answer is no.
+        Without a leader nothing is known, and the answer is 0.
         """
         leader = self.leader
         if leader is None:
-            return False
-        left = [
-            one
+            return 0
+        return sum(
+            one.in_sync and one.server in leader.members and one.server not in servers
             for one in self.replicas
-            if one.in_sync and one.server in leader.members and one.server not in servers
-        ]
-        return len(left) > leader.replica_num // 2
+        )
+
+    def outlives(self, servers: Collection[Address]) -> bool:
+        """Whether it keeps a majority without these servers; without a leader it has none."""
+        leader = self.leader
+        return leader is not None and self.left(servers) > leader.replica_num // 2
+
+    def is_behind_on(self, servers: Collection[Address]) -> bool:
+        """Whether one of these servers is a member, and its replica is missing or out of sync."""
+        leader = self.leader
+        if leader is None:
+            return self.is_on(servers)
+        in_sync = {one.server for one in self.replicas if one.in_sync}
+        return any(server in leader.members and server not in in_sync for server in servers)
 
     @property
     def is_whole(self) -> bool:

@@ -37,9 +37,7 @@ _CHECKPOINTS = (
     "select tenant_id, ls_id, checkpoint_scn from oceanbase.__all_virtual_ls_info"
     " where svr_ip = %s and svr_port = %s"
 )
-_SESSIONS = (
-    "select svr_ip, svr_port, count(*) from oceanbase.GV$OB_PROCESSLIST group by svr_ip, svr_port"
-)
+_SESSIONS = "select id from oceanbase.GV$OB_PROCESSLIST where svr_ip = %s and svr_port = %s"
 _UNITS_OF_ZONE = "select count(*) from oceanbase.DBA_OB_UNITS where zone = %s"
 _ZONE_STATUS = 4633  # "zone status not match": it is so already
 
@@ -121,10 +119,10 @@ class ObCluster:
             for tenant, ls_id, ip, port, role, in_sync, members, replica_num in rows
         )
 
-    async def sessions(self, deadline: Deadline) -> dict[Address, int]:
-        """How many sessions each server has."""
-        rows = await self._sql.query(_SESSIONS, deadline=deadline)
-        return {Address(ip, port): count for ip, port, count in rows}
+    async def session_ids(self, server: Address, deadline: Deadline) -> set[int]:
+        """The ids of the sessions on one server."""
+        rows = await self._sql.query(_SESSIONS, server.ip, server.port, deadline=deadline)
+        return {row[0] for row in rows}
 
     async def units_in(self, zone: str, deadline: Deadline) -> int:
         """How many resource units are in a zone."""
@@ -138,10 +136,6 @@ class ObCluster:
         values = [value for zone, server in first for value in (zone, str(server))]
         await self._sql.query_long(f"ALTER SYSTEM BOOTSTRAP {places}", *values, deadline=deadline)
 
-    async def create_database(self, name: str, deadline: Deadline) -> None:
-        """Make a database unless it is there; its name is a constant of ours."""
-        await self._sql.query(f"CREATE DATABASE IF NOT EXISTS {name}", deadline=deadline)
-
     # --- servers and zones -----------------------------------------------------------------------
 
     async def start_servers(self, servers: Collection[Address], deadline: Deadline) -> None:
@@ -149,7 +143,7 @@ class ObCluster:
         await self._alter_servers("START", servers, deadline)
 
     async def stop_servers(self, servers: Collection[Address], deadline: Deadline) -> None:
-        """Take servers of one zone out of service; their processes go on."""
+        """Take servers of one zone out of service, leaders first; their processes go on."""
         await self._alter_servers("STOP", servers, deadline)
 
     async def add_server(self, server: Address, zone: str, deadline: Deadline) -> None:
@@ -175,7 +169,7 @@ class ObCluster:
 
     async def stop_zone(self, zone: str, deadline: Deadline) -> None:
         """Take a zone out of service; its processes go on. Harmless if it is."""
-        await self._sql.query("ALTER SYSTEM STOP ZONE %s", zone, deadline=deadline)
+        await self._sql.query_long("ALTER SYSTEM STOP ZONE %s", zone, deadline=deadline)
 
     async def add_zone(self, zone: str, region: str | None, deadline: Deadline) -> None:
         """Add a zone, which is to be started before it takes servers."""
@@ -193,7 +187,8 @@ class ObCluster:
     ) -> None:
         names = [str(server) for server in servers]
         places = ", ".join("%s" for _ in names)
-        await self._sql.query(f"ALTER SYSTEM {action} SERVER {places}", *names, deadline=deadline)
+        statement = f"ALTER SYSTEM {action} SERVER {places}"
+        await self._sql.query_long(statement, *names, deadline=deadline)
 
     # --- minor freeze ----------------------------------------------------------------------------
 

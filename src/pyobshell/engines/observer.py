@@ -150,11 +150,17 @@ class Observer(LocalServer):
         return {config.mysql_port} | ({config.rpc_port} if config.rpc_port else set())
 
     async def _freeze(self, process: ServerProcess, log: Log, deadline: Deadline) -> bool:
+        return await MinorFreeze(self._cluster, self._name(), process, deadline).run(log)
+
+    async def _session_ids(self, deadline: Deadline) -> set[int]:
+        return await self._cluster.session_ids(self._name(), deadline)
+
+    def _name(self) -> Address:
+        """What the cluster calls this server."""
         record = self.recorded()
         if record is None or record.rpc_port is None:
             raise self._not_understood("it is empty")
-        server = Address(record.ip, record.rpc_port)
-        return await MinorFreeze(self._cluster, server, process, deadline).run(log)
+        return Address(record.ip, record.rpc_port)
 
     @property
     def _deployed(self) -> ObserverFiles:

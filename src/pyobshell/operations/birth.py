@@ -86,7 +86,16 @@ def require_cluster(site: Site) -> ObCluster:
 @stage("Migrate table", BEFORE_CONVERSION)
 async def migrate_table(run: Run, making: Making) -> None:
     """Make the database of the cluster's own tasks and members."""
-    await require_cluster(run.site).create_database("ocs", run.deadline)
+    await run.site.require_ocs().create()
+    run.log("Database ocs has its tables")
 
 
-STAGES = (bootstrap, migrate_table)
+@stage("Migrate data", BEFORE_CONVERSION)
+async def migrate_data(run: Run, making: Making) -> None:
+    """Write down the members, for all agents to read from now on."""
+    members = run.site.cluster.view.members
+    await run.site.require_ocs().write_members(members)
+    run.log(f"The cluster knows its {len(members)} members")
+
+
+STAGES = (bootstrap, migrate_table, migrate_data)

@@ -13,7 +13,13 @@ from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations import server
-from pyobshell.operations.birth import BEFORE_CONVERSION, Making, bootstrap, migrate_table
+from pyobshell.operations.birth import (
+    BEFORE_CONVERSION,
+    Making,
+    bootstrap,
+    migrate_data,
+    migrate_table,
+)
 from pyobshell.operations.join import DEFAULT_MYSQL_PORT, LOCKED
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Run, Site
@@ -54,7 +60,9 @@ async def initialize(site: Site, request: InitRequest) -> Dag:
     if request.create_proxyro_user:
         making.sealed_proxyro_password = site.vault.seal(request.proxyro_password)
         nodes.append(NodePlan(create_proxyro, asked))
-    nodes += [NodePlan(convert_followers)]
+    if site.engine.cluster is not None:
+        nodes.append(NodePlan(migrate_data))
+    nodes.append(NodePlan(convert_followers))
     if view.others:
         nodes.append(NodePlan(synchronize, view.others))
     nodes += [NodePlan(convert_master), NodePlan(synchronize_all, everywhere)]
@@ -195,6 +203,8 @@ async def _convert(run: Run, identity: Identity) -> None:
         return whole.model_copy(update=converted) if view.identity is identity else whole
 
     await run.site.cluster.change(convert)
+    if run.site.ocs is not None:
+        await run.site.ocs.write_members(run.site.cluster.view.members)
     run.log(f"Every {identity} is a {Identity.CLUSTER_AGENT} now")
 
 
@@ -250,6 +260,8 @@ async def learn(site: Site, caller: Caller, knowledge: Knowledge) -> Nothing:
     await site.cluster.save(view, passwords)
     if knowledge.root_password is not None:
         site.engine.use_password(knowledge.root_password)
+    if site.ocs is not None and me.identity is Identity.CLUSTER_AGENT:
+        site.ocs.open()
     return Nothing()
 
 

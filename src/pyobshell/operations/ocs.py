@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import structlog
+from sqlalchemy import Connection
 
 from pyobshell.address import Address
 from pyobshell.cluster import member_table
@@ -21,6 +24,8 @@ from pyobshell.store.migrate import migrate_ocs
 from pyobshell.store.mysql import Connect
 from pyobshell.tasks import lease
 from pyobshell.tasks.stage import Catalogue
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
@@ -51,7 +56,8 @@ class Ocs:
     def open(self) -> None:
         """Take part from now on, as soon as the database can be used; harmless when repeated."""
         if self._life is None:
-            self._life = asyncio.create_task(self._live())
+            # In a context of its own: its life is not part of the request that began it.
+            self._life = asyncio.create_task(self._live(), context=contextvars.Context())
 
     async def close(self) -> None:
         """Take part no longer; if this agent is the maintainer, another one takes over at once."""
@@ -70,6 +76,10 @@ class Ocs:
     async def write_members(self, members: Iterable[Member]) -> None:
         """Replace the list as a whole, as when the cluster is deployed."""
         await self._database.write(lambda c: member_table.write_shared(c, members))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Have a transaction of one's own, the only one that writes at that moment."""
+        return await self._database.write(work)
 
     async def put_member(self, member: Member) -> None:
         """Add a member, or alter the one that has its address."""

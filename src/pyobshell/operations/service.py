@@ -8,23 +8,51 @@ from collections.abc import Collection
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
-from pyobshell.engines.base import Log
+from pyobshell.engines.base import Engine, Log, ObState
 from pyobshell.engines.ob_cluster import ACTIVE, ObCluster
 from pyobshell.errors import OBShellError
 
 _PACE_S = 0.2
 
 
+async def until_usable(engine: Engine, log: Log, deadline: Deadline) -> None:
+    """Wait until a server serves this agent's user, for which its cluster needs a majority.
+
+    Raises ``OB.Server.Unavailable`` when the deadline comes, or when the process has ended.
+    """
+    told = ObState.CONNECTION_AVAILABLE
+    while (state := await engine.state()) is not ObState.CONNECTION_AVAILABLE:
+        if state is ObState.PROCESS_NOT_RUNNING or deadline.passed():
+            raise errors.SERVER_UNAVAILABLE(reason=f"{_UNUSABLE[state]} (obState {int(state)})")
+        if state is not told:
+            log(f"waiting: {_UNUSABLE[state]}")
+            told = state
+        await asyncio.sleep(_PACE_S)
+
+
+_UNUSABLE = {
+    ObState.PROCESS_NOT_RUNNING: "its process has ended",
+    ObState.PROCESS_RUNNING: "it runs, but does not serve this agent's user",
+    ObState.CONNECTION_RESTRICTED: "it runs, but its cluster has no majority of servers yet",
+}
+
+
 async def until_in_service(
-    cluster: ObCluster, servers: Collection[Address], log: Log, deadline: Deadline
+    cluster: ObCluster,
+    servers: Collection[Address],
+    log: Log,
+    deadline: Deadline,
+    *,
+    alone: bool = False,
 ) -> None:
     """Wait until these servers are ACTIVE, serve, and have all their log streams in sync.
 
+    In sync are a log stream's replicas on whatever server; ``alone``: on these servers.
     A cluster tells nobody when that is so: its views are asked again and again. Raises
     ``OB.Cluster.AsyncOperationTimeout`` with what is missing when the deadline comes.
     """
     told: list[str] = []
-    while missing := await _missing(cluster, servers, deadline):
+    while missing := await _missing(cluster, servers, deadline, alone):
         if missing != told:
             log(f"waiting: {'; '.join(missing)}")
             told = missing
@@ -37,7 +65,7 @@ async def until_in_service(
 
 
 async def _missing(
-    cluster: ObCluster, servers: Collection[Address], deadline: Deadline
+    cluster: ObCluster, servers: Collection[Address], deadline: Deadline, alone: bool
 ) -> list[str]:
     """What is not as it should be, in words."""
     try:
@@ -54,7 +82,13 @@ async def _missing(
             found.append(f"{server} is stopped")
         elif row.status != ACTIVE or not row.serves:
             found.append(f"{server} is {row.status} and does not serve yet")
-    behind = [str(stream) for stream in streams if stream.is_on(servers) and not stream.is_whole]
+    behind = [
+        str(stream)
+        for stream in streams
+        if (
+            stream.is_behind_on(servers) if alone else stream.is_on(servers) and not stream.is_whole
+        )
+    ]
     if behind:
         found.append(f"not in sync: {', '.join(behind)}")
     return found

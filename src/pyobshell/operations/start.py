@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pyobshell import errors
+from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView, Identity
 from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
+from pyobshell.engines.ob_cluster import ACTIVE, ObCluster
 from pyobshell.errors import OBShellError
-from pyobshell.operations import server, together
+from pyobshell.operations import in_sql, server, service, together, views
+from pyobshell.operations.in_sql import Entering
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import Part
@@ -41,7 +44,9 @@ def plan(view: ClusterView, targets: Targets, force_pass: list[str]) -> DagPlan:
     nodes.append(NodePlan(end_all))
     undertaking = Undertaking(
         work="start",
+        scope=targets.type,
         targets=list(targets.agents),
+        zones=[] if targets.type is ScopeType.SERVER else list(targets.zones),
         force_pass=force_pass,
     )
     return DagPlan("Start OB", nodes, undertaking)
@@ -70,9 +75,24 @@ wait_for_all = stage(
 
 @stage("Start Zone", Ability.CONTINUE | Ability.CANCEL | Ability.RETRY)
 async def start_zone(run: Run, task: Undertaking) -> None:
-    """See that every server of the zones serves, those that were up already included."""
+    """START the zones, and see that every server serves, those that were up already included."""
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]
+    if run.site.engine.cluster is None:
+        await _see_that_they_serve(run, task, expected)
+        return
+    members = run.site.cluster.view.members
+    servers = [member.server for member in members if member.address in expected]
+    entering = Entering(zones=task.zones, servers=servers)
+    patience = run.deadline.within(run.site.settings.start_timeout_s)
+    try:
+        await views.ask(run.site, in_sql.enter, entering, patience, run.log)
+    except OBShellError as error:
+        run.log(error.logged())
+        run.publish(failures={", ".join(task.zones): str(error)})
+
+
+async def _see_that_they_serve(run: Run, task: Undertaking, expected: list[Address]) -> None:
     patience = Deadline.after(run.site.settings.rpc_timeout_s)
     answers = await run.site.peers.call_all(expected, server.status, Nothing(), patience)
     missing: dict[str, str] = {}
@@ -118,13 +138,34 @@ async def start_observer(run: Run, part: Part) -> None:
 
 @stage("Execute start observer sql", _WITHOUT_ROLLBACK)
 async def execute_start_sql(run: Run, part: Part) -> None:
-    """See that the server serves the cluster's root user."""
-    state = await run.site.engine.state()
+    """See that the server serves the cluster's root user, and START it in its cluster.
+
+    That needs a majority of servers, and then the server's log streams to catch up.
+    """
+    site, cluster = run.site, run.site.engine.cluster
+    if cluster is not None:
+        deadline = run.deadline.within(site.settings.start_timeout_s)
+        await service.until_usable(site.engine, run.log, deadline)
+        await _enter(run, cluster, deadline)
+        return
+    state = await site.engine.state()
     if state is not ObState.CONNECTION_AVAILABLE:
         raise errors.SERVER_UNAVAILABLE(
             reason=f"it runs, but does not serve this agent's user (obState {int(state)})"
         )
     run.log("The server serves")
+
+
+async def _enter(run: Run, cluster: ObCluster, deadline: Deadline) -> None:
+    me = run.site.cluster.view.member(run.site.own)
+    if me is None:
+        raise errors.AGENT_NOT_EXIST(agent=run.site.own)
+    run.log(f"START SERVER {me.server}")
+    await cluster.start_servers([me.server], deadline)
+    await service.until_in_service(cluster, [me.server], run.log, deadline, alone=True)
+    for zone in await cluster.zones(deadline):
+        if zone.name == me.zone and zone.status != ACTIVE:
+            run.log(f"WARNING: its zone {me.zone} is {zone.status}, until that is started too")
 
 
 WORK = ("Start observer", (check_process_and_config, start_observer, execute_start_sql))

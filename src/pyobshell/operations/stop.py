@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from pyobshell import errors
 from pyobshell.cluster.model import ClusterView, Identity
@@ -10,14 +13,19 @@ from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
-from pyobshell.operations import server, together
+from pyobshell.operations import in_sql, majority, server, together, views
+from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import Part
 from pyobshell.operations.together import COORDINATION, Undertaking
+from pyobshell.operations.views import Reading
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 from pyobshell.wire import StopRequest
+
+NAME = "Stop OB"
+_READING_S = 30.0
 
 
 class Mode(StrEnum):
@@ -25,7 +33,31 @@ class Mode(StrEnum):
 
     FORCE = "force"  # SIGKILL
     TERMINATE = "terminate"  # minor freeze, verified, then SIGKILL
-    GENTLE = "gentle"  # no statement is cut; never SIGKILL
+    GENTLE = "gentle"  # no statement is cut; never SIGKILL. In a cluster: STOP, in SQL
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A stop as it was asked for: which servers, and how."""
+
+    targets: Targets
+    mode: Mode
+    force_pass: list[str]
+
+    @classmethod
+    def of(cls, request: StopRequest, view: ClusterView) -> Self:
+        """Read a request; raises the errors of a scope, of identity, and of flags in conflict."""
+        targets = resolve(request.scope, view)
+        view.require(Identity.CLUSTER_AGENT)
+        return cls(targets, _mode(request), request.forcePassDag.id)
+
+
+def _mode(request: StopRequest) -> Mode:
+    if request.force and request.terminate:
+        raise errors.STOP_MODE_CONFLICT()
+    if request.force:
+        return Mode.FORCE
+    return Mode.TERMINATE if request.terminate else Mode.GENTLE
 
 
 async def stop_cluster(site: Site, request: StopRequest) -> Dag:
@@ -34,34 +66,63 @@ async def stop_cluster(site: Site, request: StopRequest) -> Dag:
     Raises the errors of validation in OBShell's order; nothing is recorded then. A lock held by
     an agent is not an error here: the DAG meets it and fails, naming what to release.
     """
-    view = site.cluster.view
-    targets = resolve(request.scope, view)
-    view.require(Identity.CLUSTER_AGENT)
-    mode = _mode(request, targets)
+    order = Order.of(request, site.cluster.view)
+    async for objection in objections(site, order):
+        raise objection
+    return await site.submit(plan(site, order))
+
+
+async def objections(site: Site, order: Order) -> AsyncIterator[OBShellError]:
+    """Every reason not to begin a stop now, in OBShell's order."""
+    targets, mode = order.targets, order.mode
+    if mode is Mode.GENTLE and targets.type is ScopeType.GLOBAL:
+        yield errors.FORCE_STOP_OR_TERMINATE_REQUIRED()
+        return
     needs_connection = mode is not Mode.FORCE or targets.type is ScopeType.ZONE
     if needs_connection and await site.engine.state() is not ObState.CONNECTION_AVAILABLE:
-        raise errors.FORCE_STOP_REQUIRED()
-    if mode is Mode.GENTLE:
-        await _check_one_zone(site, targets)
-    return await site.submit(plan(view, targets, mode, request.forcePassDag.id))
+        yield errors.FORCE_STOP_REQUIRED()
+    leaving = _leaving(site, order)
+    if leaving is not None:
+        async for objection in spared(site, leaving):
+            yield objection
+    elif mode is Mode.GENTLE:
+        async for objection in _servers_elsewhere(site, targets):
+            yield objection
 
 
-def _mode(request: StopRequest, targets: Targets) -> Mode:
-    if request.force and request.terminate:
-        raise errors.STOP_MODE_CONFLICT()
-    if request.force:
-        return Mode.FORCE
-    if request.terminate:
-        return Mode.TERMINATE
+async def spared(site: Site, leaving: Leaving) -> AsyncIterator[OBShellError]:
+    """Every reason for which the cluster cannot spare what is to leave, as it is now."""
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    try:
+        seen = await views.ask(site, views.read, Reading(), patience)
+    except OBShellError as error:
+        yield majority.unchecked(error)
+    else:
+        for objection in majority.objections(seen, leaving):
+            yield objection
+
+
+def _leaving(site: Site, order: Order) -> Leaving | None:
+    """What a cluster of servers has to spare for a stop; none: it is not asked.
+
+    Who stops the whole cluster wants no majority, and ``force`` does not ask.
+    """
+    targets = order.targets
+    if site.engine.cluster is None or order.mode is Mode.FORCE:
+        return None
+    if order.mode is Mode.GENTLE and targets.type is ScopeType.ZONE:
+        return Leaving(zones=list(targets.zones), alone=True)
     if targets.type is ScopeType.GLOBAL:
-        raise errors.FORCE_STOP_OR_TERMINATE_REQUIRED()
-    return Mode.GENTLE
+        return None
+    members = site.cluster.view.members
+    servers = [member.server for member in members if member.address in targets.agents]
+    return Leaving(servers=servers, alone=order.mode is Mode.GENTLE)
 
 
-async def _check_one_zone(site: Site, targets: Targets) -> None:
-    """A gentle stop keeps to one zone, and no server of another zone may be down already."""
+async def _servers_elsewhere(site: Site, targets: Targets) -> AsyncIterator[OBShellError]:
+    """Where no cluster tells of them: no server of another zone may be down already."""
     if len(targets.zones) > 1:
-        raise errors.SERVER_STOPPED_IN_MULTI_ZONE(detail=", ".join(targets.zones))
+        yield errors.SERVER_STOPPED_IN_MULTI_ZONE(detail=", ".join(targets.zones))
     view = site.cluster.view
     elsewhere = [m.address for m in view.members if m.zone not in targets.zones]
     patience = Deadline.after(site.settings.rpc_timeout_s)
@@ -69,13 +130,14 @@ async def _check_one_zone(site: Site, targets: Targets) -> None:
     for agent, answer in answers.items():
         if isinstance(answer, OBShellError):
             detail = f"whether {agent} is up could not be checked ({answer}); 'force' does not ask"
-            raise errors.SERVER_STOPPED_IN_MULTI_ZONE(detail=detail)
-        if answer.state is ObState.PROCESS_NOT_RUNNING:
-            raise errors.SERVER_STOPPED_IN_MULTI_ZONE(detail=f"{agent} is stopped already")
+            yield errors.SERVER_STOPPED_IN_MULTI_ZONE(detail=detail)
+        elif answer.state is ObState.PROCESS_NOT_RUNNING:
+            yield errors.SERVER_STOPPED_IN_MULTI_ZONE(detail=f"{agent} is stopped already")
 
 
-def plan(view: ClusterView, targets: Targets, mode: Mode, force_pass: list[str]) -> DagPlan:
+def plan(site: Site, order: Order) -> DagPlan:
     """The stages of ``Stop OB``; every member takes part, only targets are stopped."""
+    view, targets, mode = site.cluster.view, order.targets, order.mode
     nodes = [NodePlan(inform, view.addresses), NodePlan(make_sure_all_are_ready)]
     if mode is Mode.TERMINATE:
         nodes.append(NodePlan(minor_freeze))
@@ -86,10 +148,13 @@ def plan(view: ClusterView, targets: Targets, mode: Mode, force_pass: list[str])
     undertaking = Undertaking(
         work="stop",
         mode=mode,
+        scope=targets.type,
         targets=list(targets.agents),
-        force_pass=force_pass,
+        leaving=_leaving(site, order),
+        in_sql=mode is Mode.GENTLE and site.engine.cluster is not None,
+        force_pass=order.force_pass,
     )
-    return DagPlan("Stop OB", nodes, undertaking)
+    return DagPlan(NAME, nodes, undertaking)
 
 
 # --- the stages of Stop OB -----------------------------------------------------------------------
@@ -122,9 +187,26 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
         )
 
 
-advance_all = stage("Advance agents to execute the task", COORDINATION, key="stop.advance_all")(
-    together.advance_all
-)
+@stage("Advance agents to execute the task", COORDINATION)
+async def advance_all(run: Run, task: Undertaking) -> None:
+    """Let every agent begin its work, if the cluster can still spare the targets."""
+    if task.leaving is not None and not task.in_sql:
+        async with together.releasing_all(run):
+            await _still_spared(run, task.leaving)
+    await together.advance_all(run, task)
+
+
+async def _still_spared(run: Run, leaving: Leaving) -> None:
+    """Raise unless the cluster can spare what is to leave, now that nothing else can begin."""
+    run.log(f"Look whether every log stream keeps its majority without {leaving}")
+    patience = run.deadline.within(_READING_S)
+    try:
+        seen = await views.ask(run.site, views.read, Reading(settled=True), patience, run.log)
+    except OBShellError as error:
+        raise majority.unchecked(error) from error
+    for objection in majority.objections(seen, leaving):
+        raise objection
+
 
 wait_for_all = stage(
     "Wait for all agents to execute tasks successfully",
@@ -135,7 +217,15 @@ wait_for_all = stage(
 
 @stage("Execute stop sql", COORDINATION)
 async def execute_stop_sql(run: Run, task: Undertaking) -> None:
-    """See that the targets are out of service: these servers have no SQL to stop each other."""
+    """STOP what is to leave the cluster, looked at once more; or see that the targets are down.
+
+    Whoever serves does it. Servers that form no cluster have no SQL to stop each other.
+    """
+    if task.leaving is not None:
+        patience = run.deadline.within(run.site.settings.stop_timeout_s)
+        async with together.releasing_all(run):
+            await views.ask(run.site, in_sql.leave, task.leaving, patience, run.log)
+        return
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]
     patience = Deadline.after(run.site.settings.rpc_timeout_s)
@@ -159,16 +249,26 @@ end_all = stage("Inform all agents to end the task", COORDINATION, key="stop.end
 
 @stage("Stop observer", Ability.RETRY | Ability.CONTINUE | Ability.PASS | Ability.CANCEL)
 async def stop_observer(run: Run, part: Part) -> None:
-    """End the server beside this agent; a server that is down is fine."""
+    """End the server beside this agent; a server that is down is fine.
+
+    An order that was given to an earlier life of this agent may be old: the cluster is asked again.
+    """
     stop_timeout_s = run.site.settings.stop_timeout_s
+    late = run.continuing or "continued" in run.data
+    if part.leaving is not None and late and await _runs(run):
+        await _still_spared(run, part.leaving)
     if part.mode != Mode.GENTLE:
         await run.site.keeper.kill(run.log, run.deadline.within(stop_timeout_s))
         return
-    if await run.site.engine.state() is not ObState.PROCESS_NOT_RUNNING:
+    if await _runs(run):
         await _make_idle(run)
         await server.flush(run.site, run.log, run.deadline)
         await _make_idle(run)
     await run.site.keeper.terminate(run.log, run.deadline.within(stop_timeout_s))
+
+
+async def _runs(run: Run) -> bool:
+    return await run.site.engine.state() is not ObState.PROCESS_NOT_RUNNING
 
 
 async def _make_idle(run: Run) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
+from pyobshell.operations.majority import Leaving
 from pyobshell.operations.release import look_after, release
 from pyobshell.operations.site import Run, Site, refusal
 from pyobshell.tasks.ids import GenericId
@@ -35,12 +36,16 @@ _GIVE_WAY_S = 2.0  # locks that are taken at once are let go in a fraction of th
 
 
 class Part(BaseModel):
-    """Parameters of a sub DAG: one member's part of an undertaking."""
+    """Parameters of a sub DAG: one member's part of an undertaking.
+
+    ``leaving`` is what the cluster of servers has to spare for it; none: it is not asked.
+    """
 
     main_dag_id: str
     work: Literal["start", "stop"]
     mode: str
     works: bool
+    leaving: Leaving | None = None
     force_pass: list[str]
 
 
@@ -69,6 +74,8 @@ class Progress(BaseModel):
 async def start_preparations(run: Run, part: Part) -> None:
     """Hold the lock, and wait until the coordinator has everybody together."""
     run.log(f"This agent is locked for DAG {part.main_dag_id}; waiting to be told to go on")
+    if run.continuing:  # what was told before may have been told long ago
+        run.publish(continued=True)
     await run.signal(ADVANCE)
 
 

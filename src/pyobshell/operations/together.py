@@ -15,6 +15,8 @@ last stage names it. A member that is no target and cannot be reached is left ou
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel
@@ -24,6 +26,7 @@ from pyobshell.address import Address
 from pyobshell.cluster.procedures import Procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations.majority import Leaving
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import (
     Part,
@@ -48,12 +51,24 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
 class Undertaking(BaseModel):
-    """Parameters of a main DAG: what is to be done to which members."""
+    """Parameters of a main DAG: what is to be done to which members.
+
+    ``scope`` is its type, ``zones`` those that are meant as a whole. ``leaving`` is what the
+    servers' cluster has to spare; none: it is not asked. ``in_sql`` alone, nobody has work.
+    """
 
     work: Literal["start", "stop"]
     mode: str = ""
+    scope: str = ""
     targets: list[Address]
+    zones: list[str] = []
+    leaving: Leaving | None = None
+    in_sql: bool = False
     force_pass: list[str]
+
+    def works(self, agent: Address) -> bool:
+        """Whether an agent has something to do to its server."""
+        return agent in self.targets and not self.in_sql
 
 
 class Shared(BaseModel):
@@ -75,7 +90,8 @@ async def inform(run: Run, task: Undertaking) -> None:
         main_dag_id=run.generic_id,
         work=task.work,
         mode=task.mode,
-        works=run.agent in task.targets,
+        works=task.works(run.agent),
+        leaving=task.leaving,
         force_pass=task.force_pass,
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
@@ -93,10 +109,10 @@ async def inform(run: Run, task: Undertaking) -> None:
 async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
     """Go on if every agent that matters holds its lock; else release the others and fail."""
     shared = Shared.model_validate(run.data)
-    lost = {agent: why for agent, why in shared.unreachable.items() if _is_target(agent, task)}
+    lost = {agent: why for agent, why in shared.unreachable.items() if _works(agent, task)}
     for agent, why in shared.unreachable.items():
         if agent not in lost:
-            run.log(f"WARNING: {agent} is left out, it is no target: {why}")
+            run.log(f"WARNING: {agent} is left out, it has nothing to do: {why}")
     if shared.refused or (lost and len(lost) == len(task.targets)):
         for agent, why in {**shared.refused, **lost}.items():
             run.log(f"{agent} is not ready: {why}")
@@ -146,6 +162,16 @@ async def end_all(run: Run, task: Undertaking) -> None:
     if unreleased:
         raise errors.SUB_DAG_NOT_ALL_PASSED(agents=_listed(unreleased))
     run.log("All agents succeeded")
+
+
+@asynccontextmanager
+async def releasing_all(run: Run) -> AsyncIterator[None]:
+    """What fails in here ends the task: every agent is released before the error goes on."""
+    try:
+        yield
+    except OBShellError:
+        await _end_all(run, Shared.model_validate(run.data).sub_dags)
+        raise
 
 
 async def _end_all(run: Run, sub_dags: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -206,8 +232,8 @@ def _prompt(run: Run) -> float:
     return run.site.settings.rpc_timeout_s
 
 
-def _is_target(agent: str, task: Undertaking) -> bool:
-    return Address.parse(agent) in task.targets
+def _works(agent: str, task: Undertaking) -> bool:
+    return task.works(Address.parse(agent))
 
 
 def _listed(reasons: dict[str, str]) -> str:

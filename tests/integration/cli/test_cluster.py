@@ -154,6 +154,7 @@ def busy_server(box):
     node = box.nodes[1]
     with box.connect(node) as connection, box.connect(node) as watching:
         number = connection.thread_id()
+        connection.query("set ob_query_timeout = 600000000")  # else 10 s, which a test may take
         with ThreadPoolExecutor(1) as running, watching.cursor() as cursor:
             statement = running.submit(connection.query, "select sleep(600)")
             deadline = Deadline.after(30)

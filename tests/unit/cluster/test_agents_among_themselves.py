@@ -285,5 +285,6 @@ def test_procedures_are_known_by_their_names():
     assert not any(one.for_guests for one in table.values())
 
 
-def test_only_those_who_join_may_ask_as_guests():
-    assert [name for name, one in procedures().items() if one.for_guests] == ["agent/admit"]
+def test_only_those_who_come_together_may_ask_as_guests():
+    guests = {name for name, one in procedures().items() if one.for_guests}
+    assert guests == {"agent/admit", "agent/refresh"}

@@ -1,0 +1,59 @@
+"""What takes servers and zones of a cluster out of its service, and back, while they run: SQL.
+
+Any agent whose server serves can do it (``operations.views.ask``), and it may be done twice.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from pyobshell.address import Address
+from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.operations import service, views
+from pyobshell.operations.birth import require_cluster
+from pyobshell.operations.majority import Leaving, objections
+from pyobshell.operations.site import Site
+from pyobshell.operations.views import Reading
+
+
+@procedure("cluster/leave")
+async def leave(site: Site, caller: Caller, leaving: Leaving) -> Nothing:
+    """STOP what is to leave, if the cluster can spare it; what is stopped already is fine.
+
+    Looked at and stopped by the same agent, so that as little as possible can happen in between.
+    """
+    cluster = require_cluster(site)
+    seen = await views.read.handler(site, caller, Reading(settled=True))
+    for objection in objections(seen, leaving):
+        raise objection
+    for zone in leaving.zones:
+        caller.log(f"STOP ZONE {zone}")
+        await cluster.stop_zone(zone, caller.deadline)
+    if leaving.servers:
+        caller.log(f"STOP SERVER {', '.join(map(str, leaving.servers))}")
+        await cluster.stop_servers(leaving.servers, caller.deadline)
+    caller.log(f"Out of service: {leaving}; every log stream keeps its majority")
+    return Nothing()
+
+
+class Entering(BaseModel):
+    """Zones that are to be in service, and the servers that then have to be (``ip:rpc_port``)."""
+
+    zones: list[str]
+    servers: list[Address]
+
+
+@procedure("cluster/enter")
+async def enter(site: Site, caller: Caller, entering: Entering) -> Nothing:
+    """START zones, and wait until the servers are in service; what is in service is fine."""
+    cluster = require_cluster(site)
+    for zone in entering.zones:
+        caller.log(f"START ZONE {zone}")
+        await cluster.start_zone(zone, caller.deadline)
+    await service.until_in_service(
+        cluster, entering.servers, caller.log, caller.deadline, alone=True
+    )
+    return Nothing()
+
+
+PROCEDURES = (leave, enter)

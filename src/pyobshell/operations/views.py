@@ -1,0 +1,109 @@
+"""What the views of a cluster tell, asked of any agent whose server serves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.peers import ignore
+from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import Log, ObState
+from pyobshell.engines.log_streams import LogStream
+from pyobshell.engines.ob_cluster import ObCluster, ServerRow, ZoneRow
+from pyobshell.errors import OBShellError
+from pyobshell.operations import server
+from pyobshell.operations.birth import require_cluster
+from pyobshell.operations.site import Site
+
+Req = TypeVar("Req", bound=BaseModel)
+Res = TypeVar("Res", bound=BaseModel)
+_PACE_S = 0.2
+_ELECTION_S = 10.0  # a leader that died is replaced in less
+
+
+class Views(BaseModel):
+    """Servers, zones and log streams of a cluster, as one of its servers showed them."""
+
+    servers: list[ServerRow]
+    zones: list[ZoneRow]
+    log_streams: list[LogStream]
+
+
+class Reading(BaseModel):
+    """How the views are to be read; ``settled``: not while a log stream elects its leader."""
+
+    settled: bool = False
+
+
+@procedure("cluster/views")
+async def read(site: Site, caller: Caller, reading: Reading) -> Views:
+    """What the server here tells of its cluster."""
+    cluster = require_cluster(site)
+    views = await _read(cluster, caller.deadline)
+    patience = caller.deadline.within(_ELECTION_S)
+    while reading.settled and not _is_settled(views) and not patience.passed():
+        caller.log("a log stream has no leader: looking again")
+        await asyncio.sleep(_PACE_S)  # views tell nobody of their change
+        views = await _read(cluster, caller.deadline)
+    return views
+
+
+async def _read(cluster: ObCluster, deadline: Deadline) -> Views:
+    return Views(
+        servers=await cluster.servers(deadline),
+        zones=await cluster.zones(deadline),
+        log_streams=await cluster.log_streams(deadline),
+    )
+
+
+def _is_settled(views: Views) -> bool:
+    return all(stream.leader for stream in views.log_streams)
+
+
+# --- whom to ask ---------------------------------------------------------------------------------
+
+
+async def ask(
+    site: Site,
+    asked: Procedure[Site, Req, Res],
+    request: Req,
+    deadline: Deadline,
+    log: Log = ignore,
+) -> Res:
+    """Have any agent whose server serves run a procedure: this one if it can, else another.
+
+    Each can speak for the whole cluster. What is asked may be asked twice: when an agent or its
+    server is lost meanwhile, the next one is asked. Raises what the procedure raised, or
+    ``OB.Server.Unavailable`` when there is nobody left.
+    """
+    reason = "no server of the cluster serves"
+    async for agent in _able(site, deadline):
+        try:
+            return await site.peers.call(agent, asked, request, deadline, log)
+        except OBShellError as error:
+            if error.code not in (errors.RPC_REQUEST_FAILED, errors.SERVER_UNAVAILABLE):
+                raise
+            reason = f"{agent}: {error}"
+            log(f"{reason}; asking another agent")
+    raise errors.SERVER_UNAVAILABLE(reason=reason)
+
+
+async def _able(site: Site, deadline: Deadline) -> AsyncIterator[Address]:
+    """The agents whose servers serve, this one first."""
+    if await site.engine.state() is ObState.CONNECTION_AVAILABLE:
+        yield site.own
+    others = site.cluster.view.others
+    patience = deadline.within(site.settings.rpc_timeout_s)
+    answers = await site.peers.call_all(others, server.status, Nothing(), patience)
+    for agent, answer in answers.items():
+        if not isinstance(answer, OBShellError) and answer.state is ObState.CONNECTION_AVAILABLE:
+            yield agent
+
+
+PROCEDURES = (read,)
