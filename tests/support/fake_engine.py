@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
@@ -23,7 +24,7 @@ class FakeEngine:
     """
 
     name = "fake"
-    cluster = None
+    cluster: Any = None
 
     def __init__(self, home: Path, *, running: bool = False) -> None:
         self.home = home
@@ -33,6 +34,7 @@ class FakeEngine:
         self.deeds: list[str] = []
         self.failures: dict[str, Exception] = {}
         self.closed = False
+        self.session_count = 0
         self._gates: dict[str, Gate] = {}
         self._state = ObState.PROCESS_NOT_RUNNING
         self._ended = asyncio.Event()
@@ -54,6 +56,11 @@ class FakeEngine:
             self._serving.set()
         else:
             self._serving.clear()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the server serves now."""
+        return self._serving.is_set()
 
     async def serves(self) -> None:
         """Return once the server serves."""
@@ -128,6 +135,9 @@ class FakeEngine:
 
     async def drain(self, log: Log, deadline: Deadline) -> None:
         await self._do("drain", log)
+
+    async def sessions(self, deadline: Deadline) -> int:
+        return self.session_count
 
     async def minor_freeze(self, log: Log, deadline: Deadline) -> None:
         await self._do("minor_freeze", log)
