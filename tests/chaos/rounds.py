@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from chaos import invariants
-from chaos.box import Box
+from chaos.box import Box, start_agents
 from chaos.faults import strike
 from chaos.invariants import Logs
 from chaos.orders import Order
@@ -105,7 +105,7 @@ async def _host_is_down(box: Box, number: int, down: asyncio.Event, over: asynci
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WRONG_S):
                 await over.wait()
-        await host.start_agent()
+        await start_agents([host])
 
 
 def _behind(box: Box) -> set[str]:
