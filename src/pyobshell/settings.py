@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pyobshell.address import DEFAULT_AGENT_PORT, Address
 
@@ -34,6 +34,9 @@ class Settings(BaseModel):
         60, gt=0, description="for running statements to end before a gentle stop"
     )
     freeze_timeout_s: float = Field(1200, gt=0, description="for a minor freeze to be finished")
+    sync_timeout_s: float = Field(
+        3600, gt=0, description="for log streams to be in sync again after a restart"
+    )
     rpc_timeout_s: float = Field(10, gt=0, description="for a short question to another agent")
     retry_s: float = Field(
         3, ge=0, description="how long an agent out of reach is asked again; it may be restarting"
@@ -45,9 +48,17 @@ class Settings(BaseModel):
         5, gt=0, description="how long a maintainer that has died goes on being the maintainer"
     )
     lease_renewal_s: float = Field(
-        1.5, gt=0, description="how often the maintainer says that it lives; below half of lease_s"
+        1.5,
+        gt=0,
+        description="how often its holder renews it; at most half of lease_s",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Settings:
+        if self.lease_renewal_s > self.lease_s / 2:
+            raise ValueError("lease_renewal_s may be at most half of lease_s")
+        return self
 
     @field_validator("base_dir")
     @classmethod

@@ -8,7 +8,7 @@ import itertools
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,12 @@ class Hosts:
 
     @contextlib.asynccontextmanager
     async def serve(
-        self, view: ClusterView, key: PrivateKey, passwords: Passwords, **settings: Any
+        self,
+        view: ClusterView,
+        key: PrivateKey,
+        passwords: Passwords,
+        make_agent: Callable[..., Agent] = Agent,
+        **settings: Any,
     ) -> AsyncIterator[Host]:
         """One agent that listens."""
         declared = self.settings(view.own, **settings)
@@ -217,7 +222,7 @@ class Hosts:
         database.close()
         engine = FakeEngine(declared.base_dir, running=view.identity is _MEMBER)
         engine.password = passwords.root or ""
-        agent = Agent(declared, lambda *_: engine)
+        agent = make_agent(declared, lambda *_: engine)
         api = Api(_transport(), view.own, trusted=False)
         local = Api(_transport(declared.paths.socket), view.own, trusted=True)
         async with _running(agent):

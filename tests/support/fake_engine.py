@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
@@ -23,7 +24,7 @@ class FakeEngine:
     """
 
     name = "fake"
-    cluster = None
+    cluster: Any = None
 
     def __init__(self, home: Path, *, running: bool = False) -> None:
         self.home = home
@@ -55,6 +56,11 @@ class FakeEngine:
             self._serving.set()
         else:
             self._serving.clear()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the server serves now."""
+        return self._serving.is_set()
 
     async def serves(self) -> None:
         """Return once the server serves."""

@@ -9,6 +9,7 @@ from pyobshell.api.call import CallDep
 from pyobshell.operations.configure import configure_cluster, configure_servers
 from pyobshell.operations.init import initialize
 from pyobshell.operations.preview import preview_stop
+from pyobshell.operations.rolling import restart_cluster
 from pyobshell.operations.start import start_cluster
 from pyobshell.operations.stop import stop_cluster
 from pyobshell.operations.stop_zone import check_stop_zone, stop_zone
@@ -19,6 +20,7 @@ from pyobshell.wire import (
     InitRequest,
     ObclusterConfigRequest,
     ObserverConfigRequest,
+    RestartRequest,
     StartRequest,
     StopPreview,
     StopRequest,
@@ -66,6 +68,16 @@ async def post_check_stop_zone(
 async def post_start(body: StartRequest, call: CallDep, site: SiteDep) -> Response:
     """StartCluster: start the servers of a scope; those that run are left alone."""
     return call.answer(dag_dto(await start_cluster(site, body), site.own, details=False))
+
+
+@router.post("/ob/restart", response_model=_Dag)
+async def post_restart(body: RestartRequest, call: CallDep, site: SiteDep) -> Response:
+    """Restart the servers of a scope, one zone after the other; the rest goes on serving.
+
+    Each zone is back and in sync before the next is touched. At the first doubt the task fails and
+    leaves all as it is; RETRY goes on from there.
+    """
+    return call.answer(dag_dto(await restart_cluster(site, body), site.own, details=False))
 
 
 @router.post("/obcluster/config", response_model=_Dag, dependencies=[FOR_MASTER])

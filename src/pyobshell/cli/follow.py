@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -19,11 +19,16 @@ from pyobshell.wire import DagDetailDTO
 _HOLD_MS = 1000
 
 Advice = Callable[[DagDetailDTO], list[str]]
+Undo = Callable[[DagDetailDTO], Awaitable[DagDetailDTO]]
 
 
 @dataclass(frozen=True)
 class Follower:
-    """Follows tasks of one agent, as a command was asked to show them."""
+    """Follows tasks of one agent, as a command was asked to show them.
+
+    ``undo`` begins what brings a cancelled task's servers back and releases its agents; without it
+    they are released only.
+    """
 
     client: Client
     where: Place
@@ -31,6 +36,7 @@ class Follower:
     verbose: bool = False
     advise: Advice = field(default=lambda _: [])
     cancels: bool = True
+    undo: Undo | None = None
 
     @property
     def stream(self) -> TextIO:
@@ -107,6 +113,9 @@ class Follower:
             shown.note(f"It cannot be cancelled and goes on: {refused}")
             return await self.client.dag(dag.id)
         dag = await self._until_ended(dag.id, shown)
+        if self.undo is not None and dag.state == "FAILED":
+            await self._undo(self.undo, dag, shown)
+            return dag
         sub_dags = _sub_dags(dag)
         if not sub_dags:
             shown.note(f"→ {self._general_advice(dag)[-1]}")
@@ -117,6 +126,23 @@ class Follower:
                 shown.note(f"{agent} could not be released: {error}")
         shown.note(f"'{dag.name}' is cancelled; what it had done before is not undone")
         return dag
+
+    async def _undo(self, undo: Undo, dag: DagDetailDTO, shown: View) -> None:
+        """See that a cancelled task leaves nothing out of service."""
+        try:
+            begun = await undo(dag)
+        except (ApiError, Unreachable) as error:
+            shown.note(
+                f"'{dag.name}' is cancelled; what it stopped cannot be brought back: {error}"
+            )
+            self.explain(dag)
+            return
+        shown.note(f"'{dag.name}' is cancelled; bringing back what it stopped: {begun.id}")
+        ended = await self._until_ended(begun.id, shown)
+        if ended.state == "SUCCEED":
+            shown.note("All of its servers are in service")
+        else:
+            self.explain(ended)
 
     async def _release(self, sub_dag_id: str) -> None:
         """End an agent's part of a cancelled task, and with it the lock."""

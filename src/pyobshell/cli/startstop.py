@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -164,7 +164,10 @@ async def _preview(
 
 @dataclass(frozen=True)
 class Order:
-    """A start or a stop; ``words`` are the command that gave it."""
+    """A start, stop or restart; ``words`` are the command that gave it.
+
+    ``given_up_by`` is the command that ends it halfway, where that is another.
+    """
 
     where: place.Place
     targets: Targets
@@ -172,15 +175,21 @@ class Order:
     force_pass: list[str]
     as_json: bool
     verbose: bool
+    given_up_by: tuple[str, ...] = ()
 
-    async def carry_out(self, ask: Ask, done: str) -> None:
-        """Have the agent do it, and see it through."""
+    async def carry_out(self, ask: Ask, done: str, undo: Ask | None = None) -> None:
+        """Have the agent do it, and see it through; interrupted, have it ``undo`` that."""
         from pyobshell.cli import text
         from pyobshell.cli.follow import Follower
 
         async with self.where.client() as client:
             names = await self.targets.named(client)
             follower = Follower(client, self.where, self.as_json, self.verbose, self.advice)
+            if undo is not None:
+                follower = replace(
+                    follower,
+                    undo=lambda dag: undo(client, replace(self, force_pass=[dag.id]), names),
+                )
             dag = await follower.succeed(await ask(client, self, names))
         if self.as_json:
             output.print_json(dag.model_dump())
@@ -202,7 +211,8 @@ class Order:
             blocking.append(dag.id)
         passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
         options = [word for one in passed for word in ("--force-pass-dag", one)]
-        again = self.where.command(*self.words, *options)
+        words = self.given_up_by if dag.id in blocking and self.given_up_by else self.words
+        again = self.where.command(*words, *options)
         if blocking:
             lines.append(f"to give up what holds the agents, and do this: {again}")
         else:

@@ -112,8 +112,7 @@ class Client:
 
     async def remove(self, agent: Address) -> DagDetailDTO | None:
         """Remove an agent from a cluster that is not initialized; None: nothing to do."""
-        data = await self.call("POST", "/agent/remove", agent.wire)
-        return None if data is None else DagDetailDTO.model_validate(data)
+        return _task_or_none(await self.call("POST", "/agent/remove", agent.wire))
 
     async def configure_cluster(self, name: str, cluster_id: int, password: str) -> DagDetailDTO:
         """Set name, id and root password of a cluster to be."""
@@ -181,6 +180,50 @@ class Client:
         """Start the servers of a scope."""
         body = {"scope": {"type": scope, "target": target}, "forcePassDag": force_pass_dag or []}
         return await self._task("/ob/start", body)
+
+    async def restart(
+        self,
+        scope: str,
+        target: list[str],
+        *,
+        terminate: bool = True,
+        force_pass_dag: list[str] | None = None,
+    ) -> DagDetailDTO:
+        """Restart the servers of a scope, one zone after the other."""
+        body = {
+            "scope": {"type": scope, "target": target},
+            "rolling": True,
+            "terminate": terminate,
+            "forcePassDag": force_pass_dag or [],
+        }
+        return await self._task("/ob/restart", body)
+
+    async def scale_out(
+        self, agent: Address, zone: str, options: dict[str, str], agent_password: str = ""
+    ) -> DagDetailDTO:
+        """Take a SINGLE agent into the cluster, with a new server in that zone."""
+        body = {
+            "agentInfo": agent.wire,
+            "zone": zone,
+            "obConfigs": options,
+            "targetAgentPassword": agent_password,
+        }
+        return await self._task("/ob/scale_out", body)
+
+    async def scale_in(
+        self, agent: Address, *, force_kill: bool = False, remove_data: bool = False
+    ) -> DagDetailDTO | None:
+        """Remove a server and its agent from the cluster; None: it is none of it."""
+        body = {
+            "agent_info": agent.wire,
+            "force_kill": force_kill,
+            "remove_data": remove_data,
+        }
+        return _task_or_none(await self.call("POST", "/ob/scale_in", body))
+
+    async def delete_zone(self, zone: str) -> DagDetailDTO | None:
+        """Remove a zone without resource units; None: there is no such zone."""
+        return _task_or_none(await self.call("DELETE", f"/zone/{quote(zone, safe='')}"))
 
     async def dag(
         self, task_id: str, *, details: bool = True, hold_ms: int = 0, seen_stage: int | None = None
@@ -285,6 +328,10 @@ class Client:
     async def _tasks(self, path: str) -> list[DagDetailDTO]:
         data = await self.call("GET", path)
         return [DagDetailDTO.model_validate(one) for one in data["contents"]]
+
+
+def _task_or_none(data: Any) -> DagDetailDTO | None:
+    return None if data is None else DagDetailDTO.model_validate(data)
 
 
 def _transport(socket: str | None = None) -> httpx.AsyncHTTPTransport:

@@ -37,22 +37,30 @@ async def leave(site: Site, caller: Caller, leaving: Leaving) -> Nothing:
 
 
 class Entering(BaseModel):
-    """Zones that are to be in service, and the servers that then have to be (``ip:rpc_port``)."""
+    """Zones to be started, and the servers that then have to be in service (``ip:rpc_port``).
 
-    zones: list[str]
-    servers: list[Address]
+    ``started`` are servers that were stopped without their zone.
+    """
+
+    zones: list[str] = []
+    started: list[Address] = []
+    servers: list[Address] = []
 
 
 @procedure("cluster/enter")
 async def enter(site: Site, caller: Caller, entering: Entering) -> Nothing:
-    """START zones, and wait until the servers are in service; what is in service is fine."""
+    """START zones or servers, and wait until these serve; what is in service is fine."""
     cluster = require_cluster(site)
     for zone in entering.zones:
         caller.log(f"START ZONE {zone}")
         await cluster.start_zone(zone, caller.deadline)
-    await service.until_in_service(
-        cluster, entering.servers, caller.log, caller.deadline, alone=True
-    )
+    if entering.started:
+        caller.log(f"START SERVER {', '.join(map(str, entering.started))}")
+        await cluster.start_servers(entering.started, caller.deadline)
+    if entering.servers:
+        await service.until_in_service(
+            cluster, entering.servers, caller.log, caller.deadline, alone=True
+        )
     return Nothing()
 
 

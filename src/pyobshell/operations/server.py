@@ -79,6 +79,14 @@ async def start(site: Site, caller: Caller, request: Nothing) -> Nothing:
     return Nothing()
 
 
+@procedure("server/kill")
+async def kill(site: Site, caller: Caller, request: Nothing) -> Nothing:
+    """End the server here at once; it stays down until a start is asked for."""
+    if site.keeper.deployed:
+        await site.keeper.kill(caller.log, caller.deadline)
+    return Nothing()
+
+
 class NewPassword(BaseModel):
     """The password root is to get."""
 
@@ -120,4 +128,14 @@ async def flush(site: Site, log: Log, deadline: Deadline) -> None:
         )
 
 
-PROCEDURES = (status, look, deploy, destroy, start, set_password, create_proxyro, freeze)
+PROCEDURES = (
+    status,
+    look,
+    deploy,
+    destroy,
+    start,
+    kill,
+    set_password,
+    create_proxyro,
+    freeze,
+)

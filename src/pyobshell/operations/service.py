@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from pyobshell import errors
 from pyobshell.address import Address
@@ -47,32 +47,50 @@ async def until_in_service(
 ) -> None:
     """Wait until these servers are ACTIVE, serve, and have all their log streams in sync.
 
-    In sync are a log stream's replicas on whatever server; ``alone``: on these servers.
-    A cluster tells nobody when that is so: its views are asked again and again. Raises
+    In sync are a log stream's replicas on whatever server; ``alone``: on these servers. Raises
+    ``OB.Cluster.AsyncOperationTimeout`` with what is missing when the deadline comes.
+    """
+
+    async def missing() -> list[str]:
+        return await _missing(cluster, servers, deadline, alone)
+
+    await until_nothing_is_missing(missing, "The wait for service", log, deadline)
+    log(f"{', '.join(map(str, servers))} serve, and are in sync")
+
+
+async def until_nothing_is_missing(
+    look: Callable[[], Awaitable[list[str]]], operation: str, log: Log, deadline: Deadline
+) -> None:
+    """Ask a cluster again and again what is missing: it tells nobody when all is as it should be.
+
+    That it gives no answer counts as missing, too: it may be electing. Raises
     ``OB.Cluster.AsyncOperationTimeout`` with what is missing when the deadline comes.
     """
     told: list[str] = []
-    while missing := await _missing(cluster, servers, deadline, alone):
+    while missing := await _answered(look):
         if missing != told:
             log(f"waiting: {'; '.join(missing)}")
             told = missing
         if deadline.passed():
             raise errors.CLUSTER_ASYNC_TIMEOUT(
-                operation=f"The wait for service ({'; '.join(missing)})", seconds=deadline.seconds
+                operation=f"{operation} ({'; '.join(missing)})", seconds=deadline.seconds
             )
         await asyncio.sleep(_PACE_S)
-    log(f"{', '.join(map(str, servers))} serve, and are in sync")
+
+
+async def _answered(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    try:
+        return await look()
+    except OBShellError as error:
+        return [str(error)]
 
 
 async def _missing(
     cluster: ObCluster, servers: Collection[Address], deadline: Deadline, alone: bool
 ) -> list[str]:
     """What is not as it should be, in words."""
-    try:
-        rows = {row.address: row for row in await cluster.servers(deadline)}
-        streams = await cluster.log_streams(deadline)
-    except OBShellError as error:
-        return [str(error)]  # the cluster may be electing
+    rows = {row.address: row for row in await cluster.servers(deadline)}
+    streams = await cluster.log_streams(deadline)
     found = []
     for server in servers:
         row = rows.get(server)

@@ -42,7 +42,7 @@ class Part(BaseModel):
     """
 
     main_dag_id: str
-    work: Literal["start", "stop"]
+    work: Literal["start", "stop", "restart"]
     mode: str
     works: bool
     leaving: Leaving | None = None
@@ -163,6 +163,24 @@ async def advance(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
     return Nothing()
 
 
+@procedure("sub_dag/resume")
+async def resume(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
+    """Let the work of a sub DAG begin, or go on where it failed; else it is left alone."""
+    number = _number(sub_dag)
+    await site.tasks.signal(number, ADVANCE)
+    dag = await site.tasks.dag(number, logs=False)
+    if dag.state is State.FAILED:
+        await site.tasks.operate(number, Operator.RETRY)
+    return Nothing()
+
+
+@procedure("sub_dag/holds")
+async def holds(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
+    """Whether a sub DAG still has this agent's lock; a failure if not."""
+    dag = await site.tasks.dag(_number(sub_dag), logs=False)
+    return Progress(failure=_ended_early(dag) if dag.state is State.SUCCEED else None)
+
+
 @procedure("sub_dag/watch")
 async def watch(site: Site, caller: Caller, request: Watching) -> Progress:
     """Log what a sub DAG logs, and answer when its work has ended."""
@@ -231,4 +249,4 @@ def _id(site: Site, dag: Dag) -> str:
 
 
 STAGES = (start_preparations, wait_for_task_to_end)
-PROCEDURES = (prepare, advance, watch, end)
+PROCEDURES = (prepare, advance, resume, holds, watch, end)

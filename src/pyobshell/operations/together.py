@@ -23,7 +23,8 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.procedures import Procedure
+from pyobshell.cluster.peers import ignore
+from pyobshell.cluster.procedures import Log, Procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.majority import Leaving
@@ -40,6 +41,7 @@ from pyobshell.operations.sub_dag import (
 )
 from pyobshell.tasks.model import Ability
 
+Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
 # What the coordinator asks may be asked twice, so that it goes on where it was killed.
@@ -55,9 +57,10 @@ class Undertaking(BaseModel):
 
     ``scope`` is its type, ``zones`` those that are meant as a whole. ``leaving`` is what the
     servers' cluster has to spare; none: it is not asked. ``in_sql`` alone, nobody has work.
+    With ``all_or_none`` no work is begun while a target cannot be reached.
     """
 
-    work: Literal["start", "stop"]
+    work: Literal["start", "stop", "restart"]
     mode: str = ""
     scope: str = ""
     targets: list[Address]
@@ -65,6 +68,7 @@ class Undertaking(BaseModel):
     leaving: Leaving | None = None
     in_sql: bool = False
     force_pass: list[str]
+    all_or_none: bool = False
 
     def works(self, agent: Address) -> bool:
         """Whether an agent has something to do to its server."""
@@ -113,7 +117,8 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
     for agent, why in shared.unreachable.items():
         if agent not in lost:
             run.log(f"WARNING: {agent} is left out, it has nothing to do: {why}")
-    if shared.refused or (lost and len(lost) == len(task.targets)):
+    too_many = lost and (task.all_or_none or len(lost) == len(task.targets))
+    if shared.refused or too_many:
         for agent, why in {**shared.refused, **lost}.items():
             run.log(f"{agent} is not ready: {why}")
         await _end_all(run, shared.sub_dags)
@@ -126,7 +131,7 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work."""
     shared = Shared.model_validate(run.data)
-    for agent, answer in (await _call_all(run, shared.sub_dags, advance)).items():
+    for agent, answer in (await call_all(run, shared.sub_dags, advance)).items():
         if isinstance(answer, OBShellError):
             run.log(f"{agent} could not be told to go on: {answer}")
             run.publish(failures={str(agent): str(answer)})
@@ -142,7 +147,7 @@ async def wait_for_one(run: Run, task: Undertaking) -> None:
         run.log(f"{run.agent} takes no part")
         return
     run.log(f"Wait for {run.agent}")
-    progress = await _watch(run, SubDag(id=sub_dag))
+    progress = await watch_agent(run, SubDag(id=sub_dag))
     if progress.failure is None:
         run.log(f"{run.agent} succeeded")
     else:
@@ -181,7 +186,7 @@ async def _end_all(run: Run, sub_dags: dict[str, str]) -> tuple[dict[str, str], 
     """
     unreleased: dict[str, str] = {}
     released_before: dict[str, str] = {}
-    for agent, answer in (await _call_all(run, sub_dags, end)).items():
+    for agent, answer in (await call_all(run, sub_dags, end)).items():
         if isinstance(answer, OBShellError):
             run.log(f"{agent} could not be released: {answer}")
             unreleased[str(agent)] = str(answer)
@@ -192,7 +197,10 @@ async def _end_all(run: Run, sub_dags: dict[str, str]) -> tuple[dict[str, str], 
     return unreleased, released_before
 
 
-async def _call_all(
+# --- what they and others have in common ---------------------------------------------------------
+
+
+async def call_all(
     run: Run, sub_dags: dict[str, str], asked: Procedure[Site, SubDag, Res]
 ) -> dict[Address, Res | OBShellError]:
     """Call a procedure about each sub DAG on its agent, all at once."""
@@ -200,30 +208,48 @@ async def _call_all(
     return await run.site.peers.call_each(requests, asked, Deadline.after(_prompt(run)), again=True)
 
 
-async def _watch(run: Run, sub_dag: SubDag) -> Progress:
-    """Hold a question to an agent until its work has ended; ask again if it is lost meanwhile."""
+async def watch_agent(run: Run, sub_dag: SubDag) -> Progress:
+    """Wait until the work of the agent's sub DAG has ended, and log what it logs."""
     watching = Watching(id=sub_dag.id)
+
+    def told(line: str) -> None:
+        watching.seen_lines += 1
+        run.log(f"{run.agent} {line}")
+
+    try:
+        return await ask_patiently(run, run.agent, watch, watching, told)
+    except OBShellError as error:
+        return Progress(failure=str(error))
+
+
+async def ask_patiently(
+    run: Run, agent: Address, asked: Procedure[Site, Req, Res], request: Req, log: Log = ignore
+) -> Res:
+    """Hold a question to an agent; ask again if it is lost meanwhile.
+
+    Raises what the procedure raised, or ``Agent.RPC.RequestFailed`` once the agent has been out of
+    reach for as long as one may be.
+    """
     given_up, pause = None, _FIRST_PAUSE_S
 
     def told(line: str) -> None:
         nonlocal given_up, pause
         given_up, pause = None, _FIRST_PAUSE_S  # it was within reach again
-        watching.seen_lines += 1
-        run.log(f"{run.agent} {line}")
+        log(line)
 
     while True:
         held = Deadline.after(run.site.settings.lost_agent_s)
         try:
             patience = run.deadline.within(_LONGEST_WAIT_S)
-            return await run.site.peers.call(run.agent, watch, watching, patience, told)
+            return await run.site.peers.call(agent, asked, request, patience, told)
         except OBShellError as error:
             if error.code is not errors.RPC_REQUEST_FAILED:
-                return Progress(failure=str(error))
+                raise
             if given_up is None or held.passed():  # a question that was held was within reach
                 given_up = Deadline.after(run.site.settings.lost_agent_s)
             if given_up.passed():
-                return Progress(failure=str(error))
-            run.log(f"{run.agent} is out of reach, asking again: {error}")
+                raise
+            run.log(f"{agent} is out of reach, asking again: {error}")
         await asyncio.sleep(pause)  # back off: the peer may be starting
         pause = min(2 * pause, _LONGEST_PAUSE_S)
 

@@ -76,10 +76,19 @@ class Maintenance:
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One stage of a DAG to be: what runs, and for which agents (none: one sub task here)."""
+    """One stage of a DAG to be: what runs, and for which agents (none: one sub task here).
+
+    ``title`` is what users see of it; the stage's own name unless given.
+    """
 
     stage: Stage[Any, Any]
     agents: Sequence[Address] | None = None
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name that is recorded."""
+        return self.title or self.stage.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def create(connection: Connection, plan: DagPlan, own: Address, now: int) -> int
             **common,
             "stage": number,
             "stage_key": node.stage.key,
-            "name": node.stage.name,
+            "name": node.name,
             "parallel": int(node.agents is not None),
         }
         for number, node in enumerate(plan.nodes, start=1)
@@ -85,7 +85,7 @@ def create(connection: Connection, plan: DagPlan, own: Address, now: int) -> int
         {
             **common,
             "node_id": node_id,
-            "name": node.stage.name,
+            "name": node.name,
             "abilities": node.stage.abilities.value,
             **agent.wire,
         }

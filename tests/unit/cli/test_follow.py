@@ -113,6 +113,39 @@ async def test_interrupted_it_cancels_the_task_and_releases_the_agents(make_dag,
     assert "'Stop OB' is cancelled" in capsys.readouterr().out
 
 
+async def test_interrupted_it_has_undone_what_can_be_undone(make_dag, capsys):
+    data = {"sub_dags": {"10.0.0.2:2886": "2299"}}
+    dag = make_dag(("A", "RUNNING"), name="Rolling restart", additional_data=data)
+    agent = FakeAgent(dag)
+    start = make_dag(("Start Zone", "SUCCEED"), id="2211", state="SUCCEED", name="Start OB")
+    agent.add(start)
+
+    async def undo(cancelled):
+        assert cancelled.id == dag.id
+        return start
+
+    (ended,) = await interrupted(agent, dag, undo=undo)
+    assert ended.exit_code == Exit.INTERRUPTED
+    assert agent.operated == [(dag.id, "CANCEL")]
+    said = capsys.readouterr().out
+    assert "'Rolling restart' is cancelled; bringing back what it stopped: 2211" in said
+    assert said.endswith("All of its servers are in service\n")
+
+
+async def test_what_cannot_be_undone_is_told_with_what_to_do(make_dag, capsys):
+    dag = make_dag(("A", "RUNNING"))
+    agent = FakeAgent(dag)
+
+    async def undo(_):
+        raise ApiError(400, "x", "no such zone")
+
+    (ended,) = await interrupted(agent, dag, undo=undo, advise=lambda _: ["start it yourself"])
+    assert ended.exit_code == Exit.INTERRUPTED
+    said = capsys.readouterr().out
+    assert "what it stopped stays so: no such zone" in said
+    assert "→ start it yourself" in said
+
+
 async def test_a_task_that_cannot_be_cancelled_goes_on_and_that_is_said(make_dag, capsys):
     dag = make_dag(("A", "RUNNING"))
     agent = FakeAgent(dag, refusal=ApiError(400, "x", "Stage 'A' does not allow CANCEL"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ def test_a_task_that_somebody_cancelled_is_to_be_given_up_and_not_retried(make_d
     again = "obshell cluster stop -a --force-pass-dag 22130706433028869 --base-dir /home"
     assert advice[1].endswith(again)
     assert len(advice) == 2
+
+
+def test_a_restart_that_stopped_is_given_up_by_a_start(make_dag):
+    log = "To give it up: StartCluster of the same scope with forcePassDag 22130706433028869"
+    dag = make_dag(("A", "FAILED", [log, "ERROR: no"]))
+    given_up_by = ("cluster", "start", "-a")
+    advice = replace(order("cluster", "restart", "-a"), given_up_by=given_up_by).advice(dag)
+    assert advice[0].endswith("obshell task retry -i 22130706433028869 --base-dir /home")
+    again = "obshell cluster start -a --force-pass-dag 22130706433028869 --base-dir /home"
+    assert advice[1].endswith(again)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-a", "-y"], "say --rolling to restart one zone after the other"),
+        (["-a", "--rolling"], "is flushed, is ended and started, and is in sync before the next"),
+        (["-a", "--rolling", "--no-flush"], "leaders move away, is ended and started"),
+    ],
+)
+def test_a_restart_is_to_be_rolling_and_confirmed(obshell, words, said):
+    code, out, err = obshell("cluster", "restart", *words, "--base-dir", "/nowhere")
+    assert (code, out) == (2, "")
+    assert said in err
 
 
 def test_if_nothing_is_in_the_way_the_command_is_to_be_given_again(make_dag):

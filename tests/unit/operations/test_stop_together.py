@@ -304,4 +304,4 @@ async def test_an_agent_whose_answer_was_held_for_long_is_given_its_full_time_ag
         deadline=Deadline.after(PATIENCE_S),
         log=lambda line: None,
     )
-    assert (await together._watch(run, SubDag(id="11"))).failure is None
+    assert (await together.watch_agent(run, SubDag(id="11"))).failure is None
