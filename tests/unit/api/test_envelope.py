@@ -29,6 +29,7 @@ EXAMPLES = {
     ("POST", "/agent/remove"): (MASTER, "own"),
     ("POST", "/ob/stop"): (MEMBER, FORCE_ALL),
     ("POST", "/ob/start"): (MEMBER, {"scope": {"type": "GLOBAL"}}),
+    ("POST", "/ob/restart"): (MEMBER, {"rolling": True}),
     ("POST", "/obcluster/config"): (MASTER, {"clusterId": 1, "clusterName": "c", "rootPwd": "p"}),
     ("POST", "/observer/config"): (
         MASTER,
