@@ -28,15 +28,21 @@ from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
     birth,
     configure,
+    delete_zone,
+    departure,
     executor,
     in_sql,
     init,
     inquire,
     join,
+    local_scale_out,
     maintainer,
     release,
     remove,
+    retirement,
     rolling,
+    roster,
+    scale_out,
     server,
     start,
     stop,
@@ -141,6 +147,8 @@ class Agent:
         await site.keeper.resume()
         await release.look_after_all(site)
         await self._take_part(site)
+        await local_scale_out.look_after_all(site)
+        retirement.look_whether_parted(site)
         servers = [
             _Server(self._config(site, trusted=False), tcp),
             _Server(self._config(site, trusted=True), local),
@@ -153,13 +161,15 @@ class Agent:
             ready.set()
         await self._stop_asked.wait()
         _log.info("agent goes down", action="agent.down")
-        await site.background.abandon()
         if site.ocs is not None:
-            await site.ocs.close()
+            await site.ocs.leave()
+        await site.background.abandon()
         await site.tasks.stop()
         for one in servers:
             one.should_exit = True
         await asyncio.gather(*serving)
+        if site.ocs is not None:
+            await site.ocs.close()
         await site.keeper.close()
         await site.peers.close()
         await site.engine.close()
@@ -244,6 +254,11 @@ def catalogue() -> Catalogue:
         stop,
         start,
         rolling,
+        scale_out,
+        local_scale_out,
+        departure,
+        delete_zone,
+        retirement,
     )
     return Catalogue(one for module in modules for one in module.STAGES)
 
@@ -264,6 +279,9 @@ def procedures() -> ProcedureTable:
         maintainer,
         executor,
         forward,
+        local_scale_out,
+        retirement,
+        roster,
     )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 

@@ -299,6 +299,24 @@ CLUSTER_ASYNC_TIMEOUT = _E(
     "{operation} did not end within {seconds:g} s",
     "{operation} 未能在 {seconds:g} 秒内完成",
 )
+CLUSTER_MULTI_PAXOS_NOT_ALIVE = _E(
+    "OB.Cluster.MultiPaxosNotAlive",
+    400,
+    "Without {servers} these log streams would lose their majority, or cannot be told to keep it: {streams}",
+    "缺少 {servers} 时，以下日志流将失去多数派，或无法确认其保有多数派：{streams}",
+)
+CLUSTER_SCALE_OUT_HIGHER_VERSION = _E(
+    "OB.Cluster.ScaleOutHigherVersion",
+    400,
+    "Agent {agent} has version {version}, which is newer than {own_version} of the cluster",
+    "agent {agent} 的版本 {version} 高于集群的版本 {own_version}",
+)
+CLUSTER_SCALE_OUT_LOWER_VERSION = _E(
+    "OB.Cluster.ScaleOutLowerVersion",
+    400,
+    "Agent {agent} has version {version}, which is older than {own_version} of the cluster; upgrade it first",
+    "agent {agent} 的版本 {version} 低于集群的版本 {own_version}，请先升级",
+)
 MINOR_FREEZE_TIMEOUT = _E(
     "OB.Cluster.MinorFreezeTimeout",
     500,
@@ -313,6 +331,24 @@ ROLLING_RESTART_REFUSED = _E(
 )
 ZONE_NOT_EXIST = _E("OB.Zone.NotExist", 400, "Zone '{zone}' does not exist", "zone '{zone}' 不存在")
 ZONE_NAME_EMPTY = _E("OB.Zone.Name.Empty", 400, "The zone name is empty", "zone 名为空")
+ZONE_NOT_EMPTY = _E(
+    "OB.Zone.NotEmpty",
+    400,
+    "Zone '{zone}' still has {units} resource units; move or drop them first",
+    "zone '{zone}' 仍有 {units} 个资源单元，请先迁移或删除",
+)
+ZONE_DELETE_SELF = _E(
+    "OB.Zone.DeleteSelf",
+    400,
+    "Agent {agent} is in zone '{zone}' itself; ask an agent of another zone",
+    "agent {agent} 自身位于 zone '{zone}'，请向其他 zone 的 agent 发送请求",
+)
+SERVER_DELETE_SELF = _E(
+    "OB.Server.DeleteSelf",
+    400,
+    "Agent {agent} cannot remove itself; ask another agent of the cluster",
+    "agent {agent} 不能移除自身，请向集群的其他 agent 发送请求",
+)
 SERVER_STOPPED_IN_MULTI_ZONE = _E(
     "OB.Server.StoppedInMultiZone",
     400,

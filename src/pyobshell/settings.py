@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pyobshell.address import DEFAULT_AGENT_PORT, Address
 
@@ -48,9 +48,17 @@ class Settings(BaseModel):
         5, gt=0, description="how long a maintainer that has died goes on being the maintainer"
     )
     lease_renewal_s: float = Field(
-        1.5, gt=0, description="how often the maintainer says that it lives; below half of lease_s"
+        1.5,
+        gt=0,
+        description="how often its holder renews it; at most half of lease_s",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Settings:
+        if self.lease_renewal_s > self.lease_s / 2:
+            raise ValueError("lease_renewal_s may be at most half of lease_s")
+        return self
 
     @field_validator("base_dir")
     @classmethod

@@ -217,6 +217,30 @@ class InitRequest(Request):
     proxyro_password: str = ""
 
 
+class ScaleOutRequest(Request):
+    """``POST /ob/scale_out``: a SINGLE agent is to become a member, its server one of the zone."""
+
+    agentInfo: AgentInfo
+    zone: str
+    obConfigs: dict[str, str] = Field(
+        description="options of the new server, as of observer/config",
+        examples=[{"mysql_port": "2881", "rpc_port": "2882"}],
+    )
+    targetAgentPassword: str = Field("", description="agent password of the agent, if it has one")
+
+
+class ScaleInRequest(Request):
+    """``POST /ob/scale_in``; ``remove_data`` is not OBShell's."""
+
+    agent_info: AgentInfo
+    force_kill: bool = Field(
+        False, description="kill the server first; refused if a log stream needs it"
+    )
+    remove_data: bool = Field(
+        False, description="remove the server's files in the end; else they stay where they are"
+    )
+
+
 class OperatorRequest(Request):
     """``POST /task/dag/{id}`` and ``POST /task/node/{id}``."""
 

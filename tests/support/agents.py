@@ -8,7 +8,7 @@ import itertools
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,13 @@ class Hosts:
         address: Address | None = None,
         passwords: Passwords = Passwords(),  # noqa: B008 (frozen)
         running: bool = True,
+        cluster: Any = None,
         **settings: Any,
     ) -> AsyncIterator[Host]:
         """An agent without sockets, with these members; it uses the first of the keys.
 
-        A member's agent has a server that was deployed, and runs unless told otherwise.
+        A member's agent has a server that was deployed, and runs unless told otherwise; it is one
+        of ``cluster``, if any.
         """
         own = address or free_address()
         declared = self.settings(own, **settings)
@@ -148,9 +150,10 @@ class Hosts:
 
         def make_engine(_name: str, home: Path, *_: object) -> FakeEngine:
             engines.append(FakeEngine(home, running=running and identity is _MEMBER))
+            engines[0].cluster = cluster
             return engines[0]
 
-        agent = Agent(declared, make_engine)
+        agent = Agent(declared, make_engine, find_ocs=lambda _: None)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(agent._crypto.shutdown)
             database = Database.sqlite(declared.paths.database)
@@ -204,7 +207,12 @@ class Hosts:
 
     @contextlib.asynccontextmanager
     async def serve(
-        self, view: ClusterView, key: PrivateKey, passwords: Passwords, **settings: Any
+        self,
+        view: ClusterView,
+        key: PrivateKey,
+        passwords: Passwords,
+        make_agent: Callable[..., Agent] = Agent,
+        **settings: Any,
     ) -> AsyncIterator[Host]:
         """One agent that listens."""
         declared = self.settings(view.own, **settings)
@@ -214,7 +222,7 @@ class Hosts:
         database.close()
         engine = FakeEngine(declared.base_dir, running=view.identity is _MEMBER)
         engine.password = passwords.root or ""
-        agent = Agent(declared, lambda *_: engine)
+        agent = make_agent(declared, lambda *_: engine)
         api = Api(_transport(), view.own, trusted=False)
         local = Api(_transport(declared.paths.socket), view.own, trusted=True)
         async with _running(agent):

@@ -1,130 +1,117 @@
-"""A cluster of fake servers: what each of them would tell of it, and obey, in memory."""
+"""A cluster of servers in memory: what it shows, and what it is told to do."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 
-from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
-from pyobshell.engines.log_streams import LogStream, Replica, log_streams
+from pyobshell.engines.log_streams import LogStream, Replica
 from pyobshell.engines.ob_cluster import ServerRow, ZoneRow
-from support.fake_engine import FakeEngine
-from support.waiting import Gate
+from support.agents import Host
 
-STREAMS = (("sys", 1), ("shop", 1001))
+STREAMS = (("sys", 1), ("META$1002", 1), ("shop", 1), ("shop", 1001))
 
 
 class FakeCluster:
-    """Fake servers of some zones; the first of a zone has its replica of each log stream.
+    """What operations see of a cluster; every server has a replica of every log stream.
 
-    Servers without an agent here are up. ``deeds`` has the statements carried out; ``stopped``
-    servers and zones, ``lost`` servers that nobody sees, ``behind`` servers whose replicas are not
-    in sync, ``failures`` errors by the name of a method, and ``hold`` makes one wait at a gate.
+    ``down`` servers do not run, ``behind`` are out of sync, ``leaderless`` tenants have no leader.
+    ``failures`` has errors to be raised by deed (``views`` for reading), ``before`` what happens
+    before a deed, and ``deeds`` what was done, in order.
     """
 
-    def __init__(
-        self, places: Mapping[Address, str], engines: Mapping[Address, FakeEngine]
-    ) -> None:
-        """``places`` has the zone of each agent's server, ``engines`` those of the agents here."""
-        self._places = {_server(agent): zone for agent, zone in places.items()}
-        self._engines: dict[Address, FakeEngine] = {}
-        self._gates: dict[str, Gate] = {}
-        self.stopped: set[str | Address] = set()
-        self.lost: set[Address] = set()
+    def __init__(self, places: Sequence[tuple[Address, str]]) -> None:
+        self.places = list(places)
+        self.set_well()
+
+    def set_well(self) -> None:
+        """All servers run and are in service, and nothing has been done."""
+        self.down: set[Address] = set()
         self.behind: set[Address] = set()
-        self.deeds: list[str] = []
+        self.leaderless: set[str] = set()
+        self.stopped: set[Address] = set()
+        self.stopped_zones: set[str] = set()
         self.failures: dict[str, Exception] = {}
-        for agent, engine in engines.items():
-            self.join(agent, engine)
+        self.before: dict[str, Callable[[], None]] = {}
+        self.deeds: list[str] = []
 
-    def join(self, agent: Address, engine: FakeEngine) -> None:
-        """The server beside an agent, in its newest life."""
-        self._engines[_server(agent)] = engine
-        engine.cluster = self
+    def _do(self, deed: str, *names: object) -> None:
+        self.before.get(deed, lambda: None)()
+        if deed in self.failures:
+            raise self.failures[deed]
+        if names:
+            self.deeds.append(" ".join([deed, *map(str, names)]))
 
-    def hold(self, deed: str) -> Gate:
-        """The gate at which a method waits from now on."""
-        return self._gates.setdefault(deed, Gate())
-
-    def forget(self) -> None:
-        """All is well, and nothing was done."""
-        for known in (self.stopped, self.lost, self.behind, self.deeds, self.failures, self._gates):
-            known.clear()
-
-    def _up(self, server: Address) -> bool:
-        engine = self._engines.get(server)
-        return server not in self.lost and (engine is None or engine.is_up)
-
-    def _in_service(self, server: Address) -> bool:
-        return self._up(server) and not {server, self._places[server]} & self.stopped
-
-    async def _do(self, name: str, deed: str = "") -> None:
-        if name in self._gates:
-            await self._gates[name].pass_through()
-        if not any(map(self._up, self._places)):
-            raise errors.SERVER_UNAVAILABLE(reason="no fake server is up")
-        if name in self.failures:
-            raise self.failures[name]
-        if deed:
-            self.deeds.append(deed)
-
-    # --- what operations ask for -----------------------------------------------------------------
-
-    async def zones(self, deadline: Deadline) -> list[ZoneRow]:
-        await self._do("zones")
-        names = dict.fromkeys(self._places.values())
-        return [ZoneRow(n, "INACTIVE" if n in self.stopped else "ACTIVE", "") for n in names]
+    # --- what there is ---------------------------------------------------------------------------
 
     async def servers(self, deadline: Deadline) -> list[ServerRow]:
-        await self._do("servers")
-        rows = []
-        for server, zone in self._places.items():
-            up = self._up(server)
-            state = "ACTIVE" if up else "INACTIVE"
-            stopped = server in self.stopped
-            rows.append(ServerRow(server, zone, 2881, False, state, up, stopped, "4.3"))
-        return rows
+        self._do("views")
+        return [
+            ServerRow(
+                address=address,
+                zone=zone,
+                sql_port=2881,
+                with_rootserver=address == self.places[0][0],
+                status="INACTIVE" if address in self.down else "ACTIVE",
+                serves=address not in self.down,
+                stopped=address in self.stopped,
+                build_version="4.3.5.3_1-abc",
+            )
+            for address, zone in self.places
+        ]
+
+    async def zones(self, deadline: Deadline) -> list[ZoneRow]:
+        names = dict.fromkeys(zone for _, zone in self.places)
+        return [
+            ZoneRow(name, "INACTIVE" if name in self.stopped_zones else "ACTIVE", "here")
+            for name in names
+        ]
 
     async def log_streams(self, deadline: Deadline) -> list[LogStream]:
-        await self._do("log_streams")
-        first = {zone: server for server, zone in reversed(self._places.items())}
-        members = frozenset(first.values())
-        up = [one for one in members if self._up(one)]
-        able = [one for one in self._places if one in up and self._in_service(one)]
-        leader = able[0] if able and 2 * len(up) > len(members) else None
-        return log_streams(
+        return [self._stream(tenant, ls_id) for tenant, ls_id in STREAMS]
+
+    def _stream(self, tenant: str, ls_id: int) -> LogStream:
+        members = [address for address, _ in self.places]
+        up = [address for address in members if address not in self.down]
+        has_leader = tenant not in self.leaderless and 2 * len(up) > len(members)
+        replicas = [
             Replica(
                 tenant=tenant,
                 ls_id=ls_id,
-                server=server,
-                leads=server == leader,
-                in_sync=server not in self.behind,
-                members=members if server == leader else frozenset(),
+                server=address,
+                leads=has_leader and address == up[0],
+                in_sync=address not in self.behind,
+                members=frozenset(members),
                 replica_num=len(members),
             )
-            for tenant, ls_id in STREAMS
-            for server in members
-            if self._up(server)
-        )
+            for address in up
+        ]
+        return LogStream(tenant, ls_id, tuple(replicas))
+
+    # --- what it is told -------------------------------------------------------------------------
 
     async def stop_zone(self, zone: str, deadline: Deadline) -> None:
-        await self._do("stop_zone", f"stop {zone}")
-        self.stopped.add(zone)
+        self._do("stop zone", zone)
+        self.stopped_zones.add(zone)
 
     async def start_zone(self, zone: str, deadline: Deadline) -> None:
-        await self._do("start_zone", f"start {zone}")
-        self.stopped.discard(zone)
+        self._do("start zone", zone)
+        self.stopped_zones.discard(zone)
 
     async def stop_servers(self, servers: Collection[Address], deadline: Deadline) -> None:
-        await self._do("stop_servers", f"stop {', '.join(map(str, servers))}")
-        self.stopped.update(servers)
+        self._do("stop server", *servers)
+        self.stopped |= set(servers)
 
     async def start_servers(self, servers: Collection[Address], deadline: Deadline) -> None:
-        await self._do("start_servers", f"start {', '.join(map(str, servers))}")
-        self.stopped.difference_update(servers)
+        self._do("start server", *servers)
+        self.stopped -= set(servers)
 
 
-def _server(agent: Address) -> Address:
-    """What the server of an agent is called in its cluster."""
-    return Address(agent.ip, 2882)
+def form_cluster(hosts: Sequence[Host], zones: Sequence[str]) -> FakeCluster:
+    """Have the servers of some agents form a cluster."""
+    names = [Address(host.address.ip, 2882) for host in hosts]
+    cluster = FakeCluster(list(zip(names, zones, strict=True)))
+    for host in hosts:
+        host.engine.cluster = cluster
+    return cluster

@@ -34,6 +34,7 @@ class FakeEngine:
         self.deeds: list[str] = []
         self.failures: dict[str, Exception] = {}
         self.closed = False
+        self.session_count = 0
         self._gates: dict[str, Gate] = {}
         self._state = ObState.PROCESS_NOT_RUNNING
         self._ended = asyncio.Event()
@@ -134,6 +135,9 @@ class FakeEngine:
 
     async def drain(self, log: Log, deadline: Deadline) -> None:
         await self._do("drain", log)
+
+    async def sessions(self, deadline: Deadline) -> int:
+        return self.session_count
 
     async def minor_freeze(self, log: Log, deadline: Deadline) -> None:
         await self._do("minor_freeze", log)

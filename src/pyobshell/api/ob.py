@@ -8,9 +8,11 @@ from pyobshell.api.access import AUTHORISED, FOR_MASTER, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.operations.configure import configure_cluster, configure_servers
 from pyobshell.operations.init import initialize
+from pyobshell.operations.preview import preview_stop
 from pyobshell.operations.rolling import restart_cluster
 from pyobshell.operations.start import start_cluster
 from pyobshell.operations.stop import stop_cluster
+from pyobshell.operations.stop_zone import check_stop_zone, stop_zone
 from pyobshell.operations.task_dto import dag_dto
 from pyobshell.wire import (
     DagDetailDTO,
@@ -20,21 +22,46 @@ from pyobshell.wire import (
     ObserverConfigRequest,
     RestartRequest,
     StartRequest,
+    StopPreview,
     StopRequest,
+    StopZoneRequest,
 )
 
 router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
 _Dag = Envelope[DagDetailDTO]
 
 
-@router.post("/ob/stop", response_model=_Dag)
+@router.post("/ob/stop", response_model=Envelope[DagDetailDTO | StopPreview])
 async def post_stop(body: StopRequest, call: CallDep, site: SiteDep) -> Response:
     """StopCluster: stop the servers of a scope.
 
     `force` kills them, `terminate` flushes them first and verifies it, neither stops them gently
     (not for GLOBAL). The answer is the task, in state READY; follow it at `/task/dag/{id}`.
+    With `dryRun` nothing is done: the answer is what would be, and why it would be refused.
     """
+    if body.dryRun:
+        return call.answer(await preview_stop(site, body, call.language))
     return call.answer(dag_dto(await stop_cluster(site, body), site.own, details=False))
+
+
+@router.post("/ob/zone/{zone}/stop", response_model=_Dag)
+async def post_stop_zone(
+    zone: str, body: StopZoneRequest, call: CallDep, site: SiteDep
+) -> Response:
+    """Stop a zone of a cluster: out of service by SQL, then its servers are killed.
+
+    `freeze_server` flushes them before, and verifies it.
+    """
+    return call.answer(dag_dto(await stop_zone(site, zone, body), site.own, details=False))
+
+
+@router.post("/ob/zone/{zone}/stop/check", response_model=Envelope[None])
+async def post_check_stop_zone(
+    zone: str, body: StopZoneRequest, call: CallDep, site: SiteDep
+) -> Response:
+    """Whether a zone could be stopped now; if not, the error says why."""
+    await check_stop_zone(site, zone)
+    return call.answer()
 
 
 @router.post("/ob/start", response_model=_Dag)

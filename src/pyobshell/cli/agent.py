@@ -26,12 +26,19 @@ Port = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", help="Kind of database server; seekdb is the only one so far."),
+    typer.Option(
+        "--engine",
+        help="Kind of database server: oceanbase (a member of a distributed cluster) or seekdb.",
+        show_default="oceanbase if the home has one, else seekdb",
+    ),
 ]
 Observer = Annotated[
     Path | None,
     typer.Option(
-        "--observer", metavar="PATH", help="The server program to run. Default: the installed one."
+        "--observer",
+        metavar="PATH",
+        help="The server program to run. Default: bin/observer in the home, or the installed "
+        "seekdb.",
     ),
 ]
 AgentLogLevel = Annotated[
@@ -44,7 +51,8 @@ More = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Any other setting; may be repeated: dag_hold_ms, start_timeout_s, stop_timeout_s, "
-        "drain_timeout_s, freeze_timeout_s, sync_timeout_s, rpc_timeout_s, retry_s, lost_agent_s.",
+        "drain_timeout_s, freeze_timeout_s, sync_timeout_s, rpc_timeout_s, retry_s, lost_agent_s, "
+        "lease_s, lease_renewal_s.",
     ),
 ]
 Foreground = Annotated[

@@ -1,14 +1,14 @@
-"""`obshell cluster join`, `remove`, `init` and `show`."""
+"""`obshell cluster`: `join`, `remove`, `init` and `show`; the other commands are named here."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyobshell.cli import output, place, rolling, secrets, startstop
+from pyobshell.cli import output, place, rolling, scale, secrets, startstop
 from pyobshell.cli.options import (
     BaseDir,
     DataDir,
@@ -23,11 +23,12 @@ from pyobshell.cli.options import (
     RpcPort,
     Verbose,
     Yes,
+    server_options,
 )
-from pyobshell.cli.outcome import CommandError, Exit, run
+from pyobshell.cli.outcome import run
 
 if TYPE_CHECKING:
-    from pyobshell.wire import AgentInstance, DagDetailDTO, ObInfo, ServerInfo
+    from pyobshell.wire import AgentInstance, ObInfo, ServerInfo
 
 app = typer.Typer()
 
@@ -80,7 +81,7 @@ def join(
                 own = str(Address.of(info.ip, info.port))
                 dag = await client.configure_servers(options, "SERVER", [own])
                 dag = await follower.succeed(dag)
-        _say_done(dag, f"joined {master} in zone {zone}", as_json)
+        output.say_done(dag, f"joined {master} in zone {zone}", as_json)
 
     run(work(), as_json=as_json)
 
@@ -108,10 +109,10 @@ def remove(
         async with where.client() as client:
             begun = await client.remove(agent)
             if begun is None:
-                _say_done(None, f"{agent} is a member of nothing", as_json)
+                output.say_done(None, f"{agent} is a member of nothing", as_json)
                 return
             dag = await Follower(client, where, as_json, verbose).succeed(begun)
-        _say_done(dag, f"removed {agent}", as_json)
+        output.say_done(dag, f"removed {agent}", as_json)
 
     run(work(), as_json=as_json)
 
@@ -194,7 +195,7 @@ def init(
                 create_proxyro_user=create_proxyro_user, proxyro_password=proxyro_password
             )
             dag = await follower.succeed(dag)
-        _say_done(dag, f"cluster {name} is up", as_json)
+        output.say_done(dag, f"cluster {name} is up", as_json)
 
     run(work(), as_json=as_json)
 
@@ -233,43 +234,11 @@ def show(
 app.command()(startstop.stop)
 app.command()(startstop.start)
 app.command()(rolling.restart)
+app.command()(scale.scale_out)
+app.command()(scale.scale_in)
 
 
 # --- how it is done ------------------------------------------------------------------------------
-
-
-def server_options(
-    mysql_port: int | None,
-    rpc_port: int | None,
-    data_dir: str | None,
-    redo_dir: str | None,
-    log_level: str | None,
-    opt_str: str | None,
-) -> dict[str, str]:
-    """The options of a server under the names the API has for them."""
-    given: dict[str, Any] = {
-        "mysql_port": mysql_port,
-        "rpc_port": rpc_port,
-        "data_dir": data_dir,
-        "redo_dir": redo_dir,
-        "syslog_level": log_level,
-    }
-    options = {name: str(value) for name, value in given.items() if value is not None}
-    for word in (opt_str or "").split(","):
-        name, equals, value = word.partition("=")
-        if not word.strip():
-            continue
-        if not equals or not name.strip():
-            raise CommandError(Exit.USAGE, f"--opt_str {word}: write name=value,name=value")
-        options[name.strip()] = value.strip()
-    return options
-
-
-def _say_done(dag: DagDetailDTO | None, sentence: str, as_json: bool) -> None:
-    if as_json:
-        output.print_json(None if dag is None else dag.model_dump())
-    else:
-        output.say(f"Done: {sentence}")
 
 
 def _print_cluster(info: ObInfo, detail: bool) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from pyobshell.cli.outcome import CommandError, Exit
 
 BaseDir = Annotated[
     Path | None,
@@ -70,3 +72,30 @@ OptStr = Annotated[
         "-o", "--opt_str", "--opt-str", metavar="K=V,…", help="Other parameters of the server."
     ),
 ]
+
+
+def server_options(
+    mysql_port: int | None,
+    rpc_port: int | None,
+    data_dir: str | None,
+    redo_dir: str | None,
+    log_level: str | None,
+    opt_str: str | None,
+) -> dict[str, str]:
+    """The options of a server under the names the API has for them."""
+    given: dict[str, Any] = {
+        "mysql_port": mysql_port,
+        "rpc_port": rpc_port,
+        "data_dir": data_dir,
+        "redo_dir": redo_dir,
+        "syslog_level": log_level,
+    }
+    options = {name: str(value) for name, value in given.items() if value is not None}
+    for word in (opt_str or "").split(","):
+        name, equals, value = word.partition("=")
+        if not word.strip():
+            continue
+        if not equals or not name.strip():
+            raise CommandError(Exit.USAGE, f"--opt_str {word}: write name=value,name=value")
+        options[name.strip()] = value.strip()
+    return options

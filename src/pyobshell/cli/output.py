@@ -14,6 +14,8 @@ from pyobshell.cli.outcome import CommandError, Exit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pyobshell.wire import DagDetailDTO
+
 # A state's colour and sign, the same wherever a state is shown.
 COLOURS = {
     "SUCCEED": "green",
@@ -52,6 +54,14 @@ def say(line: str = "", *, stream: TextIO | None = None) -> None:
 def print_json(document: Any) -> None:
     """The one document of a command."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def say_done(task: DagDetailDTO | None, sentence: str, as_json: bool) -> None:
+    """That a command has done its work: the task (none: there was nothing to do), or a sentence."""
+    if as_json:
+        print_json(None if task is None else task.model_dump())
+    else:
+        say(f"Done: {sentence}")
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

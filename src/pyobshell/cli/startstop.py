@@ -76,6 +76,10 @@ def stop(
     immediate: Annotated[
         bool, typer.Option("-I", "--immediate", help="Gently: cut no statement, never kill.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Do nothing; show what would be done, or why it would not."),
+    ] = False,
     force_pass: ForcePass = None,
     base_dir: BaseDir = None,
     host: Host = None,
@@ -88,18 +92,15 @@ def stop(
     """Stop servers: this agent's own, or those of -s, -z or -a. Ctrl-C cancels.
 
     At most one of -f, -t and -I says how. To kill, and to stop the whole cluster, need a
-    confirmation.
+    confirmation. In a cluster of observers -I means STOP in SQL: the server goes on running.
     """
 
     modes = {"-f": force, "-t": terminate, "-I": immediate}
+    mode = {"force": force, "terminate": not force and not immediate}
 
     async def ask(client: Client, order: Order, names: list[str]) -> DagDetailDTO:
         return await client.stop(
-            order.targets.scope,
-            names,
-            force=force,
-            terminate=not force and not immediate,
-            force_pass_dag=order.force_pass,
+            order.targets.scope, names, **mode, force_pass_dag=order.force_pass
         )
 
     async def work() -> None:
@@ -107,9 +108,12 @@ def stop(
         if len(chosen) > 1:
             raise CommandError(Exit.USAGE, f"{' and '.join(chosen)} exclude each other")
         targets = choose(server, zone, everything)
-        if force or targets.scope == "GLOBAL":
+        if not dry_run and (force or targets.scope == "GLOBAL"):
             output.confirm(f"{'Kill' if force else 'Stop'} {targets}?", assume_yes=yes)
         where = place.locate(base_dir, host, password, password_file)
+        if dry_run:
+            await _preview(where, targets, mode, as_json=as_json)
+            return
         words = ("cluster", "stop", *targets.words, *chosen)
         order = Order(where, targets, words, split(force_pass), as_json, verbose)
         await order.carry_out(ask, "stopped")
@@ -146,6 +150,16 @@ def start(
 
 
 # --- how it is done ------------------------------------------------------------------------------
+
+
+async def _preview(
+    where: place.Place, targets: Targets, mode: dict[str, bool], *, as_json: bool
+) -> None:
+    from pyobshell.cli import preview
+
+    async with where.client() as client:
+        found = await client.preview_stop(targets.scope, await targets.named(client), **mode)
+    preview.show(found, as_json=as_json)
 
 
 @dataclass(frozen=True)

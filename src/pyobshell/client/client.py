@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -20,6 +21,7 @@ from pyobshell.wire import (
     DagDetailDTO,
     NodeDetailDTO,
     ObInfo,
+    StopPreview,
     TaskDetailDTO,
 )
 
@@ -110,8 +112,7 @@ class Client:
 
     async def remove(self, agent: Address) -> DagDetailDTO | None:
         """Remove an agent from a cluster that is not initialized; None: nothing to do."""
-        data = await self.call("POST", "/agent/remove", agent.wire)
-        return None if data is None else DagDetailDTO.model_validate(data)
+        return _task_or_none(await self.call("POST", "/agent/remove", agent.wire))
 
     async def configure_cluster(self, name: str, cluster_id: int, password: str) -> DagDetailDTO:
         """Set name, id and root password of a cluster to be."""
@@ -150,6 +151,29 @@ class Client:
         }
         return await self._task("/ob/stop", body)
 
+    async def preview_stop(
+        self, scope: str, target: list[str], *, force: bool = False, terminate: bool = False
+    ) -> StopPreview:
+        """What a stop would do, and why it would be refused; nothing is done."""
+        body = {
+            "scope": {"type": scope, "target": target},
+            "force": force,
+            "terminate": terminate,
+            "dryRun": True,
+        }
+        return StopPreview.model_validate(await self.call("POST", "/ob/stop", body))
+
+    async def stop_zone(
+        self, zone: str, *, freeze_server: bool = False, force_pass_dag: list[str] | None = None
+    ) -> DagDetailDTO:
+        """Take a zone out of service, then kill its servers; flushed before if so wished."""
+        body = {"freeze_server": freeze_server, "forcePassDag": force_pass_dag or []}
+        return await self._task(f"/ob/zone/{quote(zone, safe='')}/stop", body)
+
+    async def check_stop_zone(self, zone: str) -> None:
+        """Raise ApiError with the reason for which a zone could not be stopped now."""
+        await self.call("POST", f"/ob/zone/{quote(zone, safe='')}/stop/check", {})
+
     async def start(
         self, scope: str, target: list[str], *, force_pass_dag: list[str] | None = None
     ) -> DagDetailDTO:
@@ -173,6 +197,33 @@ class Client:
             "forcePassDag": force_pass_dag or [],
         }
         return await self._task("/ob/restart", body)
+
+    async def scale_out(
+        self, agent: Address, zone: str, options: dict[str, str], agent_password: str = ""
+    ) -> DagDetailDTO:
+        """Take a SINGLE agent into the cluster, with a new server in that zone."""
+        body = {
+            "agentInfo": agent.wire,
+            "zone": zone,
+            "obConfigs": options,
+            "targetAgentPassword": agent_password,
+        }
+        return await self._task("/ob/scale_out", body)
+
+    async def scale_in(
+        self, agent: Address, *, force_kill: bool = False, remove_data: bool = False
+    ) -> DagDetailDTO | None:
+        """Remove a server and its agent from the cluster; None: it is none of it."""
+        body = {
+            "agent_info": agent.wire,
+            "force_kill": force_kill,
+            "remove_data": remove_data,
+        }
+        return _task_or_none(await self.call("POST", "/ob/scale_in", body))
+
+    async def delete_zone(self, zone: str) -> DagDetailDTO | None:
+        """Remove a zone without resource units; None: there is no such zone."""
+        return _task_or_none(await self.call("DELETE", f"/zone/{quote(zone, safe='')}"))
 
     async def dag(
         self, task_id: str, *, details: bool = True, hold_ms: int = 0, seen_stage: int | None = None
@@ -277,6 +328,10 @@ class Client:
     async def _tasks(self, path: str) -> list[DagDetailDTO]:
         data = await self.call("GET", path)
         return [DagDetailDTO.model_validate(one) for one in data["contents"]]
+
+
+def _task_or_none(data: Any) -> DagDetailDTO | None:
+    return None if data is None else DagDetailDTO.model_validate(data)
 
 
 def _transport(socket: str | None = None) -> httpx.AsyncHTTPTransport:

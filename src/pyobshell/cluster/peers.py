@@ -66,6 +66,7 @@ class Peers(Generic[Site]):
         self._site = site
         self._sessions: dict[Address, PeerSession] = {}
         self._opening: dict[Address, asyncio.Lock] = {}
+        self._met: dict[Address, PublicKey] = {}
         self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
@@ -169,12 +170,25 @@ class Peers(Generic[Site]):
         return dict(zip(requests, results, strict=True))
 
     async def public_key(self, peer: Address) -> PublicKey:
-        """A member's key from the member table; anybody else's from ``/api/v1/secret``."""
+        """A member's key from the member table, else as it was met with, or as it gives itself."""
         member = self._cluster.view.member(peer)
         if member is not None:
             return PublicKey.from_text(member.public_key)
+        if peer in self._met:
+            return self._met[peer]
         secret = await self.ask(peer, "/api/v1/secret")
         return PublicKey.from_text(secret["public_key"])
+
+    def meet(self, peer: Address, public_key: str) -> None:
+        """Take an agent that is no member for no other than the one with that key.
+
+        It may be spoken to; to be listened to it must be a member.
+        """
+        known = PublicKey.from_text(public_key)
+        if peer not in self._met or self._met[peer].text != known.text:
+            self._met[peer] = known
+            if self._cluster.view.member(peer) is None:
+                self.forget(peer)
 
     async def ask(self, peer: Address, path: str) -> dict[str, Any]:
         """Data of one of the API's open routes at another agent."""

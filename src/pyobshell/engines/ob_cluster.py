@@ -16,7 +16,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.log_streams import LogStream, Replica, log_streams, parse_members
 from pyobshell.engines.sql import Refused, Sql
 
-ACTIVE = "ACTIVE"
+ACTIVE, INACTIVE, DELETING = "ACTIVE", "INACTIVE", "DELETING"
 _SERVERS = (
     "select svr_ip, svr_port, zone, sql_port, with_rootserver, status,"
     " start_service_time is not null, stop_time is not null, build_version"
@@ -39,6 +39,7 @@ _CHECKPOINTS = (
 )
 _SESSIONS = "select id from oceanbase.GV$OB_PROCESSLIST where svr_ip = %s and svr_port = %s"
 _UNITS_OF_ZONE = "select count(*) from oceanbase.DBA_OB_UNITS where zone = %s"
+_UNITS = "select unit_id, resource_pool_id, zone, svr_ip, svr_port from oceanbase.DBA_OB_UNITS"
 _ZONE_STATUS = 4633  # "zone status not match": it is so already
 
 
@@ -63,6 +64,16 @@ class ZoneRow:
     name: str
     status: str
     region: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRow:
+    """One resource unit of ``DBA_OB_UNITS``: where it is, and of which pool."""
+
+    id: int
+    pool: int
+    zone: str
+    server: Address
 
 
 LogStreamId = tuple[int, int]
@@ -128,6 +139,13 @@ class ObCluster:
         """How many resource units are in a zone."""
         return int((await self._sql.query(_UNITS_OF_ZONE, zone, deadline=deadline))[0][0])
 
+    async def units(self, deadline: Deadline) -> list[UnitRow]:
+        """Every resource unit."""
+        return [
+            UnitRow(number, pool, zone, Address(ip, port))
+            for number, pool, zone, ip, port in await self._sql.query(_UNITS, deadline=deadline)
+        ]
+
     # --- birth -----------------------------------------------------------------------------------
 
     async def bootstrap(self, first: Sequence[tuple[str, Address]], deadline: Deadline) -> None:
@@ -151,9 +169,9 @@ class ObCluster:
         statement = "ALTER SYSTEM ADD SERVER %s ZONE %s"
         await self._sql.query_long(statement, str(server), zone, deadline=deadline)
 
-    async def delete_server(self, server: Address, deadline: Deadline) -> None:
-        """Begin to delete a server; its row goes when its units are elsewhere."""
-        await self._alter_servers("DELETE", [server], deadline)
+    async def delete_servers(self, servers: Collection[Address], deadline: Deadline) -> None:
+        """Begin to delete servers; the row of each goes when its units are elsewhere."""
+        await self._alter_servers("DELETE", servers, deadline)
 
     async def cancel_delete_server(self, server: Address, deadline: Deadline) -> None:
         """Keep a server that is being deleted."""

@@ -32,6 +32,7 @@ Req = TypeVar("Req", bound=BaseModel)
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _LONGEST_HOLD_S = 600.0
+_GRACE_S = 5.0
 _ELSEWHERE = (errors.RPC_REQUEST_FAILED, errors.MAINTAINER_NOT_ACTIVE)
 
 
@@ -59,6 +60,7 @@ class ClusterTasks(TaskReader):
         except MaintenanceConflictError as conflict:
             holder = await self.dag(conflict.dag_id, logs=False)
             raise _refusal(plan.maintenance, holder) from conflict
+        _log.info("recorded", action="dag.record", dag_id=dag.id, name=dag.name)
         self._site.background.begin(self._wake(dag.id))
         return dag
 
@@ -95,7 +97,7 @@ class ClusterTasks(TaskReader):
         while not deadline.passed():
             watched = Watch(number=dag_id, seconds=deadline.remaining(), seen_stage=seen_stage)
             try:
-                await self._ask(maintainer.watch, watched, deadline)
+                await self._ask(maintainer.watch, watched, deadline, _GRACE_S)
             except OBShellError as error:
                 if error.code not in _ELSEWHERE:
                     raise
@@ -114,9 +116,16 @@ class ClusterTasks(TaskReader):
         return Deadline.after(settings.rpc_timeout_s + settings.lease_s)
 
     async def _ask(
-        self, asked: Procedure[Site, Req, Nothing], request: Req, deadline: Deadline
+        self,
+        asked: Procedure[Site, Req, Nothing],
+        request: Req,
+        deadline: Deadline,
+        grace_s: float = 0.0,
     ) -> None:
-        """Ask the maintainer; if there is none, or it is lost, ask the next one."""
+        """Ask the maintainer; if there is none, or it is lost, ask the next one.
+
+        An answer may come ``grace_s`` later, if it is itself to come at the deadline.
+        """
         pause = _FIRST_PAUSE_S
         while True:
             agent = (await self._database.read(lease.read)).maintainer
@@ -124,7 +133,8 @@ class ClusterTasks(TaskReader):
                 if agent is None:
                     self._site.require_ocs().maintainer.look()
                     raise errors.MAINTAINER_NOT_ACTIVE(cause="the lease has expired")
-                await self._site.peers.call(agent, asked, request, deadline)
+                patience = Deadline.after(deadline.remaining() + grace_s)
+                await self._site.peers.call(agent, asked, request, patience)
             except OBShellError as error:
                 if error.code not in _ELSEWHERE or deadline.passed():
                     raise

@@ -70,7 +70,9 @@ async def configure_cluster(site: Site, request: ObclusterConfigRequest) -> Dag:
 
 async def configure_servers(site: Site, request: ObserverConfigRequest) -> Dag:
     """Begin to set options of the servers in a scope; only a MASTER can."""
-    options = _checked_options(request.observerConfig)
+    if not request.observerConfig:
+        raise errors.ILLEGAL_ARGUMENT(name="observerConfig", reason="it is empty")
+    options = checked_options(request.observerConfig)
     view = site.cluster.view
     _require_master(view)
     targets = resolve(request.scope, view)
@@ -90,10 +92,8 @@ def _require_master(view: ClusterView) -> None:
     view.require(Identity.MASTER)
 
 
-def _checked_options(given: dict[str, str]) -> dict[str, str]:
+def checked_options(given: dict[str, str]) -> dict[str, str]:
     """Server options under their present names; each a plain name, no value with a line break."""
-    if not given:
-        raise errors.ILLEGAL_ARGUMENT(name="observerConfig", reason="it is empty")
     options: dict[str, str] = {}
     for spelled, value in given.items():
         name = _OLD_SPELLINGS.get(spelled, spelled)

@@ -7,8 +7,9 @@ from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
-from pyobshell.operations import server
+from pyobshell.operations import server, views
 from pyobshell.operations.site import Site
+from pyobshell.operations.views import Reading
 from pyobshell.settings import API_VERSION
 from pyobshell.wire import AgentInstance, ObclusterInfo, ObInfo, ServerInfo
 
@@ -41,15 +42,45 @@ async def _servers(site: Site) -> ObclusterInfo:
     version = await site.engine.version()
     topology: dict[str, list[ServerInfo]] | None = None
     if view.identity is Identity.CLUSTER_AGENT:
-        topology = {zone: [] for zone in view.zones}
-        answers = await site.peers.call_all(
-            view.addresses, server.status, Nothing(), Deadline.after(_PATIENCE_S)
-        )
-        for member in view.members:
-            topology[member.zone].append(_server(member, answers[member.address]))
+        deadline = Deadline.after(2 * _PATIENCE_S)
+        topology = await _by_the_cluster(site, deadline) or await _by_the_agents(site, deadline)
     return ObclusterInfo(
         id=view.cluster_id, name=view.cluster_name, version=version, topology=topology
     )
+
+
+async def _by_the_cluster(site: Site, deadline: Deadline) -> dict[str, list[ServerInfo]] | None:
+    """What the servers' own cluster tells; none if they form none, or nobody can be asked."""
+    if site.engine.cluster is None:
+        return None
+    try:
+        patience = deadline.within(_PATIENCE_S)
+        seen = await views.ask(site, views.read, Reading(log_streams=False), patience)
+    except OBShellError:
+        return None
+    agents = {member.server: member.port for member in site.cluster.view.members}
+    topology: dict[str, list[ServerInfo]] = {zone.name: [] for zone in seen.zones}
+    for row in seen.servers:
+        info = ServerInfo(
+            svr_ip=row.address.ip,
+            svr_port=row.address.port,
+            sql_port=row.sql_port,
+            agent_port=agents.get(row.address, 0),
+            with_rootserver="YES" if row.with_rootserver else "NO",
+            status=seen.status_of(row),
+            build_version=_release(row.build_version),
+        )
+        topology.setdefault(row.zone, []).append(info)
+    return topology
+
+
+async def _by_the_agents(site: Site, deadline: Deadline) -> dict[str, list[ServerInfo]]:
+    view = site.cluster.view
+    topology: dict[str, list[ServerInfo]] = {zone: [] for zone in view.zones}
+    answers = await site.peers.call_all(view.addresses, server.status, Nothing(), deadline)
+    for member in view.members:
+        topology[member.zone].append(_server(member, answers[member.address]))
+    return topology
 
 
 def _server(member: Member, answer: server.ServerStatus | OBShellError) -> ServerInfo:
@@ -61,5 +92,9 @@ def _server(member: Member, answer: server.ServerStatus | OBShellError) -> Serve
         agent_port=member.port,
         with_rootserver="NO",
         status="ACTIVE" if serves else "INACTIVE",
-        build_version=member.server_version.partition("-")[0],
+        build_version=_release(member.server_version),
     )
+
+
+def _release(version: str) -> str:
+    return version.partition("-")[0]

@@ -81,7 +81,7 @@ async def integrate_config(run: Run, making: Making) -> None:
     plans: dict[str, dict[str, object]] = {}
     for member in cluster.view.members:
         options = await cluster.server_options(member)
-        settings = _server_settings(cluster.view, member, options)
+        settings = server_settings(cluster.view, member.zone, options)
         given = [settings.rpc_port] if "rpc_port" in options else []
         for port in (settings.mysql_port, *given):
             other = taken.setdefault((member.ip, port), member.address)
@@ -105,7 +105,8 @@ async def integrate_config(run: Run, making: Making) -> None:
     run.publish(servers=plans)
 
 
-def _server_settings(view: ClusterView, member: Member, options: dict[str, str]) -> ServerSettings:
+def server_settings(view: ClusterView, zone: str, options: dict[str, str]) -> ServerSettings:
+    """How a server of that zone is deployed; the rpc port follows the SQL port unless given."""
     rest = dict(options)
     mysql_port = int(rest.pop("mysql_port", DEFAULT_MYSQL_PORT))
     return ServerSettings(
@@ -113,7 +114,7 @@ def _server_settings(view: ClusterView, member: Member, options: dict[str, str])
         rpc_port=int(rest.pop("rpc_port", mysql_port + 1)),
         **{name: rest.pop(name, None) for name in _PLACES},
         log_level=rest.pop("syslog_level", None),
-        zone=member.zone,
+        zone=zone,
         cluster=view.cluster_name,
         cluster_id=view.cluster_id,
         parameters=rest,
@@ -177,6 +178,8 @@ async def convert_followers(run: Run, making: Making) -> None:
 async def convert_master(run: Run, making: Making) -> None:
     """The master becomes a member like any other."""
     await _convert(run, Identity.MASTER)
+    if run.site.ocs is not None:
+        await run.site.ocs.write_members(run.site.cluster.view.members)
 
 
 async def synchronize_one(run: Run, making: Making) -> None:

@@ -169,7 +169,7 @@ async def admit(site: Site, caller: Caller, application: Application) -> Members
         raise errors.INCORRECT_AGENT_PASSWORD()
     if await site.tasks.lock_holder(LOCKED) is not None:
         raise errors.AGENT_UNDER_MAINTENANCE(agent=site.own)
-    await _verify_address(site, applicant.address, caller.public_key)
+    await verify_address(site, applicant.address, caller.public_key)
 
     def take_in(view: ClusterView) -> ClusterView:
         view.require(Identity.MASTER)
@@ -184,7 +184,8 @@ async def admit(site: Site, caller: Caller, application: Application) -> Members
     return Membership(members=site.cluster.view.members)
 
 
-async def _verify_address(site: Site, address: Address, public_key: str) -> None:
+async def verify_address(site: Site, address: Address, public_key: str) -> None:
+    """Raise ``…IncorrectToken`` unless what answers at an address has that key."""
     secret = await site.peers.ask(address, "/api/v1/secret")
     if PublicKey.from_text(secret["public_key"]).text != public_key:
         raise errors.INCORRECT_TOKEN(cause=f"another agent answers at {address}")

@@ -40,7 +40,7 @@ _TELLING_S = 1.0
 
 
 class Maintainer:
-    """This agent's part in that: a candidate at all times, the maintainer at some."""
+    """This agent's part in that: a candidate at all times, the maintainer while ``active``."""
 
     def __init__(
         self, site: Site, connect: Connect, catalogue: Catalogue, executor: Executor
@@ -55,6 +55,7 @@ class Maintainer:
         self._candidate = Candidate(self._lease_database, site.own, self._terms)
         self._engine: TaskEngine[Site] | None = None
         self._nudged = asyncio.Event()
+        self.active = asyncio.Event()
 
     @property
     def engine(self) -> TaskEngine[Site]:
@@ -104,7 +105,13 @@ class Maintainer:
         """Every look at the lease tells as well whether the members have changed."""
         self._executor.saw(seen.epoch)
         if seen.members_version != self._site.cluster.view.members_version:
-            self._site.background.begin(self._site.require_ocs().synchronize())
+            self._site.background.begin(self._learn_members())
+
+    async def _learn_members(self) -> None:
+        try:
+            await self._site.require_ocs().synchronize()
+        except OBShellError as error:
+            _log.warning("members not learned", action="members.learn", cause=str(error))
 
     async def _maintain(self) -> None:
         """Run the cluster's DAGs until the lease is lost, or something cannot be recorded."""
@@ -130,6 +137,7 @@ class Maintainer:
         async def run() -> None:
             await engine.start()
             self._engine = engine
+            self.active.set()
             while True:
                 await renewed.wait()
                 renewed.clear()
@@ -143,6 +151,7 @@ class Maintainer:
                 await task  # raises what it came to grief with
         finally:
             self._engine = None
+            self.active.clear()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

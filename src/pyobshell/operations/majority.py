@@ -13,10 +13,9 @@ from pydantic import BaseModel
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.engines.log_streams import LogStream
+from pyobshell.engines.ob_cluster import INACTIVE
 from pyobshell.errors import OBShellError
 from pyobshell.operations.views import Views
-
-INACTIVE = "INACTIVE"
 
 
 class Leaving(BaseModel):

@@ -59,11 +59,15 @@ class Ocs:
             # In a context of its own: its life is not part of the request that began it.
             self._life = asyncio.create_task(self._live(), context=contextvars.Context())
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
         """Take part no longer; if this agent is the maintainer, another one takes over at once."""
         if self._life is not None:
             self._life.cancel()
             await asyncio.gather(self._life, return_exceptions=True)
+            self._life = None
+
+    async def close(self) -> None:
+        """Close every connection, once it takes part no longer."""
         await self.maintainer.close()
         await asyncio.to_thread(self._database.close)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log, ObState
+from pyobshell.errors import OBShellError
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Site
 
@@ -23,6 +26,28 @@ class ServerStatus(BaseModel):
 async def status(site: Site, caller: Caller, request: Nothing) -> ServerStatus:
     """How far the server here can be used."""
     return ServerStatus(state=await site.engine.state(), version=await site.engine.version())
+
+
+class ServerLook(BaseModel):
+    """How far a server can be used, its process, and its sessions as far as they can be told."""
+
+    state: ObState
+    pid: int | None = None
+    sessions: int | None = None
+
+
+@procedure("server/look")
+async def look(site: Site, caller: Caller, request: Nothing) -> ServerLook:
+    """The server here as it would be stopped."""
+    seen = ServerLook(state=await site.engine.state())
+    with contextlib.suppress(OBShellError):  # not provably our server, or it takes no SQL
+        process = await site.engine.process()
+        if process is None:
+            return ServerLook(state=ObState.PROCESS_NOT_RUNNING, sessions=0)
+        process.close()
+        seen.pid = process.pid
+        seen.sessions = await site.engine.sessions(caller.deadline)
+    return seen
 
 
 @procedure("server/deploy")
@@ -51,6 +76,14 @@ async def destroy(site: Site, caller: Caller, request: Nothing) -> Nothing:
 async def start(site: Site, caller: Caller, request: Nothing) -> Nothing:
     """Start the server here and wait until it accepts SQL."""
     await site.keeper.start(caller.log, caller.deadline)
+    return Nothing()
+
+
+@procedure("server/kill")
+async def kill(site: Site, caller: Caller, request: Nothing) -> Nothing:
+    """End the server here at once; it stays down until a start is asked for."""
+    if site.keeper.deployed:
+        await site.keeper.kill(caller.log, caller.deadline)
     return Nothing()
 
 
@@ -95,4 +128,14 @@ async def flush(site: Site, log: Log, deadline: Deadline) -> None:
         )
 
 
-PROCEDURES = (status, deploy, destroy, start, set_password, create_proxyro, freeze)
+PROCEDURES = (
+    status,
+    look,
+    deploy,
+    destroy,
+    start,
+    kill,
+    set_password,
+    create_proxyro,
+    freeze,
+)

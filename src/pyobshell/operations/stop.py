@@ -81,7 +81,7 @@ async def objections(site: Site, order: Order) -> AsyncIterator[OBShellError]:
     needs_connection = mode is not Mode.FORCE or targets.type is ScopeType.ZONE
     if needs_connection and await site.engine.state() is not ObState.CONNECTION_AVAILABLE:
         yield errors.FORCE_STOP_REQUIRED()
-    leaving = _leaving(site, order)
+    leaving = _to_spare(site, order)
     if leaving is not None:
         async for objection in spared(site, leaving):
             yield objection
@@ -102,21 +102,25 @@ async def spared(site: Site, leaving: Leaving) -> AsyncIterator[OBShellError]:
             yield objection
 
 
-def _leaving(site: Site, order: Order) -> Leaving | None:
-    """What a cluster of servers has to spare for a stop; none: it is not asked.
-
-    Who stops the whole cluster wants no majority, and ``force`` does not ask.
-    """
+def leaving_of(site: Site, order: Order) -> Leaving:
+    """What would leave a cluster of servers: in SQL whole zones, else the servers of targets."""
     targets = order.targets
-    if site.engine.cluster is None or order.mode is Mode.FORCE:
-        return None
     if order.mode is Mode.GENTLE and targets.type is ScopeType.ZONE:
         return Leaving(zones=list(targets.zones), alone=True)
-    if targets.type is ScopeType.GLOBAL:
-        return None
     members = site.cluster.view.members
     servers = [member.server for member in members if member.address in targets.agents]
     return Leaving(servers=servers, alone=order.mode is Mode.GENTLE)
+
+
+def _to_spare(site: Site, order: Order) -> Leaving | None:
+    """What a cluster of servers has to spare; none: it is not asked.
+
+    Who stops the whole cluster wants no majority, and ``force`` does not ask.
+    """
+    everything = order.targets.type is ScopeType.GLOBAL
+    if site.engine.cluster is None or order.mode is Mode.FORCE or everything:
+        return None
+    return leaving_of(site, order)
 
 
 async def _servers_elsewhere(site: Site, targets: Targets) -> AsyncIterator[OBShellError]:
@@ -150,7 +154,7 @@ def plan(site: Site, order: Order) -> DagPlan:
         mode=mode,
         scope=targets.type,
         targets=list(targets.agents),
-        leaving=_leaving(site, order),
+        leaving=_to_spare(site, order),
         in_sql=mode is Mode.GENTLE and site.engine.cluster is not None,
         force_pass=order.force_pass,
     )

@@ -15,7 +15,7 @@ from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log, ObState
 from pyobshell.engines.log_streams import LogStream
-from pyobshell.engines.ob_cluster import ObCluster, ServerRow, ZoneRow
+from pyobshell.engines.ob_cluster import ACTIVE, INACTIVE, ObCluster, ServerRow, ZoneRow
 from pyobshell.errors import OBShellError
 from pyobshell.operations import server
 from pyobshell.operations.birth import require_cluster
@@ -23,6 +23,7 @@ from pyobshell.operations.site import Site
 
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
+STOPPED = "STOPPED"
 _PACE_S = 0.2
 _ELECTION_S = 10.0  # a leader that died is replaced in less
 
@@ -34,10 +35,16 @@ class Views(BaseModel):
     zones: list[ZoneRow]
     log_streams: list[LogStream]
 
+    def status_of(self, row: ServerRow) -> str:
+        """ACTIVE, INACTIVE, DELETING, or STOPPED if that was asked for it or for its zone."""
+        zone_stopped = any(one.name == row.zone and one.status == INACTIVE for one in self.zones)
+        return STOPPED if row.status == ACTIVE and (row.stopped or zone_stopped) else row.status
+
 
 class Reading(BaseModel):
-    """How the views are to be read; ``settled``: not while a log stream elects its leader."""
+    """What is to be read; ``settled``: not while a log stream elects its leader."""
 
+    log_streams: bool = True
     settled: bool = False
 
 
@@ -45,20 +52,20 @@ class Reading(BaseModel):
 async def read(site: Site, caller: Caller, reading: Reading) -> Views:
     """What the server here tells of its cluster."""
     cluster = require_cluster(site)
-    views = await _read(cluster, caller.deadline)
+    views = await _read(cluster, reading, caller.deadline)
     patience = caller.deadline.within(_ELECTION_S)
     while reading.settled and not _is_settled(views) and not patience.passed():
         caller.log("a log stream has no leader: looking again")
         await asyncio.sleep(_PACE_S)  # views tell nobody of their change
-        views = await _read(cluster, caller.deadline)
+        views = await _read(cluster, reading, caller.deadline)
     return views
 
 
-async def _read(cluster: ObCluster, deadline: Deadline) -> Views:
+async def _read(cluster: ObCluster, reading: Reading, deadline: Deadline) -> Views:
     return Views(
         servers=await cluster.servers(deadline),
         zones=await cluster.zones(deadline),
-        log_streams=await cluster.log_streams(deadline),
+        log_streams=await cluster.log_streams(deadline) if reading.log_streams else [],
     )
 
 

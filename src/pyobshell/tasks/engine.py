@@ -348,6 +348,7 @@ class TaskEngine(TaskReader, Generic[Site]):
             continuing=claim.continuing,
             log=log,
             _signals=_Signals(self),
+            cancelled=lambda: claim.dag_id in self._cancelling,
         )
 
     def _changed(self, dag_id: int, head: Dag | None = None) -> None:

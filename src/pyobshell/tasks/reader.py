@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -41,6 +42,16 @@ class TaskReader:
         def read(connection: Connection) -> list[Dag]:
             ids = records.list_dag_ids(connection, unfinished=unfinished)
             return [found(records.read_dag(connection, i, logs=True), i) for i in ids]
+
+        return await self._database.read(read)
+
+    async def newest(self, wanted: Callable[[Dag], bool]) -> Dag | None:
+        """The DAG created last among those wanted, without its nodes; None if there is none."""
+
+        def read(connection: Connection) -> Dag | None:
+            ids = records.list_dag_ids(connection, unfinished=False)
+            heads = (found(records.read_dag_head(connection, i), i) for i in reversed(ids))
+            return next(filter(wanted, heads), None)
 
         return await self._database.read(read)
 

@@ -32,6 +32,7 @@ class Run(Generic[Site]):
 
     ``site`` is what the engine was built with; ``agent`` the agent this sub task is for; ``data``
     what earlier stages published; ``continuing`` whether a killed agent left this run half done.
+    ``cancelled`` tells a body that is being cancelled whether an operator wants it so.
     """
 
     site: Site
@@ -43,6 +44,7 @@ class Run(Generic[Site]):
     continuing: bool
     log: Callable[[str], None]
     _signals: Signals
+    cancelled: Callable[[], bool] = lambda: False
     published: dict[str, Any] = field(default_factory=dict)
 
     def publish(self, **data: Any) -> None:
@@ -80,6 +82,7 @@ class Stage(Generic[Site, Params]):
     params: type[Params]
     body: Body[Site, Params]
     undo: Body[Site, Params] | None = None
+    retry_undoes: bool = True
 
     def parse(self, params: str) -> Params:
         """The typed parameters of the DAG it belongs to."""
@@ -93,9 +96,12 @@ def stage(
     key: str | None = None,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     undo: Body[Any, Any] | None = None,
+    retry_undoes: bool = True,
 ) -> Callable[[Body[Site, Params]], Stage[Site, Params]]:
     """Make a stage of a coroutine function ``(run, params)``; ``undo`` is run by ROLLBACK.
 
+    RETRY runs it too, before the body, unless ``retry_undoes`` is False: for a body that goes on
+    from whatever it finds.
     ``key`` is what recorded DAGs know it by: module and function unless given.
     """
 
@@ -110,6 +116,7 @@ def stage(
             params=get_type_hints(function)[params],
             body=body,
             undo=undo,
+            retry_undoes=retry_undoes,
         )
 
     return decorate
@@ -118,7 +125,8 @@ def stage(
 async def perform(stage: Stage[Any, Any], operator: Operator, params: str, run: Run[Any]) -> None:
     """What an operator asks of a stage: its body, its undoing, or on RETRY one after the other."""
     parsed = stage.parse(params)
-    if operator in (Operator.ROLLBACK, Operator.RETRY) and stage.undo is not None:
+    undoes = operator is Operator.ROLLBACK or (operator is Operator.RETRY and stage.retry_undoes)
+    if undoes and stage.undo is not None:
         await stage.undo(run, parsed)
     if operator is not Operator.ROLLBACK:
         await stage.body(run, parsed)

@@ -28,6 +28,8 @@ EXAMPLES = {
     ("POST", "/agent/join"): (SINGLE, {"agentInfo": "own", "zoneName": "zone1"}),
     ("POST", "/agent/remove"): (MASTER, "own"),
     ("POST", "/ob/stop"): (MEMBER, FORCE_ALL),
+    ("POST", "/ob/zone/{zone}/stop"): (MEMBER, {"freeze_server": True}),
+    ("POST", "/ob/zone/{zone}/stop/check"): (MEMBER, {}),
     ("POST", "/ob/start"): (MEMBER, {"scope": {"type": "GLOBAL"}}),
     ("POST", "/ob/restart"): (MEMBER, {"rolling": True}),
     ("POST", "/obcluster/config"): (MASTER, {"clusterId": 1, "clusterName": "c", "rootPwd": "p"}),
@@ -50,7 +52,12 @@ EXAMPLES = {
     ("POST", "/task/node/{id}"): (MEMBER, {"operator": "PASS"}),
     ("GET", "/task/sub_task/{id}"): (MEMBER, None),
 }
-NEVER_SUCCEEDS = {("GET", "/task/dag/maintain/ob")}  # there are no tasks of the cluster
+# There are no tasks of the cluster, and servers that form none have no SQL to stop a zone with.
+NEVER_SUCCEEDS = {
+    ("GET", "/task/dag/maintain/ob"): ("Task.NotFound", 404),
+    ("POST", "/ob/zone/{zone}/stop"): ("Common.IllegalArgument", 400),
+    ("POST", "/ob/zone/{zone}/stop/check"): ("Common.IllegalArgument", 400),
+}
 LISTS = {
     "/ob/agents",
     "/task/dag/unfinish",
@@ -92,7 +99,7 @@ async def a_host(start_host, start_member, identity):
 def filled_in(host, path, body):
     """The example, with the ids and the address of an agent."""
     numbers = {"/task/dag/{id}": 1, "/task/node/{id}": 2, "/task/sub_task/{id}": 2}
-    path = path.replace("{id}", id_of(host, numbers.get(path, 0)))
+    path = path.replace("{id}", id_of(host, numbers.get(path, 0))).replace("{zone}", "zone1")
     if body == "own":
         return path, host.address.wire
     if isinstance(body, dict):
@@ -108,7 +115,7 @@ async def test_a_request_that_succeeds(start_host, start_member, method, path):
     answer = await host.api.ask(method, target, body)
     check_envelope(answer)
     if (method, path) in NEVER_SUCCEEDS:
-        assert answer.refusal == ("Task.NotFound", 404)
+        assert answer.refusal == NEVER_SUCCEEDS[method, path]
         return
     assert answer.status == 200, answer.envelope
     assert ("data" not in answer.envelope) == ((method, path) in NO_DATA)

@@ -13,7 +13,7 @@ from pyobshell.operations.scope import resolve
 from pyobshell.security.verify import Passwords
 from pyobshell.wire import Scope
 from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
-from support.fake_cluster import FakeCluster
+from support.rolling_cluster import RollingCluster
 from support.undertakings import locked, logs_of, outline, servers, states, wait_end
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ async def three(anyio_backend, hosts):
         for host in made:
             host.api.password = ROOT_PASSWORD
         places = {host.address: f"zone{n}" for n, host in enumerate(made, 1)}
-        fake = FakeCluster(places, {host.address: host.engine for host in made})
+        fake = RollingCluster(places, {host.address: host.engine for host in made})
         yield made, fake
 
 
@@ -133,7 +133,7 @@ async def test_a_part_of_a_zone_is_stopped_by_its_servers(keys, start_member):
     host = await start_member(zones=("zone1", "zone2", "zone3", "zone1"))
     view = host.site.cluster.view
     places = {member.address: member.zone for member in view.members}
-    fake = FakeCluster(places, {host.address: host.engine})
+    fake = RollingCluster(places, {host.address: host.engine})
     dag = await wait_end(host, await begin(host, servers(host)))
     assert dag["state"] == "SUCCEED"
     assert dag["nodes"][3]["name"] == "Stop part of zone1"
@@ -281,7 +281,7 @@ async def test_a_zone_is_not_killed_once_another_is_lost(cluster, fake):
 async def test_a_target_that_cannot_be_reached_keeps_it_from_beginning(start_member):
     host = await start_member(zones=("zone1", "zone2", "zone3"))
     places = {member.address: member.zone for member in host.site.cluster.view.members}
-    fake = FakeCluster(places, {host.address: host.engine})
+    fake = RollingCluster(places, {host.address: host.engine})
     dag = await wait_end(host, await begin(host, {"type": "ZONE", "target": ["zone1", "zone2"]}))
     assert (dag["state"], dag["stage"]) == ("FAILED", 2)
     assert fake.deeds == host.engine.deeds == []
@@ -348,7 +348,7 @@ async def test_an_agent_that_went_away_in_any_stage_goes_on(hosts, keys, at, dee
     own = free_address()
     others = [free_address(), free_address()]
     members = [a_member(one, keys[0], f"zone{n}") for n, one in enumerate([own, *others], 1)]
-    fake = FakeCluster({one.address: one.zone for one in members}, {})
+    fake = RollingCluster({one.address: one.zone for one in members}, {})
     life = {"address": own, "passwords": Passwords(root=ROOT_PASSWORD)}
     member = Identity.CLUSTER_AGENT
     async with hosts.in_process(member, members, **life) as host:

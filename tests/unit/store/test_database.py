@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from pyobshell.store.database import Database, sqlite_engine
+from pyobshell.store.database import Database, Kind, sqlite_engine
 from support.waiting import soon
 
 pytestmark = pytest.mark.anyio
@@ -217,3 +217,92 @@ async def test_a_closed_database_refuses_work_and_may_be_closed_again(database_f
     with pytest.raises(RuntimeError):
         await soon(database.read(names))
     database.close()
+
+
+# --- kinds of databases --------------------------------------------------------------------------
+
+
+class PassingError(Exception):
+    """What may be otherwise at the next attempt."""
+
+
+class RefusedError(Exception):
+    """What a guard says."""
+
+
+@pytest.fixture
+def of_kind(database_file):
+    made = []
+
+    def make(**differences):
+        kind = Kind(passing=lambda error: isinstance(error, PassingError), **differences)
+        made.append(Database(sqlite_engine(database_file), sqlite_engine(database_file), kind))
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.close()
+
+
+def fails_at_first(name, times):
+    attempts = iter(range(times))
+
+    def work(connection):
+        add(name)(connection)
+        if next(attempts, None) is not None:
+            raise PassingError
+        return name
+
+    return work
+
+
+async def test_a_transaction_that_came_to_nothing_for_a_passing_reason_is_made_again(of_kind):
+    database = of_kind()
+    assert await database.write(fails_at_first("one", 2)) == "one"
+    blocked = Blocked(database)
+    jobs = [database.submit(work) for work in (add("two"), fails_at_first("three", 1))]
+    blocked.release()
+    assert [job.result(PATIENCE_S) for job in jobs] == ["two", "three"]
+    assert await database.read(names) == ["one", "three", "two"]
+    assert await database.read(fails_at_first("four", 1)) == "four"
+
+
+async def test_in_the_end_a_passing_reason_is_an_error_and_nothing_is_written(of_kind):
+    database = of_kind(coded=lambda error: ValueError("coded"))
+    with pytest.raises(ValueError, match="coded"):
+        await database.write(fails_at_first("one", 3))
+    with pytest.raises(ValueError, match="coded"):
+        await database.read(fails_at_first("one", 3))
+    assert await database.read(names) == []
+
+
+async def test_a_transaction_that_may_have_been_made_is_not_made_again(of_kind):
+    database = of_kind()
+    attempts = []
+
+    @event.listens_for(database._writer, "commit")
+    def fail(_connection):
+        attempts.append(1)
+        raise PassingError
+
+    with pytest.raises(PassingError):
+        await database.write(add("one"))
+    assert attempts == [1]
+
+
+async def test_what_the_guard_refuses_is_not_written(of_kind):
+    allowed = True
+
+    def guard(_connection):
+        if not allowed:
+            raise RefusedError
+
+    database = of_kind(guard=guard)
+    await database.write(add("one"))
+    allowed = False
+    blocked = database.submit(add("two"))
+    others = [database.submit(add(f"{n}")) for n in range(3)]
+    for job in (blocked, *others):
+        with pytest.raises(RefusedError):
+            job.result(PATIENCE_S)
+    assert await database.read(names) == ["one"]

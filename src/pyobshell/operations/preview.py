@@ -1,0 +1,154 @@
+"""What a stop would do, and why it would be refused; nothing is recorded or changed."""
+
+from __future__ import annotations
+
+from pyobshell.cluster.model import Member
+from pyobshell.cluster.procedures import Nothing
+from pyobshell.deadline import Deadline
+from pyobshell.engines.base import ObState
+from pyobshell.engines.log_streams import LogStream
+from pyobshell.engines.ob_cluster import ACTIVE, INACTIVE
+from pyobshell.errors import Language, OBShellError
+from pyobshell.operations import server, stop, views
+from pyobshell.operations.server import ServerLook
+from pyobshell.operations.site import Site
+from pyobshell.operations.stop import Mode, Order
+from pyobshell.operations.together import Undertaking
+from pyobshell.operations.views import Reading, Views
+from pyobshell.tasks.model import Dag, DagPlan, Operator, State
+from pyobshell.wire import (
+    NANOSECONDS,
+    PreviewLogStream,
+    PreviewRefusal,
+    PreviewStage,
+    PreviewTarget,
+    PreviewTenant,
+    StopPreview,
+    StopRequest,
+)
+
+
+async def preview_stop(site: Site, request: StopRequest, language: Language) -> StopPreview:
+    """What ``POST /ob/stop`` with this body would do now.
+
+    Raises the errors of a request that makes no sense; every other reason for which it would be
+    refused is part of the answer.
+    """
+    order = Order.of(request, site.cluster.view)
+    plan = stop.plan(site, order)
+    seen = await _views(site)
+    return StopPreview(
+        name=plan.name,
+        mode=order.mode,
+        scope=order.targets.type,
+        targets=await _targets(site, order, seen),
+        stages=[
+            PreviewStage(stage=number, name=node.stage.name)
+            for number, node in enumerate(plan.nodes, start=1)
+        ],
+        majority=_majority(site, order, seen),
+        refusals=[
+            PreviewRefusal(errCode=one.code.name, message=one.text(language))
+            async for one in stop.objections(site, order)
+        ],
+        last_duration_ms=await _last_duration_ms(site, order, plan),
+    )
+
+
+async def _views(site: Site) -> Views | None:
+    """What the servers' cluster tells; none if they form none, or nobody can be asked."""
+    if site.engine.cluster is None:
+        return None
+    try:
+        patience = Deadline.after(site.settings.rpc_timeout_s)
+        return await views.ask(site, views.read, Reading(), patience)
+    except OBShellError:
+        return None
+
+
+# --- what would be stopped -----------------------------------------------------------------------
+
+
+async def _targets(site: Site, order: Order, seen: Views | None) -> list[PreviewTarget]:
+    """The targets, each as its agent sees its server."""
+    members = [one for one in site.cluster.view.members if one.address in order.targets.agents]
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    asked = [member.address for member in members]
+    looks = await site.peers.call_all(asked, server.look, Nothing(), patience)
+    in_sql = order.mode is Mode.GENTLE and site.engine.cluster is not None
+    return [_target(member, looks[member.address], seen, in_sql) for member in members]
+
+
+def _target(
+    member: Member, look: ServerLook | OBShellError, seen: Views | None, in_sql: bool
+) -> PreviewTarget:
+    known = None if isinstance(look, OBShellError) else look
+    sessions = known and known.sessions
+    return PreviewTarget(
+        agent=str(member.address),
+        svr_ip=member.ip,
+        svr_port=member.rpc_port,
+        zone=member.zone,
+        status=_status(member, known, seen),
+        obState=known and int(known.state),
+        pid=known and known.pid,
+        sessions=0 if in_sql else sessions,  # STOP in SQL cuts none
+    )
+
+
+def _status(member: Member, look: ServerLook | None, seen: Views | None) -> str:
+    if seen is not None:
+        for row in seen.servers:
+            if row.address == member.server:
+                return seen.status_of(row)
+    serves = look is not None and look.state is ObState.CONNECTION_AVAILABLE
+    return ACTIVE if serves else INACTIVE
+
+
+# --- what would be left --------------------------------------------------------------------------
+
+
+def _majority(site: Site, order: Order, seen: Views | None) -> list[PreviewTenant] | None:
+    """By tenant, what would be left of its log streams without the targets."""
+    if seen is None:
+        return [] if site.engine.cluster is None else None
+    leaving = stop.leaving_of(site, order).found_in(seen)
+    tenants: dict[str, list[LogStream]] = {}
+    for stream in seen.log_streams:
+        tenants.setdefault(stream.tenant, []).append(stream)
+    return [
+        PreviewTenant(
+            tenant_name=tenant,
+            kept=all(stream.outlives(leaving) for stream in streams),
+            log_streams=[
+                PreviewLogStream(
+                    ls_id=stream.ls_id,
+                    kept=stream.outlives(leaving),
+                    in_sync=stream.left(leaving),
+                    paxos_replica_num=stream.leader.replica_num if stream.leader else 0,
+                )
+                for stream in sorted(streams, key=lambda one: one.ls_id)
+            ],
+        )
+        for tenant, streams in sorted(tenants.items())
+    ]
+
+
+# --- how long it took last time ------------------------------------------------------------------
+
+
+async def _last_duration_ms(site: Site, order: Order, plan: DagPlan) -> int | None:
+    """Milliseconds from the beginning to the end of the last such stop that succeeded here."""
+
+    def is_alike(dag: Dag) -> bool:
+        if (dag.name, dag.max_stage) != (plan.name, len(plan.nodes)) or not _succeeded(dag):
+            return False
+        done = Undertaking.model_validate_json(dag.params)
+        return (done.mode, done.scope) == (order.mode, order.targets.type)
+
+    last = await site.tasks.newest(is_alike)
+    return None if last is None else (last.end_time - last.start_time) * 1000 // NANOSECONDS
+
+
+def _succeeded(dag: Dag) -> bool:
+    return dag.state is State.SUCCEED and dag.operator is Operator.RUN

@@ -1,0 +1,179 @@
+"""The last thing an agent does for a cluster it has been struck off: it ends its server and parts.
+
+``Kill observer`` is a DAG of its own, with the agent's lock, so that it is finished also by an
+agent that is killed in the middle. An agent that was out of reach at the time finds out at its next
+start that it is no member any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from pydantic import BaseModel
+
+from pyobshell import errors
+from pyobshell.address import Address
+from pyobshell.cluster.model import Identity
+from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.deadline import Deadline
+from pyobshell.errors import OBShellError
+from pyobshell.operations.birth import require_cluster
+from pyobshell.operations.join import LOCKED
+from pyobshell.operations.local_scale_out import become_single, remove_server
+from pyobshell.operations.site import Run, Site
+from pyobshell.tasks.locks import MaintenanceConflictError
+from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator, State
+from pyobshell.tasks.stage import stage
+
+_log = structlog.get_logger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_ABLE = Ability.CONTINUE | Ability.RETRY
+
+
+class Retiring(BaseModel):
+    """Parameters of ``Kill observer``: which task of the cluster wants it, and what is to go."""
+
+    cluster_dag_id: str
+    remove_data: bool = False
+
+
+# --- the stages ----------------------------------------------------------------------------------
+
+
+@stage("Kill observer", _ABLE)
+async def kill_observer(run: Run, retiring: Retiring) -> None:
+    """End the server, and remove its files if that is wanted."""
+    site = run.site
+    if retiring.remove_data:
+        await remove_server(site, run.log, run.deadline)
+    elif site.keeper.deployed:
+        patience = run.deadline.within(site.settings.stop_timeout_s)
+        await site.keeper.kill(run.log, patience)
+        await site.cluster.remember_server(None)
+        run.log(f"its files stay in {site.engine.home}")
+
+
+@stage("Be single agent", _ABLE)
+async def be_single(run: Run, retiring: Retiring) -> None:
+    """Forget the cluster."""
+    await become_single(run.site)
+    run.log(f"{run.site.own} is {Identity.SINGLE}")
+
+
+def plan(retiring: Retiring) -> DagPlan:
+    """The stages of ``Kill observer``."""
+    return DagPlan(
+        "Kill observer", [NodePlan(kill_observer), NodePlan(be_single)], retiring, LOCKED
+    )
+
+
+# --- asked by the cluster ------------------------------------------------------------------------
+
+
+@procedure("agent/retire")
+async def retire(site: Site, caller: Caller, retiring: Retiring) -> Nothing:
+    """End the server here and part from the cluster; asked again, it goes on.
+
+    Raises ``Agent.Identify.NotSupportOperation`` unless this agent is SCALING IN, and
+    ``Agent.UnderMaintenance`` when something else has its lock.
+    """
+    site.cluster.view.require(Identity.SCALING_IN)
+    dag = await _begin(site, retiring)
+    ended = await site.tasks.wait_end(dag.id, caller.deadline)
+    tasks = [task for node in (await site.tasks.dag(dag.id)).nodes for task in node.sub_tasks]
+    lines = [line for task in tasks for line in task.logs]
+    for line in lines:
+        caller.log(line)
+    if ended.state is State.FAILED:
+        raise errors.SUB_DAG_NOT_ALL_SUCCEED(agents=f"{site.own}: {lines[-1]}")
+    return Nothing()
+
+
+async def _begin(site: Site, retiring: Retiring) -> Dag:
+    try:
+        return await site.tasks.submit(plan(retiring))
+    except MaintenanceConflictError as conflict:
+        holder = await site.tasks.dag(conflict.dag_id)
+    if holder.nodes[0].stage_key != kill_observer.key:
+        raise errors.AGENT_UNDER_MAINTENANCE(agent=site.own)
+    if holder.state is State.FAILED:
+        await site.tasks.operate(holder.id, Operator.RETRY)
+    return holder
+
+
+# --- found out by oneself ------------------------------------------------------------------------
+
+
+class Standing(BaseModel):
+    """What the agent that asks is in the cluster, and whether its server is one of the cluster."""
+
+    identity: Identity | None
+    has_server: bool
+
+
+class Question(BaseModel):
+    """About the server of the agent that asks, by its rpc port."""
+
+    rpc_port: int
+
+
+@procedure("agent/standing", for_guests=True)
+async def standing(site: Site, caller: Caller, question: Question) -> Standing:
+    """What the cluster's own database and views say of the agent that asks."""
+    site.cluster.view.require(Identity.CLUSTER_AGENT)
+    listed = await site.require_ocs().members()
+    me = next((m for m in listed.members if m.address == caller.address), None)
+    known = me is not None and me.public_key == caller.public_key
+    rows = await require_cluster(site).servers(caller.deadline)
+    server = Address(caller.address.ip, question.rpc_port)
+    return Standing(
+        identity=me.identity if me is not None and known else None,
+        has_server=any(row.address == server for row in rows),
+    )
+
+
+def look_whether_parted(site: Site) -> None:
+    """At the agent's start: part from a cluster that has removed it while it was down."""
+    if site.ocs is not None and site.cluster.view.identity in (
+        Identity.CLUSTER_AGENT,
+        Identity.SCALING_IN,
+    ):
+        site.background.begin(_look(site))
+
+
+async def _look(site: Site) -> None:
+    """Ask until the answer is clear; it is not as long as the agent is SCALING IN."""
+    pause_s = _FIRST_PAUSE_S
+    while site.cluster.view.identity in (Identity.CLUSTER_AGENT, Identity.SCALING_IN):
+        try:
+            found = await _ask(site)
+        except OBShellError as error:
+            _log.info("not known yet", action="standing.ask", cause=str(error))
+        else:
+            if found.identity is Identity.CLUSTER_AGENT:
+                return
+            if found.identity is None and not found.has_server:
+                _log.warning("is no member any more: parting", action="standing.none")
+                await _begin(site, Retiring(cluster_dag_id=""))
+                return
+        await asyncio.sleep(pause_s)  # nobody tells: the others do not know this agent any more
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+async def _ask(site: Site) -> Standing:
+    view = site.cluster.view
+    me = view.member(site.own)
+    question = Question(rpc_port=me.rpc_port if me else 0)
+    failure: OBShellError = errors.AGENT_NOT_EXIST(agent=site.own)
+    for other in view.others:
+        patience = Deadline.after(site.settings.rpc_timeout_s)
+        try:
+            return await site.peers.call(other, standing, question, patience)
+        except OBShellError as error:
+            failure = error
+    raise failure
+
+
+STAGES = (kill_observer, be_single)
+PROCEDURES = (retire, standing)
