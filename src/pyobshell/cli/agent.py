@@ -26,12 +26,19 @@ Port = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option("--engine", help="Kind of database server; seekdb is the only one so far."),
+    typer.Option(
+        "--engine",
+        help="Kind of database server: oceanbase (a member of a distributed cluster) or seekdb.",
+        show_default="oceanbase if the home has one, else seekdb",
+    ),
 ]
 Observer = Annotated[
     Path | None,
     typer.Option(
-        "--observer", metavar="PATH", help="The server program to run. Default: the installed one."
+        "--observer",
+        metavar="PATH",
+        help="The server program to run. Default: bin/observer in the home, or the installed "
+        "seekdb.",
     ),
 ]
 AgentLogLevel = Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import aiomysql
-import psutil
 
 from pyobshell.cli import interrupts, output, text
 from pyobshell.cli.outcome import CommandError, Exit, described
 from pyobshell.cli.progress import view
 from pyobshell.cli.sandbox import down
-from pyobshell.cli.sandbox.processes import server_pid
+from pyobshell.cli.sandbox.processes import server_of
 from pyobshell.cli.sandbox.record import Node, Sandbox
 from pyobshell.cli.sandbox.up import Plan, give_up, up
 from pyobshell.cli.steps import Steps
@@ -90,7 +88,7 @@ async def _stop_and_start(sandbox: Sandbox, steps: Steps) -> list[DagDetailDTO]:
     with steps.step("writing rows", f"{_ROWS} rows written on each of {_SERVERS} servers"):
         await _everywhere(sandbox, _write)
     with ExitStack() as held:
-        servers = [held.enter_context(_hold(node)) for node in sandbox.nodes]
+        servers = [held.enter_context(await _hold(sandbox, node)) for node in sandbox.nodes]
         async with Client(first.address, sandbox.root_password) as client:
             body = {"scope": {"type": "GLOBAL"}, "force": True}
             stopped = await _ask(client, steps, "/ob/stop", body)
@@ -161,12 +159,12 @@ async def _count(cursor: Any) -> None:
 # --- the processes, and the end ------------------------------------------------------------------
 
 
-def _hold(node: Node) -> ServerProcess:
+async def _hold(sandbox: Sandbox, node: Node) -> ServerProcess:
     """A node's server, held so that its end can be seen, and not mistaken for another's."""
-    pid = server_pid(node)
-    if pid is None:
+    process = await server_of(sandbox, node)
+    if process is None:
         raise CommandError(Exit.FAILED, f"no server runs in {node.base_dir}")
-    return ServerProcess(pid, os.pidfd_open(pid), psutil.Process(pid).create_time())
+    return process
 
 
 def _require_ended(servers: list[ServerProcess]) -> None:

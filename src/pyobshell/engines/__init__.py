@@ -7,10 +7,11 @@ from pathlib import Path
 from pyobshell import errors
 from pyobshell.engines.base import Engine, Log, ObState, ServerConfig
 from pyobshell.engines.observer import Observer
+from pyobshell.engines.observer_command import SMALL
 from pyobshell.engines.seekdb import Seekdb
 from pyobshell.engines.seekdb_command import find_binary
 
-__all__ = ["Engine", "Log", "ObState", "ServerConfig", "make_engine"]
+__all__ = ["Engine", "Log", "ObState", "ServerConfig", "make_engine", "small_options"]
 
 _OBSERVER = ("etc/observer.config.bin", "bin/observer")
 
@@ -29,3 +30,11 @@ def make_engine(name: str | None, home: Path, state_dir: Path, binary: Path | No
     raise errors.ILLEGAL_ARGUMENT(
         name="engine", reason=f"'{name}' is unknown; use seekdb or oceanbase"
     )
+
+
+def small_options(name: str) -> dict[str, str]:
+    """Options under which several servers of this kind fit on one machine, beside other things.
+
+    They are for what is left to be decided; a kind that is small by itself needs none.
+    """
+    return dict(SMALL) if name == "oceanbase" else {}

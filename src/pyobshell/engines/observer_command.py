@@ -12,6 +12,19 @@ from pyobshell.engines.launching import last_line, launch_daemon, run_program
 from pyobshell.engines.observer_files import ObserverFiles
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Enough for a small server that shares its machine. By default it takes most of a machine.
+SMALL = {
+    "memory_limit": "6G",
+    "system_memory": "1G",
+    "__min_full_resource_pool_memory": "2147483648",
+    "cpu_count": "4",
+    "datafile_size": "2G",
+    "datafile_next": "2G",
+    "datafile_maxsize": "20G",
+    "log_disk_size": "5G",
+    "enable_syslog_recycle": "true",
+    "max_syslog_file_count": "4",
+}
 # Keys that have a flag or a place of their own, and the password, which nobody must see.
 _NOT_OPTIONS = {
     *("cluster", "cluster_id", "zone", "mysql_port", "rpc_port", "data_dir", "local_ip"),

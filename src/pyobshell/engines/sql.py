@@ -31,7 +31,8 @@ _ACCESS_DENIED = 1045
 _CONNECTION_LOST = {2002, 2003, 2006, 2013, 2014}
 _SET_PASSWORD = "ALTER USER root IDENTIFIED BY %s"  # noqa: S105
 # Sessions start at +08:00, and with the sql_mode of the server, under which a backslash or a
-# quotation mark might mean something else than the driver's escaping takes it for.
+# quotation mark might mean something else than the driver's escaping takes it for. Not the driver's
+# init_command: it commits after that, which a server without a majority does not answer.
 _SESSION = "SET time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES'"
 
 
@@ -132,18 +133,24 @@ class Sql:
         The limits here are for a server that gives no answer at all.
         """
         with self._place() as place:
-            return pymysql.connect(
+            connection = pymysql.connect(
                 **place,
                 user="root",
                 password=_encoded(self._password).decode("latin-1"),
                 database=database,
                 charset="utf8mb4",
-                init_command=_SESSION,
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_SILENCE_SECONDS,
                 write_timeout=_SILENCE_SECONDS,
                 program_name="pyobshell",
             )
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_SESSION)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     async def login(self, password: str, deadline: Deadline) -> None:
         """Log in with this password once, on a connection of its own; raises as ``query``."""
@@ -208,11 +215,15 @@ class Sql:
                 password=_encoded(password).decode("latin-1"),
                 charset="utf8mb4",
                 autocommit=True,
-                init_command=_SESSION,
                 cursorclass=_QuietCursor,
                 program_name="pyobshell",
             )
         self._open.add(connection)
+        try:
+            await _run(connection, _SESSION, ())
+        except BaseException:
+            self._discard(connection)
+            raise
         return connection
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from pathlib import Path
 
 import pytest
 
 from pyobshell.cli.outcome import CommandError
+from pyobshell.cli.sandbox import down
 from pyobshell.cli.sandbox.record import Node, Sandbox, missing_directories
 from pyobshell.cli.sandbox.up import Plan, _draw
 
@@ -169,3 +171,59 @@ def test_nodes_are_spread_over_the_zones_in_turn_with_ports_of_their_own(tmp_pat
     assert [node.base_dir.name for node in sandbox.nodes][::4] == ["node1", "node5"]
     assert len(sandbox.root_password) == 16
     assert sandbox.root_password.isalnum()
+
+
+# --- what lies beside the homes ------------------------------------------------------------------
+
+
+def test_what_is_there_when_it_is_up_is_its_own_and_what_comes_later_is_not(make_sandbox):
+    sandbox = make_sandbox()
+    sandbox.beside = None
+    sandbox.claim()
+    for name in ("node1", "shared"):
+        (sandbox.directory / name).mkdir()
+    sandbox.note_what_is_beside()
+    (sandbox.directory / "mine").touch()
+    again = Sandbox.open(sandbox.directory)
+    assert [path.name for path in again.own] == ["node1", "shared"]
+    assert (sandbox.directory / "sandbox.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_as_long_as_it_is_not_up_all_that_is_there_is_its_own(make_sandbox):
+    sandbox = make_sandbox()
+    sandbox.beside = None
+    sandbox.claim()
+    (sandbox.directory / "shared").mkdir()
+    again = Sandbox.open(sandbox.directory)
+    assert [path.name for path in again.own] == ["shared"]
+
+
+def test_one_of_a_release_that_did_not_note_it_has_its_homes_alone(make_sandbox):
+    sandbox = make_sandbox()
+    sandbox.claim()
+    (sandbox.directory / "shared").mkdir()
+    assert sandbox.own == []
+
+
+@pytest.mark.anyio
+async def test_what_is_beside_goes_when_nobody_has_it_open_any_more(make_sandbox, monkeypatch):
+    sandbox = make_sandbox()
+    sandbox.beside = None
+    sandbox.claim()
+    shared = sandbox.directory / "shared"
+    shared.mkdir()
+    held = shared / "held"
+    held.touch()
+    with held.open() as file:
+        holder = await asyncio.create_subprocess_exec("sleep", "60", stdin=file)
+    monkeypatch.setattr(down, "_ENDING_S", 0.2)
+    with pytest.raises(CommandError, match=f"in use by process {holder.pid}"):
+        await down.remove(sandbox)
+    assert held.exists()
+    monkeypatch.setattr(down, "_ENDING_S", 30)
+    removing = asyncio.create_task(down.remove(sandbox))
+    await asyncio.sleep(0)
+    holder.kill()
+    await holder.wait()
+    assert await removing == []
+    assert not sandbox.directory.exists()

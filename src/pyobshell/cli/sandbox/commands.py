@@ -37,14 +37,14 @@ def up(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the cluster.")] = "sandbox",
     engine: Annotated[
-        str, typer.Option("--engine", help="Kind of server; so far there is no other.")
+        str, typer.Option("--engine", help="Kind of server: seekdb or oceanbase.")
     ] = "seekdb",
     observer: Annotated[
         Path | None,
         typer.Option(
             "--observer",
             metavar="PATH",
-            help="The server program to run. Default: the installed one.",
+            help="The server program to run. Default: the installed seekdb.",
         ),
     ] = None,
     opt_str: OptStr = None,
@@ -66,9 +66,9 @@ def up(
         plan = Plan(base_dir, nodes, count, name, engine, program, options)
         sandbox = await bring_up(plan, Steps(sys.stderr))
         if as_json:
-            output.print_json(described(sandbox))
+            output.print_json(await described(sandbox))
         else:
-            _print_sandbox(sandbox)
+            await _print_sandbox(sandbox)
 
     run(work(), as_json=as_json)
 
@@ -100,7 +100,7 @@ def list_sandboxes(as_json: Json = False) -> None:
     async def work() -> None:
         from pyobshell.cli.sandbox.record import Sandbox
 
-        known = [_summary(sandbox) for sandbox in Sandbox.known()]
+        known = [await _summary(sandbox) for sandbox in Sandbox.known()]
         if as_json:
             output.print_json({"sandboxes": known})
         elif not known:
@@ -115,7 +115,7 @@ def list_sandboxes(as_json: Json = False) -> None:
 # --- how it is shown -----------------------------------------------------------------------------
 
 
-def described(sandbox: Sandbox) -> dict[str, Any]:
+async def described(sandbox: Sandbox) -> dict[str, Any]:
     """What others' scripts are told of a sandbox."""
     from pyobshell.cli.sandbox.processes import server_pid
 
@@ -128,7 +128,7 @@ def described(sandbox: Sandbox) -> dict[str, Any]:
                 "port": node.port,
                 "zone": node.zone,
                 "sql_port": node.sql_port,
-                "observer_pid": server_pid(node),
+                "observer_pid": await server_pid(sandbox, node),
                 "base_dir": str(node.base_dir),
             }
             for node in sandbox.nodes
@@ -136,25 +136,25 @@ def described(sandbox: Sandbox) -> dict[str, Any]:
     }
 
 
-def _summary(sandbox: Sandbox) -> dict[str, str]:
+async def _summary(sandbox: Sandbox) -> dict[str, str]:
     from pyobshell.cli.sandbox.processes import agent_of, server_pid
 
     held = [process for node in sandbox.nodes if (process := agent_of(node)) is not None]
     for process in held:
         process.close()
-    servers = sum(server_pid(node) is not None for node in sandbox.nodes)
+    servers = [await server_pid(sandbox, node) for node in sandbox.nodes]
     count = len(sandbox.nodes)
     return {
         "name": sandbox.name,
         "engine": sandbox.engine,
         "agents": f"{len(held)}/{count}",
-        "servers": f"{servers}/{count}",
+        "servers": f"{count - servers.count(None)}/{count}",
         "directory": str(sandbox.directory),
     }
 
 
-def _print_sandbox(sandbox: Sandbox) -> None:
-    agents = described(sandbox)["agents"]
+async def _print_sandbox(sandbox: Sandbox) -> None:
+    agents = (await described(sandbox))["agents"]
     headings = ["ZONE", "AGENT", "SQL PORT", "SERVER PID", "HOME"]
     rows = [
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from pyobshell.cli import agents
 from pyobshell.cli.outcome import CommandError, Exit
 from pyobshell.cli.sandbox.record import Node, Sandbox
 from pyobshell.deadline import Deadline
+from pyobshell.engines import make_engine
+from pyobshell.engines.occupied import holders_of
 from pyobshell.engines.process import ServerProcess, lock_owner
 from pyobshell.errors import OBShellError
+from pyobshell.settings import Paths
 
 # A server that stands behind another one has its home some levels further down.
 _PID_FILES = ("run/*.pid", "*/run/*.pid", "*/*/run/*.pid")
+_PACE_S = 0.1
 
 
 def agent_of(node: Node) -> ServerProcess | None:
@@ -26,13 +31,26 @@ def agent_of(node: Node) -> ServerProcess | None:
     return agents.find(node.base_dir)
 
 
-def server_pid(node: Node) -> int | None:
-    """The process of a node's server: the owner of the lock on its pid file."""
-    for name in ("observer.pid", "seekdb.pid"):
-        owner = lock_owner(node.base_dir / "run" / name)
-        if owner is not None:
-            return owner
-    return None
+async def server_of(sandbox: Sandbox, node: Node) -> ServerProcess | None:
+    """The server of a node, to be closed by the caller; none if nothing is provably it."""
+    paths = Paths(node.base_dir)
+    try:
+        engine = make_engine(sandbox.engine, node.base_dir, paths.state_dir, sandbox.observer)
+        return await engine.process()
+    except OBShellError:
+        return None
+
+
+async def server_pid(sandbox: Sandbox, node: Node) -> int | None:
+    """The process of a node's server, if it runs."""
+    process = await server_of(sandbox, node)
+    if process is None:
+        return None
+    with process:
+        return process.pid
+
+
+# --- the end of all ------------------------------------------------------------------------------
 
 
 async def end_all(sandbox: Sandbox, deadline: Deadline) -> None:
@@ -40,27 +58,52 @@ async def end_all(sandbox: Sandbox, deadline: Deadline) -> None:
 
     Raises ``CommandError`` if there are still some on the deadline.
     """
-    while found := await asyncio.to_thread(_find, sandbox):
+    while found := await _find(sandbox):
         ends = [agents.end(process, signal.SIGKILL, deadline) for process in found]
         if not all(await asyncio.gather(*ends)) or deadline.passed():
             pids = ", ".join(str(process.pid) for process in found)
             raise CommandError(Exit.FAILED, f"these processes do not end: {pids}")
 
 
-def _find(sandbox: Sandbox) -> list[ServerProcess]:
+async def until_let_go(places: Collection[Path], deadline: Deadline) -> None:
+    """Wait until nobody has a file open there; raises ``CommandError`` on the deadline."""
+    while holders := await asyncio.to_thread(holders_of, places):
+        for holder in holders:
+            with suppress(ProcessLookupError):
+                process = ServerProcess(holder.pid, os.pidfd_open(holder.pid), 0)
+                with process:
+                    await process.wait_end(deadline.within(_PACE_S))
+        if deadline.passed():
+            who = ", ".join(map(str, holders))
+            raise CommandError(Exit.FAILED, f"the sandbox's files are in use by {who}")
+
+
+async def _find(sandbox: Sandbox) -> list[ServerProcess]:
     """Every process of the sandbox, the agents first: they would start their servers again."""
     held = {one.pid: one for node in sandbox.nodes if (one := agent_of(node)) is not None}
+    for node in sandbox.nodes:
+        server = await server_of(sandbox, node)
+        if server is not None:
+            held[server.pid] = server
+    for process in await asyncio.to_thread(_others, sandbox, set(held)):
+        held[process.pid] = process
+    return list(held.values())
+
+
+def _others(sandbox: Sandbox, known: Collection[int]) -> list[ServerProcess]:
+    """Those that cannot be found by their files, or not yet."""
+    held = []
     for pid in psutil.pids():
-        if pid in held or not _belongs(pid, sandbox):
+        if pid in known or not _belongs(pid, sandbox):
             continue
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             process = ServerProcess(pid, os.pidfd_open(pid), psutil.Process(pid).create_time())
             # Asked again now that the process is held: its number may have been another's.
             if _belongs(pid, sandbox):
-                held[pid] = process
+                held.append(process)
             else:
                 process.close()
-    return list(held.values())
+    return held
 
 
 def _belongs(pid: int, sandbox: Sandbox) -> bool:

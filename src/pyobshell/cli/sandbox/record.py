@@ -33,7 +33,11 @@ class Node(BaseModel):
 
 
 class Sandbox(BaseModel):
-    """A cluster on this machine; ``made`` are the directories around it that were made for it."""
+    """A cluster on this machine; ``made`` are the directories around it that were made for it.
+
+    ``beside`` is what its servers have made in its directory beside their homes. Until it is up
+    that is not known, and all that is there is its own.
+    """
 
     name: str
     directory: Path
@@ -42,6 +46,7 @@ class Sandbox(BaseModel):
     observer: Path | None
     root_password: str
     nodes: list[Node]
+    beside: list[Path] | None = []
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -96,6 +101,27 @@ class Sandbox(BaseModel):
         with suppress(OSError, RuntimeError):
             self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._note.write_text(str(self.directory))
+
+    def note_what_is_beside(self) -> None:
+        """Remember that what is in the directory now is the sandbox's; what comes later is not."""
+        self.beside = self._found_beside()
+        new = self.directory / f"{_NAME}.new"
+        with os.fdopen(os.open(new, _NEW, 0o600), "w") as file:
+            file.write(self.model_dump_json(indent=2) + "\n")
+        new.replace(self.directory / _NAME)
+
+    @property
+    def own(self) -> list[Path]:
+        """All that was made for it in its directory, and is still there, but for the record."""
+        homes = [node.base_dir for node in self.nodes]
+        beside = self._found_beside() if self.beside is None else self.beside
+        return [path for path in (*homes, *beside) if os.path.lexists(path)]
+
+    def _found_beside(self) -> list[Path]:
+        if not self.directory.is_dir():
+            return []
+        known = {node.base_dir for node in self.nodes} | {self.directory / _NAME}
+        return sorted(path for path in self.directory.iterdir() if path not in known)
 
     def forget(self) -> list[Path]:
         """Remove the record, and the directories made for it; returns those that are not empty."""

@@ -17,6 +17,7 @@ from pyobshell.cli.sandbox.record import Node, Sandbox, missing_directories, occ
 from pyobshell.cli.steps import Steps
 from pyobshell.client import Client
 from pyobshell.deadline import Deadline
+from pyobshell.engines import small_options
 from pyobshell.settings import Paths
 from pyobshell.wire import DagDetailDTO
 
@@ -52,7 +53,8 @@ async def up(plan: Plan, steps: Steps) -> Sandbox:
         sandbox.claim()
         try:
             await _start_agents(sandbox, steps)
-            await _make_cluster(sandbox, plan.options, steps)
+            await _make_cluster(sandbox, small_options(plan.engine) | plan.options, steps)
+            sandbox.note_what_is_beside()
         except BaseException:
             await interrupts.undisturbed(give_up(sandbox, steps))
             raise
@@ -103,6 +105,7 @@ def _draw(plan: Plan, directory: Path, held: list[int]) -> Sandbox:
         observer=plan.observer,
         root_password="".join(secrets.choice(letters) for _ in range(_PASSWORD_LENGTH)),
         nodes=nodes,
+        beside=None,
     )
 
 
