@@ -190,7 +190,8 @@ def take_down(cluster: SixServers) -> None:
     down = [*OBSHELL, "sandbox", "down", "--base-dir", str(cluster.directory)]
     done = subprocess.run(down, text=True, capture_output=True, timeout=90)
     assert done.returncode == 0, done.stderr
-    cluster.servers.destroy()
+    assert cluster.servers.processes() == []
+    assert not cluster.directory.exists()
 
 
 def _configured(home: Path) -> dict[str, str]:
