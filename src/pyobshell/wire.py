@@ -184,6 +184,24 @@ class RestartRequest(StartRequest):
     terminate: bool = Field(True, description="minor freeze, verified, before each kill")
 
 
+class ParameterSetting(Request):
+    """One item of ``PATCH /obcluster/parameters``; without a place it is for all servers."""
+
+    name: str
+    value: str
+    scope: str = Field(description="CLUSTER or TENANT")
+    zones: list[str] = Field(default_factory=list)
+    servers: list[str] = Field(default_factory=list, description="`ip:rpc_port`")
+    tenants: list[str] = Field(default_factory=list, description="none: the system's")
+    all_user_tenant: bool = False
+
+
+class SetParametersRequest(Request):
+    """``PATCH /obcluster/parameters``."""
+
+    params: list[ParameterSetting]
+
+
 class JoinRequest(Request):
     """``POST /agent/join``, sent to the agent that is to join ``agentInfo``, or to lead."""
 
@@ -467,6 +485,41 @@ class ObclusterInfo(BaseModel):
     version: str
     is_shared_storage: bool = False
     topology: dict[str, list[ServerInfo]] | None = None
+
+
+class ServerParameterValue(BaseModel):
+    """A parameter on one server, and for one tenant if it is a parameter of tenants."""
+
+    svr_ip: str
+    svr_port: int
+    zone: str
+    tenant_id: int | None = None
+    tenant_name: str | None = None
+    value: str
+
+
+class TenantParameterValue(BaseModel):
+    """A parameter of one tenant; once for each value, should its servers differ."""
+
+    tenant_id: int
+    tenant_name: str | None = None
+    value: str
+
+
+class ClusterParameter(BaseModel):
+    """A parameter and all values that it has."""
+
+    name: str
+    scope: str
+    edit_level: str
+    default_value: str
+    section: str
+    data_type: str
+    info: str
+    ob_parameters: list[ServerParameterValue]
+    tenant_value: list[TenantParameterValue] | None = None
+    values: list[str] | None = None
+    is_single_value: bool
 
 
 class ObInfo(BaseModel):

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pyobshell import __version__, errors
-from pyobshell.api import agents, forward, information, ob, scale, schema, tasks
+from pyobshell.api import agents, forward, information, ob, parameters, scale, schema, tasks
 from pyobshell.api.access import ForwardToMaster
 from pyobshell.api.call import call_of
 from pyobshell.operations.site import Site
@@ -34,7 +34,7 @@ def make_app(site: Site) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.site = site
-    routers = [module.router for module in (information, agents, ob, scale, tasks)]
+    routers = [module.router for module in (information, agents, ob, parameters, scale, tasks)]
     for router in routers:
         app.include_router(router, prefix=PREFIX)
     document = functools.partial(schema.describe, app, PREFIX, routers)

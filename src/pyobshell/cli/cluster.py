@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyobshell.cli import output, place, rolling, scale, secrets, startstop
+from pyobshell.cli import output, parameters, place, rolling, scale, secrets, startstop
 from pyobshell.cli.options import (
     BaseDir,
     DataDir,
@@ -234,6 +234,8 @@ def show(
 app.command()(startstop.stop)
 app.command()(startstop.start)
 app.command()(rolling.restart)
+app.command("parameters")(parameters.parameters)
+app.command()(parameters.set_parameter)
 app.command()(scale.scale_out)
 app.command()(scale.scale_in)
 

@@ -18,6 +18,7 @@ from pyobshell.address import Address
 from pyobshell.wire import (
     AgentInfoDTO,
     AgentStatus,
+    ClusterParameter,
     DagDetailDTO,
     NodeDetailDTO,
     ObInfo,
@@ -132,6 +133,17 @@ class Client:
         """Make the cluster."""
         body = {"create_proxyro_user": create_proxyro_user, "proxyro_password": proxyro_password}
         return await self._task("/ob/init", body)
+
+    async def parameters(self) -> list[ClusterParameter]:
+        """The parameters of a distributed cluster, with their values on every server."""
+        data = await self.call("GET", "/obcluster/parameters")
+        return [ClusterParameter.model_validate(one) for one in data["contents"]]
+
+    async def set_parameters(self, params: list[dict[str, Any]]) -> None:
+        """Set parameters: items of ``name``, ``value``, ``scope`` (CLUSTER or TENANT), and where:
+        ``zones``, ``servers`` (``ip:rpc_port``), ``tenants``, ``all_user_tenant``.
+        """
+        await self.call("PATCH", "/obcluster/parameters", {"params": params})
 
     async def stop(
         self,

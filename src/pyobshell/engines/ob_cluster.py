@@ -14,6 +14,7 @@ import pymysql
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.engines.log_streams import LogStream, Replica, log_streams, parse_members
+from pyobshell.engines.ob_parameters import ObParameters
 from pyobshell.engines.sql import Refused, Sql
 
 ACTIVE, INACTIVE, DELETING = "ACTIVE", "INACTIVE", "DELETING"
@@ -85,6 +86,7 @@ class ObCluster:
 
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
+        self.parameters = ObParameters(sql)
 
     def connect(self, database: str | None) -> pymysql.Connection:
         """A connection for a store in the cluster; raises the errors of the driver."""
