@@ -153,7 +153,7 @@ def draw(seed: int, number: int, zones: Sequence[str]) -> Plan:
 
 
 _SITUATIONS = {
-    Situation.WELL: 9,
+    Situation.WELL: 14,
     Situation.SERVER_KILLED: 2,
     Situation.HOST_KILLED: 2,
     Situation.FORCED: 2,
@@ -211,7 +211,7 @@ def _operation(
         return Operation(mode, scope, everybody, (), asked, after_s, flushed)
     first = dice.randrange(len(zones))
     fellows = [one for one in everybody if zones[one] == zones[first]]
-    servers = dice.choice(((first,), (first,), tuple(fellows), tuple(dice.sample(everybody, 2))))
+    servers = _one(dice, {(first,): 4, tuple(fellows): 2, tuple(dice.sample(everybody, 2)): 1})
     return Operation(mode, scope, tuple(sorted(servers)), (), asked, after_s, flushed)
 
 
