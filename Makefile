@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint chaos bench lock clean
 help: ## show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -25,6 +25,10 @@ lint: $(VENV)/ready ## style, types, layering
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+chaos: $(VENV)/ready ## operations on a cluster whose agents are killed: make chaos ROUNDS=200 SEED=7
+	PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(or $(ROUNDS),50) $(if $(SEED),--seed $(SEED)) \
+		$(if $(FIRST),--first $(FIRST)) $(if $(KEEP),--keep $(KEEP))
 
 bench: $(VENV)/ready ## how fast a stop is orchestrated, as a table
 	$(BIN)/python -m bench

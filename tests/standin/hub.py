@@ -21,6 +21,7 @@ from standin import parameters, rpc, schema, tenancy, topology
 from standin.backend import Backend, replace
 from standin.cluster import Cluster, Server, split_address
 from standin.errors import SqlError, initialized_twice, initializing, invalid, syntax, timeout
+from standin.journal import Journal
 from standin.knobs import KnobFile
 from standin.membership import Clockwork, Freeze, die
 from standin.paxos import tenants_without_leader
@@ -60,6 +61,7 @@ class Hub:
         self._kinds: parameters.Kinds = {}
         self._clockwork = Clockwork()
         self._written = Written()
+        self._journal = Journal(directory)
         self._change = asyncio.Lock()
         self._arrival = asyncio.Condition()
         self._over = asyncio.Event()
@@ -154,6 +156,7 @@ class Hub:
         heard |= {one for one, at in self._gone.items() if now - at < knobs.notice_s}
         changed = self._clockwork.turn(self._cluster, heard, self._file.knobs)
         if changed or store:
+            self._journal.note(self._cluster, [link.address for link in self._links])
             await self._written.write(self._backend, self._cluster)
             self._tell_all()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 HUB_SOCKET = "hub.sock"
 HUB_LOCK = "hub.lock"
 HUB_LOG = "hub.log"
+JOURNAL = "journal.jsonl"
 KNOBS = "standin.json"
 BOOTSTRAPPED = "bootstrapped"
 SEEKDB = "seekdb"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 
 from obshell.service.client_v1 import OBShellHandleError, TaskExecuteFailedError
 
+from pyobshell.client import Client
+from pyobshell.settings import Paths
 from standin.control import OBSERVER, Knobs
 from support.running import OBSHELL, RunningAgent
 from support.standin_clusters import Cluster, Node, Rows, eventually
@@ -42,6 +45,24 @@ class Member(RunningAgent):
     def server_pid(self) -> int | None:
         """The server's process, if it runs."""
         return self.node.pid if self.node.runs() else None
+
+    def stop_servers(self, scope: str, target: list[str], **how: Any) -> Any:
+        """Stop servers through the SDK, as its ``stop_sync`` but without its pauses."""
+        return self.see_through(self.sdk().stop(scope, target, **how))
+
+    def start_servers(self, scope: str, target: list[str], **how: Any) -> Any:
+        """Start servers through the SDK, as its ``start_sync`` but without its pauses."""
+        return self.see_through(self.sdk().start(scope, target, **how))
+
+    def see_through(self, dag: Any) -> Any:
+        """The task once it has ended, as the SDK gives it; raises what the SDK raises."""
+        asyncio.run(self._hold(dag.generic_id))
+        return self.sdk().wait_dag_succeed(dag.generic_id)
+
+    async def _hold(self, task_id: str) -> None:
+        async with Client.local(Paths(self.base_dir).socket) as client:
+            async for _ in client.follow(task_id):
+                pass
 
     def agent_runs(self) -> bool:
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -73,6 +94,14 @@ class SixServers:
     def knobs(self) -> Knobs:
         """How long things take in the cluster, and what never comes about."""
         return self.servers.knobs
+
+    def stop(self, scope: str, target: list[str], **how: Any) -> Any:
+        """Have the first agent stop servers."""
+        return self.members[0].stop_servers(scope, target, **how)
+
+    def start(self, scope: str, target: list[str], **how: Any) -> Any:
+        """Have the first agent start servers."""
+        return self.members[0].start_servers(scope, target, **how)
 
     def in_zone(self, zone: str) -> list[Member]:
         return [member for member in self.members if member.zone == zone]
@@ -110,7 +139,7 @@ class SixServers:
                 member.start()
         left = _release(self.members)
         if left or None in self.pids():
-            self.sdk.start_sync("GLOBAL", [], force_pass_dag=left or None)
+            self.start("GLOBAL", [], force_pass_dag=left or None)
         servers, zones = self.stopped()
         for zone in zones:
             self.sql(f"ALTER SYSTEM START ZONE '{zone}'")

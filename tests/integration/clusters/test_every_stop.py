@@ -14,7 +14,7 @@ def test_a_gentle_stop_takes_a_zone_out_of_service_and_its_processes_go_on(
     cluster: SixServers,
 ) -> None:
     before = cluster.pids()
-    dag = cluster.sdk.stop_sync("ZONE", ["zone2"])
+    dag = cluster.stop("ZONE", ["zone2"])
     assert (dag.name, dag.state, dag.max_stage) == ("Stop OB", "SUCCEED", 6)
     assert "STOP ZONE zone2" in logs(dag.nodes[4])
     assert cluster.stopped() == (set(), {"zone2"})
@@ -25,10 +25,10 @@ def test_a_gentle_stop_takes_a_zone_out_of_service_and_its_processes_go_on(
     ] * 6
     assert states(cluster) == ["ACTIVE", "STOPPED", "ACTIVE"] * 2
 
-    again = cluster.members[1].sdk().stop_sync("ZONE", ["zone2"])
+    again = cluster.members[1].stop_servers("ZONE", ["zone2"])
     assert again.state == "SUCCEED"
     refused(cluster, "OB.Server.StoppedInMultiZone", "ZONE", ["zone1"], "zone zone2 is stopped")
-    cluster.sdk.start_sync("ZONE", ["zone2"])
+    cluster.start("ZONE", ["zone2"])
     assert cluster.all_well()
 
 
@@ -43,22 +43,22 @@ def test_a_gentle_stop_takes_servers_of_one_zone_out_of_service(cluster: SixServ
         [first.address, other.address],
         "zone1, zone2",
     )
-    dag = other.sdk().stop_sync("SERVER", [first.address, fellow.address])
+    dag = other.stop_servers("SERVER", [first.address, fellow.address])
     assert f"STOP SERVER {first.server}, {fellow.server}" in logs(dag.nodes[4])
     assert cluster.stopped() == ({first.server, fellow.server}, set())
     assert cluster.pids() == before
     refused(cluster, "OB.Server.StoppedInMultiZone", "SERVER", [other.address], first.server)
     # Killed after it was stopped, a server is both: a start undoes both.
-    other.sdk().stop_sync("SERVER", [first.address], force=True)
-    other.sdk().start_sync("SERVER", [first.address, fellow.address])
+    other.stop_servers("SERVER", [first.address], force=True)
+    other.start_servers("SERVER", [first.address, fellow.address])
     assert cluster.all_well()
 
 
 def test_a_server_is_started_though_its_zone_stays_stopped(cluster: SixServers) -> None:
     server = cluster.members[2]
-    cluster.sdk.stop_sync("ZONE", ["zone3"])
-    cluster.sdk.stop_sync("SERVER", [server.address], force=True)
-    dag = cluster.sdk.start_sync("SERVER", [server.address])
+    cluster.stop("ZONE", ["zone3"])
+    cluster.stop("SERVER", [server.address], force=True)
+    dag = cluster.start("SERVER", [server.address])
     assert "WARNING: its zone zone3 is INACTIVE" in logs(dag.nodes[3])
     assert (server.server_pid() is None, cluster.stopped()) == (False, (set(), {"zone3"}))
 
@@ -68,14 +68,14 @@ def test_terminate_flushes_and_then_kills(cluster: SixServers, scope: str) -> No
     targets = {"SERVER": [cluster.members[4]], "ZONE": cluster.in_zone("zone2")}
     ended = targets.get(scope, cluster.members)
     named = {"SERVER": [cluster.members[4].address], "ZONE": ["zone2"], "GLOBAL": []}[scope]
-    dag = cluster.sdk.stop_sync(scope, named, terminate=True)
+    dag = cluster.stop(scope, named, terminate=True)
     assert (dag.max_stage, dag.nodes[2].name) == (6, "Minor freeze before stop server")
     log = logs(dag.nodes[2])
     assert log.count("all that was committed before is in the data files") == len(ended)
     asked = "Look whether every log stream keeps its majority" in logs(dag.nodes[3])
     assert asked == (scope != "GLOBAL")
     assert dead(cluster) == ended
-    started = cluster.sdk.start_sync(scope, named)
+    started = cluster.start(scope, named)
     assert started.state == "SUCCEED"
     assert cluster.all_well()
 
@@ -85,12 +85,12 @@ def test_force_kills_and_no_row_is_lost(cluster: SixServers, scope: str) -> None
     cluster.sql(ROWS)
     cluster.sql(f"replace into test.kept values ({len(scope)})")
     named = ["zone1"] if scope == "ZONE" else []
-    dag = cluster.sdk.stop_sync(scope, named, force=True)
+    dag = cluster.stop(scope, named, force=True)
     assert dag.max_stage == 5
     assert dead(cluster) == (cluster.in_zone("zone1") if scope == "ZONE" else cluster.members)
     if scope == "ZONE":  # the server of the agent that is asked is down
         refused(cluster, "OB.Cluster.ForceStopRequired", "ZONE", ["zone1"], "", force=True)
-    cluster.members[2].sdk().start_sync(scope, named)
+    cluster.members[2].start_servers(scope, named)
     assert cluster.all_well()
     assert (len(scope),) in cluster.sql("select n from test.kept")
 

@@ -31,6 +31,7 @@ EXAMPLES = {
     ("POST", "/ob/zone/{zone}/stop"): (MEMBER, {"freeze_server": True}),
     ("POST", "/ob/zone/{zone}/stop/check"): (MEMBER, {}),
     ("POST", "/ob/start"): (MEMBER, {"scope": {"type": "GLOBAL"}}),
+    ("POST", "/ob/restart"): (MEMBER, {"rolling": True}),
     ("POST", "/obcluster/config"): (MASTER, {"clusterId": 1, "clusterName": "c", "rootPwd": "p"}),
     ("POST", "/observer/config"): (
         MASTER,

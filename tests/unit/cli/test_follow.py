@@ -142,7 +142,7 @@ async def test_what_cannot_be_undone_is_told_with_what_to_do(make_dag, capsys):
     (ended,) = await interrupted(agent, dag, undo=undo, advise=lambda _: ["start it yourself"])
     assert ended.exit_code == Exit.INTERRUPTED
     said = capsys.readouterr().out
-    assert "what it stopped stays so: no such zone" in said
+    assert "cannot be brought back: no such zone" in said
     assert "→ start it yourself" in said
 
 

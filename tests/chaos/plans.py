@@ -1,0 +1,205 @@
+"""What happens in a round, drawn from its seed before the round begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from random import Random
+
+ZONES = ("zone1", "zone2", "zone3")
+_STAGES = 7
+
+
+class Situation(StrEnum):
+    """How the cluster is when a round begins."""
+
+    WELL = "all is well"
+    SERVER_KILLED = "a server was killed, its agent starts it again"
+    HOST_KILLED = "a server and its agent were killed"
+    FORCED = "servers were stopped with force"
+    SERVER_STOPPED = "a server was stopped by SQL"
+    ZONE_STOPPED = "a zone was stopped by SQL"
+    OUT_OF_SYNC = "replicas are out of sync"
+
+
+class Mode(StrEnum):
+    """What is asked for; the modes of a stop, and a start."""
+
+    GENTLE = "gentle"
+    TERMINATE = "terminate"
+    FORCE = "force"
+    START = "start"
+
+
+class Kind(StrEnum):
+    """What goes wrong."""
+
+    KILL_AGENTS = "kill -9 of agents"
+    PAUSE_AGENTS = "SIGSTOP of agents"
+    KILL_SERVER = "kill -9 of a server"
+    DELAY_SQL = "statements take long"
+    DROP_SQL = "connections are dropped at statements"
+    FAIL_SQL = "statements fail"
+    CANCEL = "an operator cancels the task"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a client asks, of which agent; ``after_s``: how long after the round's beginning."""
+
+    mode: Mode
+    scope: str
+    servers: tuple[int, ...]
+    zones: tuple[str, ...]
+    asked: int
+    after_s: float = 0.0
+    force_pass: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        verb = "start" if self.mode is Mode.START else f"stop ({self.mode})"
+        names = self.zones or [f"s{number}" for number in self.servers]
+        targets = "" if self.scope == "GLOBAL" else f" {', '.join(names)}"
+        return f"{verb} {self.scope}{targets} through a{self.asked}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong with members ``delay_s`` after an operation has reached a stage.
+
+    Stage 0 is the moment of the request. After ``for_s`` it is over: agents are started or go on.
+    """
+
+    kind: Kind
+    members: tuple[int, ...]
+    stage: int
+    delay_s: float
+    for_s: float
+    pattern: str = ""
+
+    def __str__(self) -> str:
+        victims = ",".join(map(str, self.members))
+        return f"{self.kind.name.lower()} {victims} at {self.stage}+{self.delay_s:.2f}s"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A round: ``members`` are those that the situation is about."""
+
+    number: int
+    situation: Situation
+    members: tuple[int, ...]
+    operations: tuple[Operation, ...]
+    faults: tuple[Fault, ...]
+    knobs: dict[str, float] = field(default_factory=dict)
+    resolution: str = ""
+
+    def __str__(self) -> str:
+        about = f" ({', '.join(map(str, self.members))})" if self.members else ""
+        operations = " / ".join(map(str, self.operations))
+        faults = "; ".join(map(str, self.faults)) or "nothing"
+        return f"{self.situation}{about}: {operations}; goes wrong: {faults}"
+
+
+def draw(seed: int, number: int, zones: Sequence[str]) -> Plan:
+    """The plan of a round, for a cluster whose members are in these zones."""
+    dice = Random(f"{seed}/{number}")
+    situation = _one(dice, _SITUATIONS)
+    members = _concerned(dice, situation, zones)
+    down = members if situation is Situation.HOST_KILLED else ()
+    operations = [_operation(dice, zones, down)]
+    if dice.random() < 0.25:
+        operations.append(_operation(dice, zones, down, dice.choice((0.0, dice.uniform(0, 2)))))
+    faults = [_fault(dice, operations[0], zones) for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4)))]
+    knobs = {}
+    if dice.random() < 0.3:
+        knobs["freeze_s"] = round(dice.uniform(0.5, 3.0), 1)
+    if dice.random() < 0.3:
+        knobs["resync_s"] = round(dice.uniform(1.0, 3.0), 1)
+    return Plan(
+        number,
+        situation,
+        members,
+        tuple(operations),
+        tuple(faults),
+        knobs,
+        dice.choice(("RETRY", "PASS", "ROLLBACK", "", "")),
+    )
+
+
+_SITUATIONS = {
+    Situation.WELL: 9,
+    Situation.SERVER_KILLED: 2,
+    Situation.HOST_KILLED: 2,
+    Situation.FORCED: 2,
+    Situation.SERVER_STOPPED: 1,
+    Situation.ZONE_STOPPED: 1,
+    Situation.OUT_OF_SYNC: 2,
+}
+_MODES = {Mode.GENTLE: 5, Mode.TERMINATE: 6, Mode.FORCE: 3, Mode.START: 3}
+_KINDS = {
+    Kind.KILL_AGENTS: 8,
+    Kind.PAUSE_AGENTS: 5,
+    Kind.KILL_SERVER: 2,
+    Kind.DELAY_SQL: 2,
+    Kind.DROP_SQL: 2,
+    Kind.FAIL_SQL: 1,
+    Kind.CANCEL: 2,
+}
+_PATTERNS = ("ALTER SYSTEM", "OB_LOG_STAT", "DBA_OB_", "maintainer|ls_info", ".")
+
+
+def _concerned(dice: Random, situation: Situation, zones: Sequence[str]) -> tuple[int, ...]:
+    """The members that a situation is about."""
+    if situation is Situation.WELL:
+        return ()
+    whole_zone = situation is Situation.ZONE_STOPPED or (
+        situation in (Situation.FORCED, Situation.OUT_OF_SYNC) and dice.random() < 0.4
+    )
+    if whole_zone:
+        zone = dice.choice(ZONES)
+        return tuple(number for number, one in enumerate(zones) if one == zone)
+    return (dice.randrange(len(zones)),)
+
+
+def _operation(
+    dice: Random, zones: Sequence[str], down: Sequence[int], after_s: float = 0.0
+) -> Operation:
+    mode = _one(dice, _MODES)
+    scope = _one(dice, {"SERVER": 5, "ZONE": 4, "GLOBAL": 2})
+    asked = dice.choice([one for one in range(len(zones)) if one not in down])
+    everybody = tuple(range(len(zones)))
+    if scope == "GLOBAL":
+        return Operation(mode, scope, everybody, (), asked, after_s)
+    if scope == "ZONE":
+        named = tuple(sorted(dice.sample(ZONES, _one(dice, {1: 9, 2: 1}))))
+        servers = tuple(one for one in everybody if zones[one] in named)
+        return Operation(mode, scope, servers, named, asked, after_s)
+    first = dice.randrange(len(zones))
+    fellows = [one for one in everybody if zones[one] == zones[first]]
+    servers = dice.choice(((first,), (first,), tuple(fellows), tuple(dice.sample(everybody, 2))))
+    return Operation(mode, scope, tuple(sorted(servers)), (), asked, after_s)
+
+
+def _fault(dice: Random, operation: Operation, zones: Sequence[str]) -> Fault:
+    kind = _one(dice, _KINDS)
+    everybody = tuple(range(len(zones)))
+    several = tuple(sorted(dice.sample(everybody, dice.randint(2, len(zones) - 1))))
+    target = dice.choice(operation.servers)
+    bystanders = [one for one in everybody if one not in (*operation.servers, operation.asked)]
+    bystander = dice.choice(bystanders or everybody)
+    one_of_them = _one(dice, {operation.asked: 4, target: 4}) if bystanders else operation.asked
+    alone = dice.choice((one_of_them, one_of_them, bystander))
+    if kind in (Kind.KILL_AGENTS, Kind.PAUSE_AGENTS):
+        members = _one(dice, {(alone,): 7, several: 2, everybody: 1})
+    else:
+        members = (dice.choice(everybody),)
+    for_s = dice.uniform(0.1, 6.0) if kind is Kind.PAUSE_AGENTS else dice.uniform(0.0, 3.0)
+    pattern = dice.choice(_PATTERNS) if kind in (Kind.DROP_SQL, Kind.FAIL_SQL) else ""
+    delay_s = dice.choice((0.0, dice.uniform(0.0, 0.1), dice.uniform(0.0, 1.5)))
+    stage = dice.randrange(_STAGES)
+    return Fault(kind, members, stage, round(delay_s, 3), round(for_s, 2), pattern)
+
+
+def _one(dice: Random, weights: dict) -> object:
+    return dice.choices(list(weights), list(weights.values()))[0]

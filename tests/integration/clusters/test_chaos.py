@@ -1,0 +1,20 @@
+"""A few rounds of the chaos suite; ``make chaos`` plays as many as one likes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chaos.report import Report
+from chaos.suite import run
+from support.observer_clusters import SixServers
+
+SEED, FIRST, ROUNDS = 1, 1, 2
+
+
+@pytest.mark.timeout(240)
+def test_nothing_is_violated_however_much_goes_wrong(cluster: SixServers) -> None:
+    report = Report(SEED)
+    asyncio.run(run(cluster, SEED, FIRST, ROUNDS, report))
+    assert report.violations == []
