@@ -18,7 +18,11 @@ from standin.mysql_protocol import ClosedError
 USER = "standin"
 PASSWORD = "of the stand-in alone"
 _SMALL = ("memory_budget=1G", "log_disk_size=2G", "datafile_size=8M")
+_IN_TRANSACTION = (
+    "SELECT id FROM oceanbase.`V$OB_PROCESSLIST` WHERE trans_id != 0 AND id != connection_id()"
+)
 _POLL_SECONDS = 0.01
+_ROLLBACK_SECONDS = 2.0
 _BOOT_SECONDS = 60.0
 
 
@@ -69,12 +73,29 @@ class Seekdb:
     async def kill(self) -> None:
         """End it: acknowledged transactions are in its log."""
         if self._process is not None:
+            with contextlib.suppress(OSError, ClosedError, SqlError, TimeoutError):
+                async with asyncio.timeout(_ROLLBACK_SECONDS):
+                    await self._roll_back_all()
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
         if self._clients >= 0:
             os.close(self._clients)
             self._clients = -1
+
+    async def _roll_back_all(self) -> None:
+        """End whoever has a transaction open.
+
+        What a transaction of some size has locked when seekdb 1.4 ends is locked for ever after,
+        while an observer rolls it back.
+        """
+        session = await self.session()
+        while numbers := await session.query(_IN_TRANSACTION):
+            for (number,) in numbers:
+                with contextlib.suppress(SqlError):  # it may have ended
+                    await session.query(f"KILL {number}")
+            await asyncio.sleep(_POLL_SECONDS)
+        session.close()
 
     def _launch_lock(self) -> None:
         # An embedded seekdb lives for as long as somebody holds this lock.
