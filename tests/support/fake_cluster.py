@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.engines.log_streams import LogStream, Replica
-from pyobshell.engines.ob_cluster import ServerRow, ZoneRow
+from pyobshell.engines.ob_cluster import ServerRow, UnitRow, ZoneRow
 from support.agents import Host
 
 STREAMS = (("sys", 1), ("META$1002", 1), ("shop", 1), ("shop", 1001))
@@ -18,7 +18,7 @@ class FakeCluster:
 
     ``down`` servers do not run, ``behind`` are out of sync, ``leaderless`` tenants have no leader.
     ``failures`` has errors to be raised by deed (``views`` for reading), ``before`` what happens
-    before a deed, and ``deeds`` what was done, in order.
+    before a deed, and ``deeds`` what was done, in order. ``deleting`` servers go when told to.
     """
 
     def __init__(self, places: Sequence[tuple[Address, str]]) -> None:
@@ -32,6 +32,8 @@ class FakeCluster:
         self.leaderless: set[str] = set()
         self.stopped: set[Address] = set()
         self.stopped_zones: set[str] = set()
+        self.deleting: set[Address] = set()
+        self.unit_rows: list[UnitRow] = []
         self.failures: dict[str, Exception] = {}
         self.before: dict[str, Callable[[], None]] = {}
         self.deeds: list[str] = []
@@ -53,13 +55,24 @@ class FakeCluster:
                 zone=zone,
                 sql_port=2881,
                 with_rootserver=address == self.places[0][0],
-                status="INACTIVE" if address in self.down else "ACTIVE",
+                status=self._status(address),
                 serves=address not in self.down,
                 stopped=address in self.stopped,
                 build_version="4.3.5.3_1-abc",
             )
             for address, zone in self.places
         ]
+
+    def _status(self, server: Address) -> str:
+        if server in self.deleting:
+            return "DELETING"
+        return "INACTIVE" if server in self.down else "ACTIVE"
+
+    async def units(self, deadline: Deadline) -> list[UnitRow]:
+        return list(self.unit_rows)
+
+    async def units_in(self, zone: str, deadline: Deadline) -> int:
+        return sum(unit.zone == zone for unit in self.unit_rows)
 
     async def zones(self, deadline: Deadline) -> list[ZoneRow]:
         names = dict.fromkeys(zone for _, zone in self.places)
@@ -98,6 +111,14 @@ class FakeCluster:
     async def start_zone(self, zone: str, deadline: Deadline) -> None:
         self._do("start zone", zone)
         self.stopped_zones.discard(zone)
+
+    async def delete_servers(self, servers: Collection[Address], deadline: Deadline) -> None:
+        self._do("delete server", *servers)
+        self.deleting |= set(servers)
+
+    async def cancel_delete_server(self, server: Address, deadline: Deadline) -> None:
+        self._do("cancel delete server", server)
+        self.deleting.discard(server)
 
     async def stop_servers(self, servers: Collection[Address], deadline: Deadline) -> None:
         self._do("stop server", *servers)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 MEMBER, MASTER, SINGLE = Identity.CLUSTER_AGENT, Identity.MASTER, Identity.SINGLE
 OPEN = {"/time", "/info", "/secret", "/status"}
 # For each route who can answer it, and the body of a request that succeeds.
+OTHER = {"ip": "10.0.0.9", "port": 2886}
 EXAMPLES = {
     ("GET", "/time"): (MEMBER, None),
     ("GET", "/info"): (SINGLE, None),
@@ -32,6 +33,9 @@ EXAMPLES = {
     ("POST", "/ob/zone/{zone}/stop/check"): (MEMBER, {}),
     ("POST", "/ob/start"): (MEMBER, {"scope": {"type": "GLOBAL"}}),
     ("POST", "/ob/restart"): (MEMBER, {"rolling": True}),
+    ("POST", "/ob/scale_out"): (MEMBER, {"agentInfo": "own", "zone": "zone1", "obConfigs": {}}),
+    ("POST", "/ob/scale_in"): (MEMBER, {"agent_info": OTHER}),
+    ("DELETE", "/zone/{zone}"): (MEMBER, None),
     ("POST", "/obcluster/config"): (MASTER, {"clusterId": 1, "clusterName": "c", "rootPwd": "p"}),
     ("POST", "/observer/config"): (
         MASTER,
@@ -57,6 +61,9 @@ NEVER_SUCCEEDS = {
     ("GET", "/task/dag/maintain/ob"): ("Task.NotFound", 404),
     ("POST", "/ob/zone/{zone}/stop"): ("Common.IllegalArgument", 400),
     ("POST", "/ob/zone/{zone}/stop/check"): ("Common.IllegalArgument", 400),
+    ("POST", "/ob/scale_out"): ("Common.IllegalArgument", 400),
+    ("POST", "/ob/scale_in"): ("Common.IllegalArgument", 400),
+    ("DELETE", "/zone/{zone}"): ("Common.IllegalArgument", 400),
 }
 LISTS = {
     "/ob/agents",

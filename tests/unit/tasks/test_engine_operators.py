@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -367,3 +368,40 @@ async def test_a_dag_that_was_cancelled_can_be_passed_node_by_node(start_engine)
     dag = await ended(engine, dag_id)
     assert (dag.state, dag.operator) == (State.SUCCEED, Operator.RUN)
     assert not never.is_set()
+
+
+async def test_a_retry_leaves_what_was_done_to_a_body_that_goes_on_from_it(start_engine):
+    flaky = Flaky()
+    flaky.fails.add(f"do {OWN.ip}")
+    again = acts("goes on", flaky.body, undo=flaky.undo)
+    goes_on = dataclasses.replace(again, retry_undoes=False)
+    engine = await start_engine(goes_on)
+    dag_id = (await run_dag(engine, goes_on)).id
+    for operator in (Operator.RETRY, Operator.ROLLBACK):
+        await engine.operate(dag_id, operator)
+        await ended(engine, dag_id)
+    assert flaky.seen == [f"do {OWN.ip}", f"do {OWN.ip}", f"undo {OWN.ip}"]
+
+
+async def test_a_body_knows_whether_an_operator_cancels_it_or_the_agent_goes_down(start_engine):
+    gates, told = [Gate(), Gate()], []
+
+    def waits_at(gate):
+        async def act(run):
+            try:
+                await gate.pass_through()
+            except asyncio.CancelledError:
+                told.append(run.cancelled())
+                raise
+
+        return act
+
+    stages = [acts(f"stage {n}", waits_at(gate)) for n, gate in enumerate(gates)]
+    engine = await start_engine(*stages)
+    for one, gate in zip(stages, gates, strict=True):
+        dag_id = (await engine.submit(plan(one))).id
+        await gate.reached()
+    await engine.operate(dag_id, Operator.CANCEL)
+    await ended(engine, dag_id)
+    await engine.stop()
+    assert told == [True, False]
