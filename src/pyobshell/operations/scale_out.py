@@ -199,7 +199,7 @@ async def create_local_dag(run: Run, growth: Growth) -> None:
     patience = run.deadline.within(_INVITING_S)
     made = await site.peers.call(agent, invited.begin, invitation, patience, again=True)
     run.log(f"{agent} is {Identity.SCALING_OUT}: DAG {made.id}")
-    run.publish(sub_dags={str(agent): made.id})
+    run.publish(local_dags={str(agent): made.id})
 
 
 @stage("Wait scale out ready", _STEPWISE)
