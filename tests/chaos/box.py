@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,10 @@ from typing import TypeVar
 from chaos.truth import Journal
 from chaos.writer import Writer
 from pyobshell.address import Address
+from pyobshell.cli import agents
+from pyobshell.cli.startwith import kept
 from pyobshell.client import ApiError, Client, Unreachable
+from pyobshell.deadline import Deadline
 from standin.places import JOURNAL
 from support.observer_clusters import Member, SixServers
 from support.running import end_process
@@ -24,6 +27,7 @@ from support.running import end_process
 T = TypeVar("T")
 Answers = (ApiError, Unreachable)
 PACE_S = 0.2
+_STARTING_S = 90.0
 
 
 @dataclass
@@ -43,10 +47,6 @@ class Host:
     async def kill_agent(self) -> None:
         """kill -9."""
         await asyncio.to_thread(end_process, self.member.pid())
-
-    async def start_agent(self) -> None:
-        """As a service manager does."""
-        await asyncio.to_thread(self.member.start)
 
     async def pause_agent(self, for_s: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""
@@ -127,7 +127,7 @@ class Box:
         for host in self.hosts:
             async with host.lock:
                 if not host.member.agent_runs():
-                    await host.start_agent()
+                    await start_agents([host])
 
     def sql(self, statement: str) -> tuple[tuple[object, ...], ...]:
         """Ask whichever server serves."""
@@ -136,6 +136,16 @@ class Box:
     def log_files(self) -> list[Path]:
         """The logs of the agents."""
         return [host.member.base_dir / "log_obshell/obshell.log" for host in self.hosts]
+
+
+async def start_agents(hosts: Sequence[Host]) -> None:
+    """As a service manager does, all at once; they are started with what they were started with."""
+    homes = [host.member.base_dir for host in hosts]
+    deadline = Deadline.after(_STARTING_S)
+    launches = await asyncio.to_thread(
+        agents.launch, [kept(home) | {"base_dir": str(home)} for home in homes]
+    )
+    await asyncio.gather(*(asyncio.to_thread(one.wait, deadline) for one in launches))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from chaos.box import Box, Host
+from chaos.box import Box, Host, start_agents
 from chaos.orders import Order
 from chaos.plans import Fault, Kind
 
@@ -47,7 +47,7 @@ async def _hit_agents(hosts: Sequence[Host], fault: Fault) -> None:
         return
     await asyncio.gather(*(host.kill_agent() for host in hosts))
     await asyncio.sleep(fault.for_s)
-    await asyncio.gather(*(host.start_agent() for host in hosts))
+    await start_agents(hosts)
 
 
 def _sql_fault(fault: Fault) -> dict[str, object]:

@@ -12,7 +12,8 @@ from pyobshell.client import ApiError, Client, Unreachable
 from pyobshell.wire import DagDetailDTO
 
 ENDED = ("SUCCEED", "FAILED")
-_ADVANCE = "Advance agents to execute the task"
+_LOOKS = ("Advance agents to execute", "Execute stop sql", "Stop ", "Restart observers of")
+_NAMES = {Mode.START: "Start OB", Mode.RESTART: "Rolling restart"}
 
 
 class Order:
@@ -55,12 +56,6 @@ class Order:
     def succeeded(self) -> bool:
         """Whether it was carried out by itself: nobody passed it."""
         return self.dag is not None and self.dag.state == "SUCCEED" and not self.operators
-
-    @property
-    def spares_majorities(self) -> bool:
-        """Whether it is one that must take no majority away."""
-        sparing = self.operation.mode in (Mode.GENTLE, Mode.TERMINATE)
-        return sparing and self.operation.scope != "GLOBAL"
 
     async def reached(self, stage: int, patience_s: float) -> bool:
         """Return once the stage is reached, or patience is over; False: it is over before."""
@@ -106,7 +101,7 @@ class Order:
         client = self.box.hosts[self.operation.asked].client
         data = await client.call("GET", "/task/dags/agent")
         found = [DagDetailDTO.model_validate(one) for one in data["contents"]]
-        name = "Start OB" if self.operation.mode is Mode.START else "Stop OB"
+        name = _NAMES.get(self.operation.mode, "Stop OB")
         for dag in sorted(found, key=lambda one: one.dag_id):
             if dag.name == name and _seconds(dag.start_time) >= self.asked_at - PACE_S:
                 self.dag = dag
@@ -125,12 +120,15 @@ class Order:
         self.operators.append(operator)
         await self._see(await self.box.ask(lambda client: client.dag(task_id)))
 
-    def advanced_at(self) -> float:
-        """When agents were let go to do their work (seconds since 1970), or when it was asked."""
-        for node in (self.dag and self.dag.nodes) or []:
-            if node.name == _ADVANCE and node.state != "PENDING":
-                return _seconds(node.start_time)
-        return self.asked_at
+    def looked_at(self, at: float) -> float:
+        """When it had last to see what a loss at that time would take (seconds since 1970)."""
+        nodes = (self.dag and self.dag.nodes) or []
+        begun = [
+            _seconds(node.start_time)
+            for node in nodes
+            if node.name.startswith(_LOOKS) and node.state != "PENDING"
+        ]
+        return max((one for one in begun if one <= at), default=self.asked_at)
 
     def _stage(self) -> int:
         return 0 if self.dag is None else self.dag.stage
@@ -148,11 +146,16 @@ class Order:
             target = [self.box.hosts[number].member.address for number in operation.servers]
         else:
             target = []
-        if operation.mode is Mode.START:
-            left = list(operation.force_pass)
-            return await client.start(operation.scope, target, force_pass_dag=left)
-        mode = {} if operation.mode is Mode.GENTLE else {str(operation.mode): True}
-        return await client.stop(operation.scope, target, **mode)
+        left = list(operation.force_pass)
+        match operation.mode:
+            case Mode.START:
+                return await client.start(operation.scope, target, force_pass_dag=left)
+            case Mode.RESTART:
+                return await client.restart(operation.scope, target, terminate=operation.flushed)
+            case Mode.ZONE_ROUTE:
+                return await client.stop_zone(target[0], freeze_server=operation.flushed)
+        force, terminate = (operation.mode is one for one in (Mode.FORCE, Mode.TERMINATE))
+        return await client.stop(operation.scope, target, force=force, terminate=terminate)
 
 
 def _seconds(timestamp: str | int) -> float:

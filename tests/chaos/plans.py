@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ZONES = ("zone1", "zone2", "zone3")
 _STAGES = 7
@@ -24,12 +27,24 @@ class Situation(StrEnum):
 
 
 class Mode(StrEnum):
-    """What is asked for; the modes of a stop, and a start."""
+    """What is asked for."""
 
-    GENTLE = "gentle"
-    TERMINATE = "terminate"
-    FORCE = "force"
+    GENTLE = "stop"
+    TERMINATE = "stop (terminate)"
+    FORCE = "stop (force)"
+    ZONE_ROUTE = "zone/stop"
+    RESTART = "rolling restart"
     START = "start"
+
+    @property
+    def kills(self) -> bool:
+        """Whether it ends servers."""
+        return self not in (Mode.GENTLE, Mode.START)
+
+    @property
+    def stops_in_sql(self) -> bool:
+        """Whether it takes servers out of service while they run."""
+        return self in (Mode.GENTLE, Mode.ZONE_ROUTE, Mode.RESTART)
 
 
 class Kind(StrEnum):
@@ -46,7 +61,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Operation:
-    """What a client asks, of which agent; ``after_s``: how long after the round's beginning."""
+    """What a client asks, of which agent; ``after_s``: how long after the round's beginning.
+
+    ``flushed``: with a minor freeze, where that is not said by the mode.
+    """
 
     mode: Mode
     scope: str
@@ -54,13 +72,20 @@ class Operation:
     zones: tuple[str, ...]
     asked: int
     after_s: float = 0.0
+    flushed: bool = False
     force_pass: tuple[str, ...] = ()
 
+    @property
+    def spares_majorities(self) -> bool:
+        """Whether it is one that must take no majority away."""
+        if self.mode is Mode.TERMINATE and self.scope == "GLOBAL":
+            return False
+        return self.mode not in (Mode.FORCE, Mode.START)
+
     def __str__(self) -> str:
-        verb = "start" if self.mode is Mode.START else f"stop ({self.mode})"
         names = self.zones or [f"s{number}" for number in self.servers]
         targets = "" if self.scope == "GLOBAL" else f" {', '.join(names)}"
-        return f"{verb} {self.scope}{targets} through a{self.asked}"
+        return f"{self.mode} {self.scope}{targets} through a{self.asked}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +153,7 @@ def draw(seed: int, number: int, zones: Sequence[str]) -> Plan:
 
 
 _SITUATIONS = {
-    Situation.WELL: 9,
+    Situation.WELL: 14,
     Situation.SERVER_KILLED: 2,
     Situation.HOST_KILLED: 2,
     Situation.FORCED: 2,
@@ -136,7 +161,14 @@ _SITUATIONS = {
     Situation.ZONE_STOPPED: 1,
     Situation.OUT_OF_SYNC: 2,
 }
-_MODES = {Mode.GENTLE: 5, Mode.TERMINATE: 6, Mode.FORCE: 3, Mode.START: 3}
+_MODES = {
+    Mode.GENTLE: 5,
+    Mode.TERMINATE: 6,
+    Mode.FORCE: 3,
+    Mode.ZONE_ROUTE: 2,
+    Mode.RESTART: 3,
+    Mode.START: 3,
+}
 _KINDS = {
     Kind.KILL_AGENTS: 8,
     Kind.PAUSE_AGENTS: 5,
@@ -167,18 +199,20 @@ def _operation(
 ) -> Operation:
     mode = _one(dice, _MODES)
     scope = _one(dice, {"SERVER": 5, "ZONE": 4, "GLOBAL": 2})
+    flushed = dice.random() < 0.5
     asked = dice.choice([one for one in range(len(zones)) if one not in down])
     everybody = tuple(range(len(zones)))
-    if scope == "GLOBAL":
-        return Operation(mode, scope, everybody, (), asked, after_s)
-    if scope == "ZONE":
-        named = tuple(sorted(dice.sample(ZONES, _one(dice, {1: 9, 2: 1}))))
+    if scope == "ZONE" or mode is Mode.ZONE_ROUTE:
+        many = 1 if mode is Mode.ZONE_ROUTE else _one(dice, {1: 9, 2: 1})
+        named = tuple(sorted(dice.sample(ZONES, many)))
         servers = tuple(one for one in everybody if zones[one] in named)
-        return Operation(mode, scope, servers, named, asked, after_s)
+        return Operation(mode, "ZONE", servers, named, asked, after_s, flushed)
+    if scope == "GLOBAL":
+        return Operation(mode, scope, everybody, (), asked, after_s, flushed)
     first = dice.randrange(len(zones))
     fellows = [one for one in everybody if zones[one] == zones[first]]
-    servers = dice.choice(((first,), (first,), tuple(fellows), tuple(dice.sample(everybody, 2))))
-    return Operation(mode, scope, tuple(sorted(servers)), (), asked, after_s)
+    servers = _one(dice, {(first,): 4, tuple(fellows): 2, tuple(dice.sample(everybody, 2)): 1})
+    return Operation(mode, scope, tuple(sorted(servers)), (), asked, after_s, flushed)
 
 
 def _fault(dice: Random, operation: Operation, zones: Sequence[str]) -> Fault:
@@ -201,5 +235,5 @@ def _fault(dice: Random, operation: Operation, zones: Sequence[str]) -> Fault:
     return Fault(kind, members, stage, round(delay_s, 3), round(for_s, 2), pattern)
 
 
-def _one(dice: Random, weights: dict) -> object:
+def _one(dice: Random, weights: dict[T, int]) -> T:
     return dice.choices(list(weights), list(weights.values()))[0]

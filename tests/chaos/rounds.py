@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from chaos import invariants
-from chaos.box import Box
+from chaos.box import Box, start_agents
 from chaos.faults import strike
 from chaos.invariants import Logs
 from chaos.orders import Order
@@ -105,7 +105,7 @@ async def _host_is_down(box: Box, number: int, down: asyncio.Event, over: asynci
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WRONG_S):
                 await over.wait()
-        await host.start_agent()
+        await start_agents([host])
 
 
 def _behind(box: Box) -> set[str]:
@@ -127,7 +127,7 @@ async def _go_wrong(box: Box, plan: Plan, outcome: Outcome, over: asyncio.Event)
             outcome.struck(fault.kind)
 
     striking = asyncio.gather(*(struck(number) for number in range(len(plan.faults))))
-    await asyncio.wait([asyncio.ensure_future(_both(asking, striking))], timeout=_WRONG_S)
+    await asyncio.wait((asking, striking), timeout=_WRONG_S)
     over.set()
     box.cluster.knobs.clear()
     await striking
@@ -136,10 +136,6 @@ async def _go_wrong(box: Box, plan: Plan, outcome: Outcome, over: asyncio.Event)
     for order in orders:
         await order.find()
         await order.follow()
-
-
-async def _both(*awaited: asyncio.Future[object]) -> None:
-    await asyncio.wait(awaited)
 
 
 async def _ask(order: Order) -> None:
@@ -170,9 +166,8 @@ def _had_to_succeed(order: Order) -> list[str]:
     """Nothing went wrong: only what can never be done may be refused."""
     operation = order.operation
     zones = {order.box.zones[number] for number in operation.servers}
-    spares = operation.mode in (Mode.GENTLE, Mode.TERMINATE)
-    possible = not spares or len(zones) == 1
-    possible |= operation.mode is Mode.TERMINATE and operation.scope == "GLOBAL"
+    gentle = operation.mode is Mode.GENTLE or operation.spares_majorities
+    possible = operation.mode is Mode.RESTART or not gentle or len(zones) == 1
     return [] if order.succeeded or not possible else [f"{order}, though nothing went wrong"]
 
 
@@ -212,5 +207,5 @@ async def _start_all(box: Box, outcome: Outcome) -> None:
         left += [main] if main not in left else []
     number = outcome.plan.number % len(box.hosts)
     everybody = tuple(range(len(box.hosts)))
-    operation = Operation(Mode.START, "GLOBAL", everybody, (), number, 0.0, tuple(left))
+    operation = Operation(Mode.START, "GLOBAL", everybody, (), number, force_pass=tuple(left))
     await _must_succeed(box, operation, outcome)

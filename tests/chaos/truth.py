@@ -46,8 +46,8 @@ class Moment:
             Stream(one["tenant"], one["id"], frozenset(one["members"]), frozenset(one["behind"]))
             for one in line["streams"]
         )
-        groups = (frozenset(line[name]) for name in ("alive", "silent", "stopped"))
-        return cls(line["at"], *groups, tuple(streams))
+        alive, silent, stopped = (frozenset(line[key]) for key in ("alive", "silent", "stopped"))
+        return cls(line["at"], alive, silent, stopped, tuple(streams))
 
     def without_majority(self, gone: Collection[str], spared: Collection[str] = ()) -> list[Stream]:
         """The streams on servers gone whose other replicas, alive and in step, are too few.

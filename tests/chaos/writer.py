@@ -1,4 +1,7 @@
-"""A client that writes rows without end, and remembers those that the cluster acknowledged."""
+"""A tenant with replicas everywhere, and a client that writes to it without end.
+
+The client remembers which of its rows the cluster has acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,29 @@ import pymysql
 from support.standin_clusters import Node
 
 TABLE = "test.chaos"
-_MAKE = f"create table if not exists {TABLE} (n int primary key)"
+TENANT = "chaos"
+_MAKE = (
+    f"CREATE RESOURCE UNIT {TENANT}_unit MAX_CPU 1, MIN_CPU 1, MEMORY_SIZE '2G'",
+    f"CREATE RESOURCE POOL {TENANT}_pool UNIT='{TENANT}_unit', UNIT_NUM=2",
+    f"CREATE TENANT {TENANT} resource_pool_list=('{TENANT}_pool')",
+    f"create table {TABLE} (n int primary key)",
+)
+_REMOVE = (
+    f"DROP TENANT IF EXISTS {TENANT} FORCE",
+    f"DROP RESOURCE POOL IF EXISTS {TENANT}_pool",
+    f"DROP RESOURCE UNIT IF EXISTS {TENANT}_unit",
+    f"drop table if exists {TABLE}",
+)
 _PATIENCE_S = 3.0
 _PACE_S = 0.02
+_ROWS_AT_ONCE = 50
 
 
 class Writer:
     """Writes through whichever server serves, in a thread of its own, from ``start`` to ``end``."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
+        self._first = nodes[0]
         self._nodes = itertools.cycle(nodes)
         self._numbers = itertools.count(1)
         self._ended = threading.Event()
@@ -30,28 +47,25 @@ class Writer:
         self.count = 0
 
     def start(self) -> None:
-        """Make the table, and begin."""
-        next(self._nodes).sql(f"drop table if exists {TABLE}", _MAKE)
+        """Make tenant and table, and begin."""
+        self._first.sql(*_REMOVE, *_MAKE)
         self._thread.start()
 
     def end(self) -> None:
-        """Write no more."""
+        """Write no more, and leave nothing behind."""
         self._ended.set()
         self._thread.join()
+        self._first.sql(*_REMOVE)
 
-    def missing(self, node: Node) -> list[int]:
+    def missing(self) -> list[int]:
         """The rows acknowledged since the last time that are not there."""
         with self._lock:
             acknowledged, self._acknowledged = self._acknowledged, []
         if not acknowledged:
             return []
-        rows = node.sql(f"select n from {TABLE} where n >= {acknowledged[0]}")
+        rows = self._first.sql(f"select n from {TABLE} where n >= {acknowledged[0]}")
         there = {n for (n,) in rows}
         return [n for n in acknowledged if n not in there]
-
-    def total(self, node: Node) -> int:
-        """How many rows there are."""
-        return int(node.sql(f"select count(*) from {TABLE}")[0][0])
 
     def _write(self) -> None:
         while not self._ended.wait(_PACE_S):
@@ -59,11 +73,13 @@ class Writer:
                 self._write_through(next(self._nodes))
 
     def _write_through(self, node: Node) -> None:
-        connection = node.connect(read_timeout=_PATIENCE_S, connect_timeout=_PATIENCE_S)
+        patience = {"read_timeout": _PATIENCE_S, "connect_timeout": _PATIENCE_S}
+        connection = node.connect(user=f"root@{TENANT}", **patience)
         with connection, connection.cursor() as cursor:
             cursor.execute("set ob_query_timeout = 2000000")
-            while not self._ended.wait(_PACE_S):
-                number = next(self._numbers)
+            for number in itertools.islice(self._numbers, _ROWS_AT_ONCE):
+                if self._ended.wait(_PACE_S):
+                    return
                 cursor.execute(f"insert into {TABLE} values ({number})")
                 with self._lock:
                     self._acknowledged.append(number)

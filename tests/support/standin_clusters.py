@@ -242,7 +242,8 @@ class Cluster:
                     if name in process.name():
                         process.kill()
         eventually(lambda: not self.processes())
-        shutil.rmtree(self.base)
+        if self.base.exists():  # who made the servers may have removed it
+            shutil.rmtree(self.base)
 
 
 def start_all(nodes: Sequence[Node]) -> None:

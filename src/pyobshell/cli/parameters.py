@@ -44,8 +44,8 @@ def parameters(
 
 
 def set_parameter(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
-    value: Annotated[str, typer.Argument(metavar="VALUE")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the parameter.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="What it is to be.")],
     zone: Annotated[
         list[str] | None, typer.Option("--zone", help="Only in this zone; may be repeated.")
     ] = None,

@@ -89,7 +89,9 @@ class ObserverFiles:
         for directory in made:
             if _content(directory):
                 raise errors.ILLEGAL_ARGUMENT(name="home", reason=f"{directory} is not empty")
-        for directory in (self.home, *made, *(self.home / name for name in ("etc", "log", "run"))):
+        beside = (self.home / name for name in ("etc", "log", "run"))
+        # Each by itself: parents would be made with another mode.
+        for directory in (self.home, self.data, self.clog.parent, *made, *beside):
             directory.mkdir(mode=_MODE, parents=True, exist_ok=True)
         for link, place in self._links():
             if link.resolve() != place.resolve():

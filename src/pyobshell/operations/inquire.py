@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any, TypeVar
 
+import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
@@ -26,6 +27,7 @@ from pyobshell.tasks.model import Dag
 from pyobshell.tasks.operators import parse_operator
 from pyobshell.wire import DagDetailDTO, NodeDetailDTO, TaskDetailDTO
 
+_log = structlog.get_logger(__name__)
 _NOT_FROM_THERE = (errors.SERVER_UNAVAILABLE, errors.RPC_REQUEST_FAILED)
 
 Req = TypeVar("Req", bound=BaseModel)
@@ -107,10 +109,19 @@ async def unfinished_here(site: Site) -> list[Dag]:
 
 
 async def unfinished_everywhere(site: Site, *, details: bool) -> list[DagDetailDTO]:
-    """The unfinished DAGs of every agent that can be reached, then those of the cluster."""
+    """The unfinished DAGs of every agent that can be reached, then those of the cluster.
+
+    While the cluster's database cannot be used it is left out: who starts it needs the others.
+    """
     question = Question(number=0, details=details)
     local = await _ask_all(site, answer_unfinished, question)
-    return local + await cluster_dags(site, unfinished=True, details=details)
+    try:
+        return local + await cluster_dags(site, unfinished=True, details=details)
+    except OBShellError as error:
+        if error.code not in _NOT_FROM_THERE:
+            raise
+        _log.warning("left out", action="task.unfinished", cause=str(error))
+        return local
 
 
 async def cluster_dags(site: Site, *, unfinished: bool, details: bool) -> list[DagDetailDTO]:

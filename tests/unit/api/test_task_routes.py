@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from pyobshell import errors
 from pyobshell.cluster.model import Identity
 from pyobshell.operations import sub_dag
 from pyobshell.tasks.ids import GenericId
@@ -353,6 +354,24 @@ async def test_lists_have_what_is_unfinished_and_what_holds_a_lock(host, failed)
     assert await listed("/task/dag/maintain/agents") == [waiting]
     assert (await host.api.get("/task/dag/maintain/agent")).data["id"] == waiting
     assert await listed("/task/dags/ob") == await listed("/task/dag/ob/unfinish") == []
+
+
+async def test_what_agents_have_unfinished_is_listed_while_the_clusters_database_is_down(
+    host, failed, monkeypatch
+):
+    class Down:
+        is_open = True
+
+        @property
+        def tasks(self):
+            raise errors.SERVER_UNAVAILABLE(reason="no server runs")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host.site, "ocs", Down())
+        listed = await host.api.get("/task/dag/unfinish")
+        refused = await host.api.get("/task/dag/ob/unfinish")
+    assert [dag["id"] for dag in listed.contents] == [failed]
+    assert refused.refusal[0] == "OB.Server.Unavailable"
 
 
 async def test_lists_of_an_agent_that_never_did_anything_are_empty(start_host, host):

@@ -101,10 +101,10 @@ def test_directories_are_made_twice_without_complaint_and_for_its_user_alone(tmp
     files = of(tmp_path / "home")
     files.make()
     files.make()
-    made = tmp_path / "home/store/clog"
-    assert made.is_dir()
-    assert not made.is_symlink()
-    assert made.stat().st_mode & 0o777 == 0o700
+    for name in (".", "store", "store/clog", "store/sstable", "etc", "log", "run"):
+        made = tmp_path / "home" / name
+        assert not made.is_symlink()
+        assert made.stat().st_mode & 0o777 == 0o700
 
 
 def test_data_elsewhere_is_reached_by_links(tmp_path):
