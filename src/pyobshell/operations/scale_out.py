@@ -35,6 +35,7 @@ from pyobshell.operations.local_scale_out import (
 )
 from pyobshell.operations.service import until_in_service
 from pyobshell.operations.site import Run, Site
+from pyobshell.security.keys import PublicKey
 from pyobshell.settings import API_VERSION
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
@@ -73,7 +74,8 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     patience = Deadline.after(site.settings.rpc_timeout_s)
     _check_ports(await cluster.servers(patience), Address(target.ip, server.rpc_port), server)
     is_new = await _is_new(cluster, request.zone, patience)
-    key = await site.peers.public_key(target)
+    secret = await site.peers.ask(target, "/api/v1/secret")
+    key = PublicKey.from_text(secret["public_key"])
     site.peers.meet(target, key.text)
     knock = Knock(sealed_agent_password=sealed_for(key, request.targetAgentPassword))
     found = await site.peers.call(target, invited.probe, knock, patience)
