@@ -92,7 +92,8 @@ class Operation:
 class Fault:
     """Something that goes wrong with members ``delay_s`` after an operation has reached a stage.
 
-    Stage 0 is the moment of the request. After ``for_s`` it is over: agents are started or go on.
+    Which operation is said by its number in the plan. Stage 0 is the moment of the request. After
+    ``for_s`` it is over: agents are started or go on.
     """
 
     kind: Kind
@@ -101,10 +102,12 @@ class Fault:
     delay_s: float
     for_s: float
     pattern: str = ""
+    operation: int = 0
 
     def __str__(self) -> str:
+        place = f"{'ab'[self.operation]}{self.stage}"
         victims = ",".join(map(str, self.members))
-        return f"{self.kind.name.lower()} {victims} at {self.stage}+{self.delay_s:.2f}s"
+        return f"{self.kind.name.lower()} {victims} at {place}+{self.delay_s:.2f}s"
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def draw(seed: int, number: int, zones: Sequence[str]) -> Plan:
     operations = [_operation(dice, zones, down)]
     if dice.random() < 0.25:
         operations.append(_operation(dice, zones, down, dice.choice((0.0, dice.uniform(0, 2)))))
-    faults = [_fault(dice, operations[0], zones) for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4)))]
+    faults = [_fault(dice, operations, zones) for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4)))]
     knobs = {}
     if dice.random() < 0.3:
         knobs["freeze_s"] = round(dice.uniform(0.5, 3.0), 1)
@@ -215,8 +218,9 @@ def _operation(
     return Operation(mode, scope, tuple(sorted(servers)), (), asked, after_s, flushed)
 
 
-def _fault(dice: Random, operation: Operation, zones: Sequence[str]) -> Fault:
-    kind = _one(dice, _KINDS)
+def _fault(dice: Random, operations: Sequence[Operation], zones: Sequence[str]) -> Fault:
+    kind, which = _one(dice, _KINDS), dice.randrange(len(operations))
+    operation = operations[which]
     everybody = tuple(range(len(zones)))
     several = tuple(sorted(dice.sample(everybody, dice.randint(2, len(zones) - 1))))
     target = dice.choice(operation.servers)
@@ -232,7 +236,7 @@ def _fault(dice: Random, operation: Operation, zones: Sequence[str]) -> Fault:
     pattern = dice.choice(_PATTERNS) if kind in (Kind.DROP_SQL, Kind.FAIL_SQL) else ""
     delay_s = dice.choice((0.0, dice.uniform(0.0, 0.1), dice.uniform(0.0, 1.5)))
     stage = dice.randrange(_STAGES)
-    return Fault(kind, members, stage, round(delay_s, 3), round(for_s, 2), pattern)
+    return Fault(kind, members, stage, round(delay_s, 3), round(for_s, 2), pattern, which)
 
 
 def _one(dice: Random, weights: dict[T, int]) -> T:

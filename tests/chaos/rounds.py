@@ -123,7 +123,7 @@ async def _go_wrong(box: Box, plan: Plan, outcome: Outcome, over: asyncio.Event)
 
     async def struck(number: int) -> None:
         fault = plan.faults[number]
-        if await strike(box, fault, orders[0]):
+        if await strike(box, fault, orders[fault.operation]):
             outcome.struck(fault.kind)
 
     striking = asyncio.gather(*(struck(number) for number in range(len(plan.faults))))

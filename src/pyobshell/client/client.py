@@ -34,6 +34,7 @@ _DECRYPT_FAILED = "Security.Authentication.Header.DecryptFailed"
 _TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
 _HOLD_MS = 5000
+IDLE_S = 2.0  # agents close connections that are idle for 5 s, maybe just when one is used again
 _ENDED = ("SUCCEED", "FAILED")
 
 
@@ -348,7 +349,11 @@ def _task_or_none(data: Any) -> DagDetailDTO | None:
 
 def _transport(socket: str | None = None) -> httpx.AsyncHTTPTransport:
     """Over TCP, or over a local socket. No TLS is spoken: reading certificates would be in vain."""
-    return httpx.AsyncHTTPTransport(uds=socket, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    return httpx.AsyncHTTPTransport(
+        uds=socket,
+        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        limits=httpx.Limits(keepalive_expiry=IDLE_S),
+    )
 
 
 def _too_long(socket: Path) -> bool:

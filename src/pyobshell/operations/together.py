@@ -132,27 +132,45 @@ async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work."""
     shared = Shared.model_validate(run.data)
     for agent, answer in (await call_all(run, shared.sub_dags, advance)).items():
-        if isinstance(answer, OBShellError):
+        if not isinstance(answer, OBShellError):
+            run.log(f"{agent} goes on")
+        elif _does_not_matter(agent, task, answer):
+            run.log(f"WARNING: {agent} is left out, it has nothing to do: {answer}")
+            run.publish(unreachable={str(agent): str(answer)})
+        else:
             run.log(f"{agent} could not be told to go on: {answer}")
             run.publish(failures={str(agent): str(answer)})
-        else:
-            run.log(f"{agent} goes on")
 
 
 async def wait_for_one(run: Run, task: Undertaking) -> None:
     """Wait until one agent's part is done, for better or worse; the verdict comes later."""
     shared = Shared.model_validate(run.data)
     sub_dag = shared.sub_dags.get(str(run.agent))
-    if sub_dag is None or str(run.agent) in shared.failures:
+    if sub_dag is None or str(run.agent) in (*shared.failures, *shared.unreachable):
         run.log(f"{run.agent} takes no part")
         return
     run.log(f"Wait for {run.agent}")
-    progress = await watch_agent(run, SubDag(id=sub_dag))
+    if task.works(run.agent):
+        progress = await watch_agent(run, SubDag(id=sub_dag))
+    else:
+        progress = await _see_idle_agent(run, SubDag(id=sub_dag))
     if progress.failure is None:
         run.log(f"{run.agent} succeeded")
     else:
         run.log(f"{run.agent} failed: {progress.failure}")
         run.publish(failures={str(run.agent): progress.failure})
+
+
+async def _see_idle_agent(run: Run, sub_dag: SubDag) -> Progress:
+    """How it went with an agent that has nothing to do; if it is lost nobody waits for it."""
+    watching, patience = Watching(id=sub_dag.id), Deadline.after(_prompt(run))
+    try:
+        return await run.site.peers.call(run.agent, watch, watching, patience, again=True)
+    except OBShellError as error:
+        if error.code is not errors.RPC_REQUEST_FAILED:
+            return Progress(failure=str(error))
+        run.log(f"WARNING: {run.agent} is out of reach, but has nothing to do: {error}")
+        return Progress()
 
 
 async def end_all(run: Run, task: Undertaking) -> None:
@@ -164,6 +182,9 @@ async def end_all(run: Run, task: Undertaking) -> None:
         run.log(f"{agent} did not succeed: {why}")
     if failures:
         raise errors.SUB_DAG_NOT_ALL_SUCCEED(agents=_listed(failures))
+    for agent in [one for one in unreleased if not _works(one, task)]:
+        run.log(f"WARNING: {agent} lets itself go, when it sees that this task has ended")
+        del unreleased[agent]
     if unreleased:
         raise errors.SUB_DAG_NOT_ALL_PASSED(agents=_listed(unreleased))
     run.log("All agents succeeded")
@@ -256,6 +277,11 @@ async def ask_patiently(
 
 def _prompt(run: Run) -> float:
     return run.site.settings.rpc_timeout_s
+
+
+def _does_not_matter(agent: Address, task: Undertaking, error: OBShellError) -> bool:
+    """Whether it is only that an agent without work is lost."""
+    return error.code is errors.RPC_REQUEST_FAILED and not task.works(agent)
 
 
 def _works(agent: str, task: Undertaking) -> bool:

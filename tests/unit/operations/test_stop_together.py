@@ -26,7 +26,7 @@ from support.undertakings import (
     stop,
     wait_end,
 )
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -198,6 +198,35 @@ async def test_a_member_that_is_no_target_never_blocks(start_member):
     assert host.engine.deeds == ["kill"]
     warnings = [line for line in logs_of(dag["nodes"][1]) if line.startswith("WARNING")]
     assert len(warnings) == 2
+
+
+@pytest.mark.parametrize("lost_at", ["sub_dag/advance", "sub_dag/watch", "sub_dag/end"])
+async def test_a_member_that_is_no_target_may_be_lost_at_any_time(
+    hosts, keys, monkeypatch, lost_at
+):
+    own, other = free_address(), free_address()
+    members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    member, passwords = Identity.CLUSTER_AGENT, Passwords(root=ROOT_PASSWORD)
+    async with (
+        hosts.serve(a_view(other, member, members), keys[1], passwords) as bystander,
+        hosts.in_process(member, members, address=own, passwords=passwords) as host,
+    ):
+        call = host.site.peers.call
+
+        async def call_unless_lost(peer, procedure, *arguments, **more):
+            if (peer, procedure.name) == (other, lost_at):
+                raise errors.RPC_REQUEST_FAILED(agent=peer, method=lost_at, cause="it was killed")
+            return await call(peer, procedure, *arguments, **more)
+
+        monkeypatch.setattr(host.site.peers, "call", call_unless_lost)
+        asked = await host.local.post("/ob/stop", {"scope": servers(host), "force": True})
+        dag = await wait_end(host, asked.data["id"])
+        assert (dag["state"], host.engine.deeds) == ("SUCCEED", ["kill"])
+        log = [line for node in dag["nodes"] for line in logs_of(node)]
+        assert any(line.startswith(f"WARNING: {other}") for line in log)
+        if lost_at != "sub_dag/end":  # then it lets itself go
+            sub_dag_id = dag["additional_data"]["sub_dags"][str(other)]
+            await soon(wait_end(bystander, sub_dag_id))
 
 
 async def test_a_target_that_cannot_be_reached_fails_alone(start_member):
