@@ -29,6 +29,7 @@ class Outcome:
     faults: dict[Kind, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    beyond_repair: bool = False
 
     def struck(self, kind: Kind) -> None:
         """Something went wrong as planned."""
@@ -195,7 +196,11 @@ async def _restore(box: Box, outcome: Outcome) -> None:
         await outcome.note(invariants.no_row_is_lost(box))
     except Exception as error:  # as above: the next round needs a cluster of which all is well
         outcome.violations.append(f"not well again: {type(error).__name__}: {error}")
-        await asyncio.to_thread(box.cluster.restore)
+        try:
+            await asyncio.to_thread(box.cluster.restore)
+        except Exception as defeat:
+            outcome.violations.append(f"beyond repair: {type(defeat).__name__}: {defeat}")
+            outcome.beyond_repair = True
     outcome.violations += invariants.judge_losses(box, outcome.orders)
 
 

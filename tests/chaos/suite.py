@@ -11,11 +11,14 @@ from support.observer_clusters import SixServers
 
 
 async def run(cluster: SixServers, seed: int, first: int, rounds: int, report: Report) -> None:
-    """Play so many rounds of a seed, on a cluster of which all is well."""
+    """Play so many rounds of a seed, on a cluster of which all is well, unless one breaks it."""
     box = Box(cluster)
     logs = Logs(box.log_files())
     async with box.in_use():
         for number in range(first, first + rounds):
             plan = draw(seed, number, box.zones)
             report.begins(plan)
-            report.ended(await play(box, logs, plan), box)
+            outcome = await play(box, logs, plan)
+            report.ended(outcome, box)
+            if outcome.beyond_repair:
+                break

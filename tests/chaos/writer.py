@@ -55,7 +55,8 @@ class Writer:
         """Write no more, and leave nothing behind."""
         self._ended.set()
         self._thread.join()
-        self._first.sql(*_REMOVE)
+        with suppress(pymysql.err.MySQLError):  # the cluster may be beyond repair
+            self._first.sql(*_REMOVE)
 
     def missing(self) -> list[int]:
         """The rows acknowledged since the last time that are not there."""
