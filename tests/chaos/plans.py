@@ -140,7 +140,7 @@ def draw(seed: int, number: int, zones: Sequence[str]) -> Plan:
         operations.append(_operation(dice, zones, down, dice.choice((0.0, dice.uniform(0, 2)))))
     faults = [_fault(dice, operations, zones) for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4)))]
     knobs = {}
-    if dice.random() < 0.3:
+    if dice.random() < 0.5:
         knobs["freeze_s"] = round(dice.uniform(0.5, 3.0), 1)
     if dice.random() < 0.3:
         knobs["resync_s"] = round(dice.uniform(1.0, 3.0), 1)
@@ -234,7 +234,7 @@ def _fault(dice: Random, operations: Sequence[Operation], zones: Sequence[str]) 
         members = (dice.choice(everybody),)
     for_s = dice.uniform(0.1, 6.0) if kind is Kind.PAUSE_AGENTS else dice.uniform(0.0, 3.0)
     pattern = dice.choice(_PATTERNS) if kind in (Kind.DROP_SQL, Kind.FAIL_SQL) else ""
-    delay_s = dice.choice((0.0, dice.uniform(0.0, 0.1), dice.uniform(0.0, 1.5)))
+    delay_s = dice.choice([0.0, *(dice.uniform(0.0, most) for most in (0.03, 0.3, 1.5))])
     stage = dice.randrange(_STAGES)
     return Fault(kind, members, stage, round(delay_s, 3), round(for_s, 2), pattern, which)
 

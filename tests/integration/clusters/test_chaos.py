@@ -10,7 +10,7 @@ from chaos.report import Report
 from chaos.suite import run
 from support.observer_clusters import SixServers
 
-SEED, FIRST, ROUNDS = 1, 1, 2
+SEED, FIRST, ROUNDS = 1937, 1, 3
 
 
 @pytest.mark.timeout(240)
