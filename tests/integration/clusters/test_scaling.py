@@ -297,6 +297,7 @@ def test_what_the_cluster_cannot_do_without_stays(trio: SixServers, spare: Spare
     refused("Agent.AlreadyExists", trio.sdk.scale_out, spare.ip, spare.port, "zone1", same)
 
 
+@pytest.mark.long
 def test_it_is_done_from_the_command_line(trio: SixServers, spare: Spare) -> None:
     member, agent = trio.members[0], spare.address
     place = ("--base-dir", str(spare.base_dir), "-s", member.address, "-z", "zone1")
@@ -380,6 +381,7 @@ def test_a_scale_in_that_never_ends_is_cancelled_and_the_server_stays(
 # --- those who die in the middle ------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_scale_out_survives_its_maintainer(trio: SixServers, spare: Spare) -> None:
     fault(trio, hang=ADD)
     dag = spare.scale_out(trio)
@@ -395,6 +397,7 @@ def test_a_scale_out_survives_its_maintainer(trio: SixServers, spare: Spare) -> 
     eventually(lambda: spare.address in known_to(lost))
 
 
+@pytest.mark.long
 def test_a_scale_in_survives_its_maintainers(trio: SixServers, spare: Spare) -> None:
     """The first is the one that is to go, the second is killed."""
     ended(trio, spare.scale_out(trio))
@@ -426,6 +429,7 @@ def make_maintainer(cluster: SixServers, member: Member) -> None:
     eventually(lambda: cluster.sql(won))
 
 
+@pytest.mark.long
 def test_an_agent_that_is_lost_undoes_its_part_when_it_is_back(
     trio: SixServers, spare: Spare
 ) -> None:
@@ -440,6 +444,7 @@ def test_an_agent_that_is_lost_undoes_its_part_when_it_is_back(
     eventually(spare.is_clean)
 
 
+@pytest.mark.long
 def test_an_agent_that_was_down_when_it_was_removed_parts_when_it_is_back(
     trio: SixServers, spare: Spare
 ) -> None:
