@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint chaos bench lock clean
+.PHONY: help demo test test-long lint chaos bench lock clean
 help: ## show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 …") if sys.version_info < (3, 11) else None'
@@ -19,6 +19,9 @@ demo: $(VENV)/ready ## stop and start a real three-server cluster, in under a mi
 
 test: $(VENV)/ready ## run the whole test suite
 	$(BIN)/pytest -n 2 --dist worksteal
+
+test-long: $(VENV)/ready ## what takes too long for every change: agents lost while scaling, the stand-in itself
+	$(BIN)/pytest -n 2 --dist worksteal -m long
 
 lint: $(VENV)/ready ## style, types, layering
 	$(BIN)/ruff check .

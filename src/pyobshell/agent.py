@@ -34,6 +34,7 @@ from pyobshell.operations import (
     in_sql,
     init,
     inquire,
+    invited,
     join,
     local_scale_out,
     maintainer,
@@ -148,7 +149,7 @@ class Agent:
         await site.keeper.resume()
         await release.look_after_all(site)
         await self._take_part(site)
-        await local_scale_out.look_after_all(site)
+        await invited.look_after_all(site)
         retirement.look_whether_parted(site)
         servers = [
             _Server(self._config(site, trusted=False), tcp),
@@ -281,7 +282,7 @@ def procedures() -> ProcedureTable:
         maintainer,
         executor,
         forward,
-        local_scale_out,
+        invited,
         retirement,
         roster,
     )

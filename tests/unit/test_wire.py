@@ -20,7 +20,11 @@ from pyobshell.wire import (
     ObclusterConfigRequest,
     ObserverConfigRequest,
     OperatorRequest,
+    ParameterSetting,
     Request,
+    ScaleInRequest,
+    ScaleOutRequest,
+    SetParametersRequest,
     StartRequest,
     StopRequest,
     rfc3339,
@@ -35,6 +39,7 @@ FULL = {
     "forcePassDag": {"id": ["11"]},
 }
 MODELS = [one for one in vars(wire).values() if isinstance(one, type)]
+PARAMETER = {"name": "cpu_count", "value": "16", "scope": "CLUSTER"}
 REQUESTS = [one for one in MODELS if issubclass(one, Request)]
 
 
@@ -81,6 +86,10 @@ def test_names_nobody_knows_are_ignored(kind):
         JoinRequest: {"agentInfo": {"ip": "::1", "port": 1}, "zoneName": "z"},
         ObserverConfigRequest: {"observerConfig": {"a": "b"}},
         OperatorRequest: {"operator": "PASS"},
+        ParameterSetting: PARAMETER,
+        SetParametersRequest: {"params": [PARAMETER]},
+        ScaleInRequest: {"agent_info": {"ip": "::1", "port": 1}},
+        ScaleOutRequest: {"agentInfo": {"ip": "::1", "port": 1}, "zone": "z", "obConfigs": {}},
     }
     body = examples.get(kind, {})
     assert kind.model_validate({**body, "immediate": [{}], "": 1}) == kind.model_validate(body)

@@ -15,12 +15,13 @@ from pyobshell.cluster.model import Identity, Member
 from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_cluster import ACTIVE, ObCluster, ServerRow
 from pyobshell.errors import OBShellError
-from pyobshell.operations import local_scale_out, roster
+from pyobshell.operations import invited, roster
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.configure import checked_options
 from pyobshell.operations.deletion import delete_for_good
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.init import server_settings
+from pyobshell.operations.invited import Invitation, Knock, Step, Undoing, sealed_for
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.local_scale_out import (
@@ -31,14 +32,10 @@ from pyobshell.operations.local_scale_out import (
     READY,
     START,
     STARTED,
-    Invitation,
-    Knock,
-    Step,
-    Undoing,
-    sealed_for,
 )
 from pyobshell.operations.service import until_in_service
 from pyobshell.operations.site import Run, Site
+from pyobshell.security.keys import PublicKey
 from pyobshell.settings import API_VERSION
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
@@ -77,10 +74,11 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     patience = Deadline.after(site.settings.rpc_timeout_s)
     _check_ports(await cluster.servers(patience), Address(target.ip, server.rpc_port), server)
     is_new = await _is_new(cluster, request.zone, patience)
-    key = await site.peers.public_key(target)
+    secret = await site.peers.ask(target, "/api/v1/secret")
+    key = PublicKey.from_text(secret["public_key"])
     site.peers.meet(target, key.text)
     knock = Knock(sealed_agent_password=sealed_for(key, request.targetAgentPassword))
-    found = await site.peers.call(target, local_scale_out.probe, knock, patience)
+    found = await site.peers.call(target, invited.probe, knock, patience)
     place = {"zone": request.zone, "mysql_port": server.mysql_port, "rpc_port": server.rpc_port}
     growth = Growth(
         member=found.model_copy(update={**place, **target.wire, "public_key": key.text}),
@@ -174,7 +172,7 @@ async def _undo_local_dag(run: Run, growth: Growth) -> None:
         run.log(f"{agent} {line}")
 
     try:
-        await run.site.peers.call(agent, local_scale_out.undo, undoing, patience, told, again=True)
+        await run.site.peers.call(agent, invited.undo, undoing, patience, told, again=True)
     except OBShellError as error:
         if error.code is errors.INCORRECT_TOKEN:
             run.log(f"{agent} knows nothing of this cluster, there is nothing to undo")
@@ -201,9 +199,9 @@ async def create_local_dag(run: Run, growth: Growth) -> None:
         root_password=site.cluster.passwords.root,
     )
     patience = run.deadline.within(_INVITING_S)
-    made = await site.peers.call(agent, local_scale_out.begin, invitation, patience, again=True)
+    made = await site.peers.call(agent, invited.begin, invitation, patience, again=True)
     run.log(f"{agent} is {Identity.SCALING_OUT}: DAG {made.id}")
-    run.publish(sub_dags={str(agent): made.id})
+    run.publish(local_dags={str(agent): made.id})
 
 
 @stage("Wait scale out ready", _STEPWISE)
@@ -237,7 +235,7 @@ async def _advance(run: Run, growth: Growth, signal: str | None, until_stage: in
         step.seen_lines += 1
         run.log(f"{agent} {line}")
 
-    await ask_until_done(run, agent, local_scale_out.advance, step, told)
+    await ask_until_done(run, agent, invited.advance, step, told)
     run.publish(seen_lines=step.seen_lines)
 
 

@@ -149,6 +149,7 @@ maintainer = Table(
     Column("agent_ip", String(64), nullable=False),
     Column("agent_port", Integer, nullable=False),
     Column("epoch", BigInteger, nullable=False),
+    Column("renewals", BigInteger, nullable=False),
     Column("expires", _Moment, nullable=False),
     Column("members_version", BigInteger, nullable=False),
 )

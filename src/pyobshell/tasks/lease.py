@@ -35,8 +35,10 @@ _TAKE = text(
     " expires = UTC_TIMESTAMP(6) + INTERVAL :length MICROSECOND WHERE id = 1"
     " AND (expires <= UTC_TIMESTAMP(6) OR (agent_ip = :ip AND agent_port = :port))"
 )
+# The clock of the server may stand still for ten milliseconds: only the count is sure to change.
 _RENEW = text(
-    "UPDATE maintainer SET expires = UTC_TIMESTAMP(6) + INTERVAL :length MICROSECOND WHERE id = 1"
+    "UPDATE maintainer SET renewals = renewals + 1,"
+    " expires = UTC_TIMESTAMP(6) + INTERVAL :length MICROSECOND WHERE id = 1"
     " AND agent_ip = :ip AND agent_port = :port AND epoch = :epoch AND expires > UTC_TIMESTAMP(6)"
 )
 _GIVE_UP = text(

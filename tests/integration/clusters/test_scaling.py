@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +13,7 @@ from obshell.service.client_v1 import OBShellHandleError
 
 from standin.control import OBSERVER
 from support.observer_clusters import Member, SixServers, bring_up, take_down
-from support.running import LOOPBACK, end_process
+from support.running import LOOPBACK, OBSHELL, end_process
 from support.standin_clusters import Node, eventually, free_ports
 
 ADD = "^alter system add server"
@@ -180,7 +182,7 @@ def test_a_server_comes_and_goes(trio: SixServers, spare: Spare) -> None:
         "Check cluster scale_out whether finished",
     ]
     assert trio.password not in str(dag.__dict__)
-    local = trio.sdk.get_dag(dag.additional_data["sub_dags"][spare.address])
+    local = trio.sdk.get_dag(dag.additional_data["local_dags"][spare.address])
     assert (local.name, local.state, stages(local)) == ("Local scale out", "SUCCEED", LOCAL_STAGES)
     assert servers(trio)[spare.server] == "zone1"
     assert status_of(trio, spare) == "ACTIVE"
@@ -188,8 +190,9 @@ def test_a_server_comes_and_goes(trio: SixServers, spare: Spare) -> None:
     assert [known_to(member) for member in (*trio.members, spare)] == [everybody] * 4
     # It is a member like any other, which can be asked for anything.
     assert spare.identity() == "CLUSTER AGENT"
-    assert spare.sdk().stop_sync("SERVER", [spare.address], force=True).state == "SUCCEED"
-    assert trio.sdk.start_sync("SERVER", [spare.address]).state == "SUCCEED"
+    stopped = ended(trio, spare.sdk().stop("SERVER", [spare.address], force=True))
+    started = ended(trio, trio.sdk.start("SERVER", [spare.address]))
+    assert (stopped.state, started.state) == ("SUCCEED", "SUCCEED")
     where = (spare.ip, spare.port)
     refused("OB.Server.DeleteSelf", spare.sdk().scale_in, *where)
     refused("Agent.Identify.NotSupportOperation", trio.sdk.scale_out, *where, "zone2", {})
@@ -294,6 +297,30 @@ def test_what_the_cluster_cannot_do_without_stays(trio: SixServers, spare: Spare
     refused("Agent.AlreadyExists", trio.sdk.scale_out, spare.ip, spare.port, "zone1", same)
 
 
+@pytest.mark.long
+def test_it_is_done_from_the_command_line(trio: SixServers, spare: Spare) -> None:
+    member, agent = trio.members[0], spare.address
+    place = ("--base-dir", str(spare.base_dir), "-s", member.address, "-z", "zone1")
+    ports = ("-p", str(spare.sql_port), "-P", str(spare.node.rpc_port))
+    told = obshell("scale-out", *place, *ports, "-y", password=trio.password)
+    assert f"Done: {agent} is a member, its server in zone zone1" in told
+    there = ("--base-dir", str(member.base_dir), "-y")
+    told = obshell("scale-in", *there, "-s", agent, "--remove-data")
+    assert f"Done: the server of {agent} is removed" in told
+    assert spare.is_clean()
+    assert "is no part of the cluster" in obshell("scale-in", *there, "-z", "zone9")
+
+
+def obshell(*words: str, password: str | None = None) -> str:
+    given = {} if password is None else {"OB_ROOT_PASSWORD": password}
+    command = [*OBSHELL, "cluster", *words]
+    done = subprocess.run(
+        command, text=True, capture_output=True, timeout=90, env=os.environ | given
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 # --- failures, and what an operator makes of them ------------------------------------------------
 
 
@@ -354,6 +381,7 @@ def test_a_scale_in_that_never_ends_is_cancelled_and_the_server_stays(
 # --- those who die in the middle ------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_scale_out_survives_its_maintainer(trio: SixServers, spare: Spare) -> None:
     fault(trio, hang=ADD)
     dag = spare.scale_out(trio)
@@ -369,6 +397,7 @@ def test_a_scale_out_survives_its_maintainer(trio: SixServers, spare: Spare) -> 
     eventually(lambda: spare.address in known_to(lost))
 
 
+@pytest.mark.long
 def test_a_scale_in_survives_its_maintainers(trio: SixServers, spare: Spare) -> None:
     """The first is the one that is to go, the second is killed."""
     ended(trio, spare.scale_out(trio))
@@ -400,6 +429,7 @@ def make_maintainer(cluster: SixServers, member: Member) -> None:
     eventually(lambda: cluster.sql(won))
 
 
+@pytest.mark.long
 def test_an_agent_that_is_lost_undoes_its_part_when_it_is_back(
     trio: SixServers, spare: Spare
 ) -> None:
@@ -414,6 +444,7 @@ def test_an_agent_that_is_lost_undoes_its_part_when_it_is_back(
     eventually(spare.is_clean)
 
 
+@pytest.mark.long
 def test_an_agent_that_was_down_when_it_was_removed_parts_when_it_is_back(
     trio: SixServers, spare: Spare
 ) -> None:

@@ -76,7 +76,9 @@ def test_a_server_that_dies_in_another_zone_at_the_last_moment_prevents_the_stop
     with pytest.raises(TaskExecuteFailedError) as failed:
         cluster.stop("ZONE", ["zone2"])
     assert failed.value.dag.stage == 5
-    assert f"[{LOST}]: Without zone zone2" in logs(failed.value.dag.nodes[4])
+    # By us, or if the cluster itself has not shown us the death yet, by its own guard.
+    said = logs(failed.value.dag.nodes[4])
+    assert f"[{LOST}]: Without zone zone2" in said or "(4179)" in said
     assert cluster.stopped() == (set(), set())
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from support.standin_clusters import eventually, start_all
 
+pytestmark = pytest.mark.long
+
 
 def row(cluster, asked, number):
     node = cluster.nodes[number]

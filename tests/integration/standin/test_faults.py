@@ -11,6 +11,8 @@ import pytest
 from standin.control import Faults, Knobs
 from support.standin_clusters import Cluster, eventually
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def node(cluster):

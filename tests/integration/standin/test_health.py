@@ -9,6 +9,8 @@ import aiomysql
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine, inspect
 
+pytestmark = pytest.mark.long
+
 READY = (
     "select count(*) from oceanbase.GV$OB_SERVER_SCHEMA_INFO where (svr_ip, svr_port) in (select"
     " svr_ip, svr_port from oceanbase.GV$OB_LOG_STAT where tenant_id = 1 and role = 'LEADER') and"

@@ -13,6 +13,8 @@ import pytest
 from standin.control import OBSERVER
 from support.standin_clusters import eventually
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def node(make_cluster):

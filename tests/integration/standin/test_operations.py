@@ -9,6 +9,8 @@ import pytest
 
 from support.standin_clusters import eventually
 
+pytestmark = pytest.mark.long
+
 IN_SERVERS = "select status from oceanbase.DBA_OB_SERVERS where svr_port = {}"
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from support.standin_clusters import eventually
 
+pytestmark = pytest.mark.long
+
 
 def stopped(cluster):
     return {

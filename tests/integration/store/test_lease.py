@@ -119,6 +119,7 @@ async def test_a_lease_is_kept_as_long_as_it_is_renewed(make_candidate):
     lasts = time.monotonic() - begun
     assert (seen.maintainer, seen.epoch) == (A, 1)
     assert seen.remaining_s + lasts > 30.3
+    assert first.remaining() <= 0.8 * 30
     assert first.remaining() + lasts > 0.8 * 30 + 0.3
     assert not await second.take()
     keeping.cancel()
@@ -132,26 +133,25 @@ async def test_an_expired_lease_cannot_be_renewed_even_if_nobody_took_it(databas
     taken = await database.write(lambda c: lease.take(c, A, 30))
     assert await database.write(lambda c: lease.renew(c, A, taken.epoch - 1, 30)) is None
     assert await database.write(lambda c: lease.renew(c, B, taken.epoch, 30)) is None
-    assert await database.write(lambda c: lease.renew(c, A, taken.epoch, 30)) is not None
+    for _ in range(20):
+        assert await database.write(lambda c: lease.renew(c, A, taken.epoch, 30)) is not None
 
 
 async def test_a_renewal_that_is_not_answered_in_time_is_a_lease_that_is_lost(ocs, make_candidate):
     first = make_candidate(A)
     with contextlib.closing(ocs.connect("ocs")) as other, other.cursor() as cursor:
-        begun = time.monotonic()
-        assert await first.take()
+        await taken(first)
         cursor.execute("SELECT 1 FROM maintainer FOR UPDATE")  # the renewal waits for this
-        await soon(first.keep(lambda _: None))
-        assert first.remaining() == 0
-        assert 0.8 * LENGTH_S <= time.monotonic() - begun < 4 * LENGTH_S
+        renewed = []
+        await soon(first.keep(renewed.append))
+        assert (first.remaining(), renewed) == (0, [])
 
 
-async def test_who_was_the_maintainer_once_writes_nothing(ocs, make_candidate, fenced):
-    first, second = make_candidate(A), make_candidate(B)
-    assert await first.take()
+async def test_who_was_the_maintainer_once_writes_nothing(ocs, database, fenced):
+    await database.write(lambda c: lease.take(c, A, 0.001))
     past = fenced(A, 1)
     await past.write(lambda c: c.execute(ADD) and None)
-    await taken(second)
+    await database.write(lambda c: lease.take(c, B, 30))
     for work in (lambda c: c.execute(ADD), lambda c: None):
         with pytest.raises(LeaseLostError):
             await past.write(work)
@@ -195,14 +195,17 @@ async def test_there_are_never_two_in_spite_of_slow_answers_and_losses(ocs, make
                 def renewed(_):
                     nonlocal believed
                     believed = time.monotonic() + candidate.remaining()
-                    if chance.random() < 0.1:
+                    if chance.random() < 0.2:
                         line.drop()
+                    elif chance.random() < 0.2:
+                        line.cut()
 
                 keeping = asyncio.create_task(candidate.keep(renewed))
-                await asyncio.wait({keeping}, timeout=chance.uniform(0.2, 1.5))
+                await asyncio.wait({keeping}, timeout=chance.uniform(0.2, 3.0))
                 keeping.cancel()
                 reigns.append((begun, min(time.monotonic(), believed), candidate.epoch))
-                if chance.random() < 0.5:
+                line.mend()
+                if chance.random() < 0.3:
                     await candidate.give_up()
             await asyncio.sleep(chance.uniform(0.01, 0.1))
 
@@ -228,7 +231,7 @@ def a_holder(ocs, name):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
-        assert process.stdout.readline() == "writes\n"
+        assert "writes\n" in iter(process.stdout.readline, "")  # what it logs goes there too
         yield process
     finally:
         process.kill()
@@ -256,10 +259,10 @@ async def test_a_holder_that_was_paused_writes_nothing_when_it_wakes(ocs, make_c
 
 
 async def test_a_holder_that_was_paused_in_the_middle_of_a_write_is_in_nobodys_way(
-    ocs, make_candidate, fenced
+    ocs, database, make_candidate
 ):
     paused = Database.mysql(ocs.connect, partial(lease.check, own=A, epoch=1), statement_s=LENGTH_S)
-    assert await make_candidate(A).take()
+    await database.write(lambda c: lease.take(c, A, LENGTH_S))
     wake = threading.Event()
 
     def work(connection):

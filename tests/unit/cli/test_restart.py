@@ -41,7 +41,7 @@ def starts(monkeypatch):
     """What was started; what is in ``fails`` does not start."""
     started, fails = [], []
 
-    def start(settings):
+    def start(settings, take_over=None):
         started.append(settings)
         if settings["port"] in fails:
             raise CommandError(Exit.DAEMON_LOST, f"{settings['port']} failed")

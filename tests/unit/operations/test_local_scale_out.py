@@ -9,19 +9,10 @@ from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
-from pyobshell.operations import local_scale_out
+from pyobshell.operations import invited
+from pyobshell.operations.invited import Fate, Invitation, Step, Undoing, sealed_for
 from pyobshell.operations.keeper import ServerSettings
-from pyobshell.operations.local_scale_out import (
-    DEPLOY,
-    DEPLOYED,
-    START,
-    STARTED,
-    Fate,
-    Invitation,
-    Step,
-    Undoing,
-    sealed_for,
-)
+from pyobshell.operations.local_scale_out import DEPLOY, DEPLOYED, START, STARTED
 from pyobshell.security.keys import PublicKey
 from pyobshell.security.verify import Passwords
 from support.agents import a_member, free_address
@@ -64,18 +55,14 @@ class Coordinator:
         )
 
     async def begin(self, password=""):
-        return await local_scale_out.begin.handler(
-            self._host.site, self.caller, self.invitation(password)
-        )
+        return await invited.begin.handler(self._host.site, self.caller, self.invitation(password))
 
     async def advance(self, signal, until_stage):
         step = Step(cluster_dag_id="17", signal=signal, until_stage=until_stage)
-        await local_scale_out.advance.handler(self._host.site, self.caller, step)
+        await invited.advance.handler(self._host.site, self.caller, step)
 
     async def undo(self):
-        await local_scale_out.undo.handler(
-            self._host.site, self.caller, Undoing(cluster_dag_id="17")
-        )
+        await invited.undo.handler(self._host.site, self.caller, Undoing(cluster_dag_id="17"))
 
 
 @pytest.fixture
@@ -88,7 +75,7 @@ def coordinator(keys, host, monkeypatch):
     async def open_still(site, members, undoing):
         return Fate(ended=False, member=False)
 
-    monkeypatch.setattr(local_scale_out, "_ask_cluster", open_still)
+    monkeypatch.setattr(invited, "_ask_cluster", open_still)
     return Coordinator(keys, host)
 
 
@@ -133,9 +120,9 @@ async def test_without_its_coordinator_it_goes_back_by_itself(host, coordinator,
         assert coordinator.member.address in members
         return Fate(ended=True, member=False)
 
-    monkeypatch.setattr(local_scale_out, "_FIRST_LOOK_S", 0.05)
+    monkeypatch.setattr(invited, "_FIRST_LOOK_S", 0.05)
     await coordinator.begin()
-    monkeypatch.setattr(local_scale_out, "_ask_cluster", undone)
+    monkeypatch.setattr(invited, "_ask_cluster", undone)
     (dag,) = await host.site.tasks.dags()
     done = host.site.tasks.wait(
         dag.id, lambda seen: True if seen.state == "SUCCEED" else None, Deadline.after(PATIENCE_S)
@@ -158,5 +145,5 @@ async def test_it_is_taken_in_by_one_cluster_at_a_time(host, coordinator):
     await coordinator.begin()
     other = coordinator.invitation().model_copy(update={"cluster_dag_id": "18"})
     with pytest.raises(OBShellError) as refused:
-        await local_scale_out.begin.handler(host.site, coordinator.caller, other)
+        await invited.begin.handler(host.site, coordinator.caller, other)
     assert refused.value.code is errors.IDENTITY_NOT_SUPPORTED

@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("agent_ip", sa.String(length=64), nullable=False),
         sa.Column("agent_port", sa.Integer(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("renewals", sa.BigInteger(), nullable=False),
         sa.Column(
             "expires", sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql"), nullable=False
         ),
@@ -29,8 +30,8 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "mysql":
         op.execute(
             "INSERT IGNORE INTO maintainer"
-            " (id, agent_ip, agent_port, epoch, expires, members_version)"
-            " VALUES (1, '', 0, 0, UTC_TIMESTAMP(6), 0)"
+            " (id, agent_ip, agent_port, epoch, renewals, expires, members_version)"
+            " VALUES (1, '', 0, 0, 0, UTC_TIMESTAMP(6), 0)"
         )
     # OceanBase commits each change of a table by itself: an earlier run may have made this one.
     columns = op.get_bind().execute(sa.text("SELECT * FROM node WHERE id = 0")).keys()
