@@ -209,6 +209,7 @@ class Database:
                 try:
                     transaction.commit()
                 except Exception as error:  # it may have been made: another attempt may repeat it
+                    transaction.rollback()  # else the connection would have it for ever
                     raise _InDoubtError from error
             return outcomes
 

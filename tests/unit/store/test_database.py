@@ -124,6 +124,21 @@ async def test_transactions_that_wait_together_are_committed_together(database, 
     assert commits() - before == 2  # that of what blocked, and that of the group
 
 
+async def test_a_commit_that_fails_fails_alone(database, monkeypatch):
+    await database.write(add("before"))
+    dialect = database._writer.dialect
+
+    def do_commit(_connection):
+        raise dialect.loaded_dbapi.OperationalError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dialect, "do_commit", do_commit)
+        with pytest.raises(OperationalError, match="no space left"):
+            await database.write(add("lost"))
+    await database.write(add("later"))
+    assert await database.read(names) == ["before", "later"]
+
+
 async def test_a_failing_job_does_not_undo_its_neighbours_in_the_group(database, commits):
     blocked = Blocked(database)
     before = commits()
