@@ -173,7 +173,7 @@ class Database:
             try:
                 if connection is None:
                     connection = self._writer.connect()
-                    connection.info["writes"] = True
+                connection.info["writes"] = True  # it may have been connected anew
                 outcomes = self._commit(connection, begun)
             except Exception as error:
                 outcomes = [_Outcome(error=error)] * len(begun)
@@ -209,7 +209,9 @@ class Database:
                 try:
                     transaction.commit()
                 except Exception as error:  # it may have been made: another attempt may repeat it
-                    transaction.rollback()  # else the connection would have it for ever
+                    # SQLAlchemy keeps it, and does not undo it: the connection is of no more use.
+                    transaction.rollback()
+                    connection.invalidate()
                     raise _InDoubtError from error
             return outcomes
 
