@@ -31,7 +31,7 @@ class SharingAgent(Agent):
     site: Site
 
     def __init__(self, line: Line, settings: Settings, make_engine: Any) -> None:
-        super().__init__(settings, make_engine, lambda _: line)
+        super().__init__(settings, make_engine, find_ocs=lambda _: line)
         self.line = line
 
     async def _assemble(self, database: Database) -> Site:
