@@ -9,6 +9,7 @@ import pytest
 from standin.seekdb import Seekdb
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_an_open_transaction_locks_nothing_after_the_end(tmp_path):
     seekdb = Seekdb(tmp_path / "s")
