@@ -20,7 +20,7 @@ demo: $(VENV)/ready ## stop and start a real three-server cluster, in under a mi
 test: $(VENV)/ready ## run the whole test suite
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-long: $(VENV)/ready ## what takes too long for every change: agents lost while scaling, the stand-in itself
+test-long: $(VENV)/ready ## what takes too long for every change: chaos, agents lost while scaling, the stand-in
 	$(BIN)/pytest -n 2 --dist worksteal -m long
 
 lint: $(VENV)/ready ## style, types, layering

@@ -261,6 +261,7 @@ def test_a_zone_comes_and_goes(trio: SixServers, spare: Spare) -> None:
     assert trio.sdk.delete_zone_sync("zone4") is None
 
 
+@pytest.mark.long
 def test_a_server_is_killed_before_it_is_deleted_if_all_majorities_outlive_it(
     trio: SixServers, spare: Spare
 ) -> None:
@@ -346,6 +347,7 @@ def test_a_scale_out_that_failed_is_rolled_back(trio: SixServers, spare: Spare) 
     assert spare.is_clean()
 
 
+@pytest.mark.long
 def test_what_was_nearly_done_is_undone_as_well(trio: SixServers, spare: Spare) -> None:
     trio.knobs.set(service_s=600.0)
     dag = spare.scale_out(trio, "zone4")

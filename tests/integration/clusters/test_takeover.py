@@ -93,6 +93,7 @@ def test_the_last_agent_that_comes_makes_members_of_all(agents):
     assert (dag.name, dag.state) == ("Take over", "SUCCEED")
 
 
+@pytest.mark.long
 def test_a_cluster_that_was_taken_over_is_stopped_and_started(agents, deployed):
     sdk = agents[1].sdk(PASSWORD)
     dag = sdk.stop_sync("SERVER", [agents[2].address], force=True)
