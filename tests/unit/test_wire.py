@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pyobshell import wire
-from pyobshell.wire import (
+from pyobshell import requests, wire
+from pyobshell.requests import (
     AgentInfo,
-    DagDetailDTO,
     InitRequest,
     JoinRequest,
     ObclusterConfigRequest,
@@ -27,8 +26,8 @@ from pyobshell.wire import (
     SetParametersRequest,
     StartRequest,
     StopRequest,
-    rfc3339,
 )
+from pyobshell.wire import DagDetailDTO, rfc3339
 
 IN = "2024-01-10T11:24:21"
 SECONDS = 1_704_857_061  # that moment at +08:00
@@ -38,7 +37,7 @@ FULL = {
     "terminate": True,
     "forcePassDag": {"id": ["11"]},
 }
-MODELS = [one for one in vars(wire).values() if isinstance(one, type)]
+MODELS = [one for room in (requests, wire) for one in vars(room).values() if isinstance(one, type)]
 PARAMETER = {"name": "cpu_count", "value": "16", "scope": "CLUSTER"}
 REQUESTS = [one for one in MODELS if issubclass(one, Request)]
 

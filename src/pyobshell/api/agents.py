@@ -10,7 +10,8 @@ from pyobshell.cluster.model import Identity
 from pyobshell.operations.join import join
 from pyobshell.operations.remove import remove
 from pyobshell.operations.task_dto import dag_dto
-from pyobshell.wire import AgentInfo, DagDetailDTO, Envelope, JoinRequest
+from pyobshell.requests import AgentInfo, JoinRequest
+from pyobshell.wire import DagDetailDTO, Envelope
 
 router = APIRouter(tags=["agents"], dependencies=[AUTHORISED])
 

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Response
 from pyobshell.api.access import AUTHORISED, FOR_MASTER, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.operations import describe
+from pyobshell.requests import AgentInfo
 from pyobshell.settings import API_VERSION, architecture
 from pyobshell.tasks.model import Maintenance, MaintenanceType
 from pyobshell.wire import (
-    AgentInfo,
     AgentInfoDTO,
     AgentSecret,
     AgentStatus,

@@ -14,17 +14,19 @@ from pyobshell.operations.start import start_cluster
 from pyobshell.operations.stop import stop_cluster
 from pyobshell.operations.stop_zone import check_stop_zone, stop_zone
 from pyobshell.operations.task_dto import dag_dto
-from pyobshell.wire import (
-    DagDetailDTO,
-    Envelope,
+from pyobshell.requests import (
     InitRequest,
     ObclusterConfigRequest,
     ObserverConfigRequest,
     RestartRequest,
     StartRequest,
-    StopPreview,
     StopRequest,
     StopZoneRequest,
+)
+from pyobshell.wire import (
+    DagDetailDTO,
+    Envelope,
+    StopPreview,
 )
 
 router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])

@@ -7,7 +7,12 @@ from fastapi import APIRouter, Response
 from pyobshell.api.access import AUTHORISED, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.operations.parameters import list_parameters, set_parameters
-from pyobshell.wire import ClusterParameter, Contents, Envelope, SetParametersRequest
+from pyobshell.requests import SetParametersRequest
+from pyobshell.wire import (
+    ClusterParameter,
+    Contents,
+    Envelope,
+)
 
 router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
 

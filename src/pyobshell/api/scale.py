@@ -10,7 +10,8 @@ from pyobshell.operations.delete_zone import delete_zone
 from pyobshell.operations.scale_in import scale_in
 from pyobshell.operations.scale_out import scale_out
 from pyobshell.operations.task_dto import dag_dto
-from pyobshell.wire import DagDetailDTO, Envelope, ScaleInRequest, ScaleOutRequest
+from pyobshell.requests import ScaleInRequest, ScaleOutRequest
+from pyobshell.wire import DagDetailDTO, Envelope
 
 router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
 _Dag = Envelope[DagDetailDTO]

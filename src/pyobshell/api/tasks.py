@@ -12,12 +12,12 @@ from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
 from pyobshell.operations import inquire
 from pyobshell.operations.task_dto import dag_dto
+from pyobshell.requests import OperatorRequest
 from pyobshell.wire import (
     Contents,
     DagDetailDTO,
     Envelope,
     NodeDetailDTO,
-    OperatorRequest,
     TaskDetailDTO,
 )
 

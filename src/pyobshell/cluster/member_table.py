@@ -7,12 +7,12 @@ Passwords are in neither.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, text
 
 from pyobshell.address import Address
-from pyobshell.cluster.model import Member
+from pyobshell.cluster.model import ClusterView, Member
 
 _READ = text("SELECT * FROM member ORDER BY position")
 _POSITION = text("SELECT position FROM member WHERE ip = :ip AND port = :port")
@@ -29,12 +29,21 @@ _VERSION = text("SELECT members_version FROM maintainer WHERE id = 1")
 _COUNT_VERSION = text("UPDATE maintainer SET members_version = members_version + 1 WHERE id = 1")
 
 
-@dataclass(frozen=True, slots=True)
-class MemberList:
+class MemberList(BaseModel):
     """The members of the cluster, in the order in which they joined, and the list's version."""
+
+    model_config = ConfigDict(frozen=True)
 
     version: int
     members: tuple[Member, ...]
+
+    def adopted_by(self, view: ClusterView) -> ClusterView:
+        """What an agent knows that has this list; one that is not on it keeps what it knew."""
+        me = next((member for member in self.members if member.address == view.own), None)
+        if me is None:
+            return view
+        news = {"identity": me.identity, "members_version": self.version}
+        return view.with_members(self.members).model_copy(update=news)
 
 
 def read(connection: Connection) -> tuple[Member, ...]:
@@ -55,7 +64,8 @@ def write(connection: Connection, members: Iterable[Member]) -> None:
 
 def read_shared(connection: Connection) -> MemberList:
     """The cluster's members."""
-    return MemberList(connection.execute(_VERSION).scalar_one(), read(connection))
+    version = connection.execute(_VERSION).scalar_one()
+    return MemberList(version=version, members=read(connection))
 
 
 def write_shared(connection: Connection, members: Iterable[Member]) -> None:

@@ -130,6 +130,27 @@ class Peers(Generic[Site]):
             raise error_from_wire(answer["error"], peer, procedure.name)
         return procedure.response.model_validate(answer["response"])
 
+    async def call_any(
+        self,
+        peers: Iterable[Address],
+        procedure: Procedure[Site, Req, Res],
+        request: Req,
+        timeout_s: float,
+    ) -> Res:
+        """Ask one agent after the other until one answers, each for so many seconds.
+
+        Raises what the last one raised, or ``Agent.RPC.RequestFailed`` if there is none.
+        """
+        failure = errors.RPC_REQUEST_FAILED(
+            agent="any other agent", method=procedure.name, cause="there is none"
+        )
+        for peer in peers:
+            try:
+                return await self.call(peer, procedure, request, Deadline.after(timeout_s))
+            except errors.OBShellError as error:
+                failure = error
+        raise failure
+
     async def call_all(
         self,
         peers: Iterable[Address],

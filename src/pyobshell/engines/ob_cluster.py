@@ -116,6 +116,10 @@ class ObCluster:
         """Every zone."""
         return [ZoneRow(*row) for row in await self._sql.query(_ZONES, deadline=deadline)]
 
+    async def has_zone(self, name: str, deadline: Deadline) -> bool:
+        """Whether there is a zone of that name."""
+        return any(zone.name == name for zone in await self.zones(deadline))
+
     async def log_streams(self, deadline: Deadline) -> list[LogStream]:
         """Every log stream of every tenant, with the replicas that can be asked."""
         rows = await self._sql.query(_REPLICAS, deadline=deadline)

@@ -29,13 +29,11 @@ _CONNECT_SECONDS = 5.0
 _SILENCE_SECONDS = 130.0  # longer than the longest statement of a store, which makes tables
 _ACCESS_DENIED = 1045
 _CONNECTION_LOST = {2002, 2003, 2006, 2013, 2014}
-_SET_PASSWORD = "ALTER USER root IDENTIFIED BY %s"  # noqa: S105
+_SET_PASSWORD = "ALTER USER root IDENTIFIED BY %s"  # noqa: S105 - a statement, no password
 # Sessions start at +08:00, and with the sql_mode of the server, under which a backslash or a
 # quotation mark might mean something else than the driver's escaping takes it for. Not the driver's
 # init_command: it commits after that, which a server without a majority does not answer.
 _SESSION = "SET time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES'"
-
-
 _PATIENCE = "SET ob_query_timeout = %s, ob_trx_timeout = %s"
 
 
@@ -95,11 +93,6 @@ class Sql:
     def sessions(self) -> set[int]:
         """The ids of our own connections, as the server's process list shows them."""
         return {connection.thread_id() for connection in self._open}
-
-    @property
-    def password(self) -> str:
-        """The password in use."""
-        return self._password
 
     async def query(
         self, statement: str, *values: object, deadline: Deadline, confidential: bool = False

@@ -18,7 +18,6 @@ from pyobshell.operations.site import Run, Site
 from pyobshell.tasks.model import Ability
 from pyobshell.tasks.stage import stage
 
-BEFORE_CONVERSION = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
 _BOOTSTRAP_S = 1000.0  # what OBShell gives it
 
 
@@ -29,7 +28,7 @@ class Making(BaseModel):
     sealed_proxyro_password: str | None = None
 
 
-@stage("Cluster boostrap", BEFORE_CONVERSION)
+@stage("Cluster boostrap", Ability.BOTH_WAYS)
 async def bootstrap(run: Run, making: Making) -> None:
     """Make a cluster of the first server of each zone, add the others, and see all of them serve.
 
@@ -83,14 +82,14 @@ def require_cluster(site: Site) -> ObCluster:
     return site.engine.cluster
 
 
-@stage("Migrate table", BEFORE_CONVERSION)
+@stage("Migrate table", Ability.BOTH_WAYS)
 async def migrate_table(run: Run, making: Making) -> None:
     """Make the database of the cluster's own tasks and members."""
     await run.site.require_ocs().create()
     run.log("Database ocs has its tables")
 
 
-@stage("Migrate data", BEFORE_CONVERSION)
+@stage("Migrate data", Ability.BOTH_WAYS)
 async def migrate_data(run: Run, making: Making) -> None:
     """Write down the members, for all agents to read from now on."""
     members = run.site.cluster.view.members

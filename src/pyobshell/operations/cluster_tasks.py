@@ -140,6 +140,7 @@ class ClusterTasks(TaskReader):
                     raise
             else:
                 return
+            # Back off: who is the next maintainer only the lease tells.
             await asyncio.sleep(min(pause, deadline.remaining()))
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

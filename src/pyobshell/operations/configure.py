@@ -12,11 +12,11 @@ from pyobshell.cluster.model import ClusterView, Identity
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.scope import ScopeType, resolve
 from pyobshell.operations.site import Run, Site
+from pyobshell.requests import ObclusterConfigRequest, ObserverConfigRequest
 from pyobshell.security.hybrid import decrypt_password
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
-from pyobshell.wire import ObclusterConfigRequest, ObserverConfigRequest
 
 _FORBIDDEN = {
     "cluster_id",

@@ -23,8 +23,6 @@ from pyobshell.operations.views import Reading
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
-_BOTH_WAYS = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
-
 
 async def delete_zone(site: Site, zone: str) -> Dag | None:
     """Check that a zone can go, and begin to delete it; None: there is no such zone.
@@ -86,7 +84,7 @@ async def _start_zone(run: Run, departure: Departure) -> None:
     run.log(f"zone {departure.zone} is started")
 
 
-@stage("Stop zone", _BOTH_WAYS, undo=_start_zone, retry_undoes=False)
+@stage("Stop zone", Ability.BOTH_WAYS, undo=_start_zone, retry_undoes=False)
 async def stop_zone(run: Run, departure: Departure) -> None:
     """Take the zone out of service."""
     leaving = Leaving(zones=[departure.zone], alone=True)
@@ -97,16 +95,16 @@ async def _add_zone(run: Run, departure: Departure) -> None:
     cluster, zone = require_cluster(run.site), departure.zone
     # First, so that nothing is half undone: servers that have gone do not come back.
     await deletion.call_off(cluster, departure.servers, run.log, run.deadline)
-    if zone not in {row.name for row in await cluster.zones(run.deadline)}:
+    if not await cluster.has_zone(zone, run.deadline):
         await cluster.add_zone(zone, departure.region, run.deadline)
         run.log(f"zone {zone} is added again, in region {departure.region}")
 
 
-@stage("Delete zone", _BOTH_WAYS, undo=_add_zone, retry_undoes=False)
+@stage("Delete zone", Ability.BOTH_WAYS, undo=_add_zone, retry_undoes=False)
 async def remove_zone(run: Run, departure: Departure) -> None:
     """Delete the zone, which has no server any more."""
     cluster, zone = require_cluster(run.site), departure.zone
-    if zone in {row.name for row in await cluster.zones(run.deadline)}:
+    if await cluster.has_zone(zone, run.deadline):
         await cluster.delete_zone(zone, run.deadline)
     run.log(f"zone {zone} is deleted")
 

@@ -6,7 +6,6 @@ others of its zone; then its row is gone. Nobody is told of that: the view is as
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 
 from pyobshell import errors
@@ -14,10 +13,7 @@ from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log
 from pyobshell.engines.ob_cluster import DELETING, ObCluster, ServerRow
-from pyobshell.errors import OBShellError
-from pyobshell.operations import majority
-
-_PACE_S = 0.2
+from pyobshell.operations import majority, service
 
 
 async def delete_for_good(
@@ -51,35 +47,25 @@ async def until_gone(
     Raises ``OB.Cluster.AsyncOperationTimeout`` with what is left when the deadline comes, and
     ``OB.Server.Unavailable`` if somebody else has called the deletion off.
     """
-    told = ""
-    while left := await _left(cluster, servers, deadline):
-        if left != told:
-            log(f"waiting: {left}")
-            told = left
-        if deadline.passed():
-            raise errors.CLUSTER_ASYNC_TIMEOUT(
-                operation=f"The deletion of servers ({left})", seconds=deadline.seconds
-            )
-        await asyncio.sleep(_PACE_S)
-    log(f"{', '.join(map(str, servers))}: deleted from the cluster")
+    kept: list[ServerRow] = []
 
-
-async def _left(cluster: ObCluster, servers: Collection[Address], deadline: Deadline) -> str:
-    """What is still there, in words."""
-    try:
+    async def left() -> list[str]:
         rows = await rows_of(cluster, servers, deadline)
         units = await cluster.units(deadline) if rows else []
-    except OBShellError as error:
-        return str(error)  # the cluster may be electing
-    kept = [row for row in rows if row.status != DELETING]
+        kept.extend(row for row in rows if row.status != DELETING)
+        if kept:
+            return []
+        return [
+            f"{row.address} has {sum(unit.server == row.address for unit in units)} units"
+            for row in rows
+        ]
+
+    await service.until_nothing_is_missing(left, "The deletion of servers", log, deadline)
     if kept:
         raise errors.SERVER_UNAVAILABLE(
             reason=f"{kept[0].address} is {kept[0].status}: its deletion has been called off"
         )
-    return "; ".join(
-        f"{row.address} has {sum(unit.server == row.address for unit in units)} units"
-        for row in rows
-    )
+    log(f"{', '.join(map(str, servers))}: deleted from the cluster")
 
 
 async def call_off(

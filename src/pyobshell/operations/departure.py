@@ -16,7 +16,6 @@ from pyobshell.address import Address
 from pyobshell.cluster.model import Identity, Member
 from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
-from pyobshell.engines.base import Log
 from pyobshell.errors import OBShellError
 from pyobshell.operations import deletion, retirement, roster, server
 from pyobshell.operations.birth import require_cluster
@@ -25,7 +24,6 @@ from pyobshell.operations.site import Run
 from pyobshell.tasks.model import Ability
 from pyobshell.tasks.stage import stage
 
-_BOTH_WAYS = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
 _NO_WAY_BACK = Ability.CONTINUE | Ability.RETRY | Ability.PASS
 _CALLING_OFF_S = 30.0
 
@@ -58,14 +56,14 @@ async def _call_off(run: Run, departure: Departure) -> None:
     await deletion.call_off(cluster, departure.servers, run.log, run.deadline)
 
 
-@stage("Delete observer", _BOTH_WAYS, undo=_call_off, retry_undoes=False)
+@stage("Delete observer", Ability.BOTH_WAYS, undo=_call_off, retry_undoes=False)
 async def delete_observer(run: Run, departure: Departure) -> None:
     """Have the cluster begin to delete the servers; it refuses what it cannot do without."""
     cluster = require_cluster(run.site)
     await deletion.begin_deletion(cluster, departure.servers, run.log, run.deadline)
 
 
-@stage("Wait delete observer success", _BOTH_WAYS)
+@stage("Wait delete observer success", Ability.BOTH_WAYS)
 async def wait_deleted(run: Run, departure: Departure) -> None:
     """Wait until the servers are gone; an operator who cancels that gets them back."""
     cluster = require_cluster(run.site)
@@ -86,7 +84,7 @@ async def _bring_back(run: Run, departure: Departure) -> None:
         run.log(f"{error.logged()}; ROLLBACK tries it again")
 
 
-@stage("Check multi paxos member alive", _BOTH_WAYS)
+@stage("Check multi paxos member alive", Ability.BOTH_WAYS)
 async def check_majority(run: Run, departure: Departure) -> None:
     """See that every log stream keeps its majority without the servers that are to be killed."""
     cluster = require_cluster(run.site)
@@ -102,7 +100,7 @@ async def _be_members(run: Run, departure: Departure) -> None:
         await roster.enter(run, member, Identity.CLUSTER_AGENT)
 
 
-@stage("Set agent to 'SCALING IN'", _BOTH_WAYS, undo=_be_members, retry_undoes=False)
+@stage("Set agent to 'SCALING IN'", Ability.BOTH_WAYS, undo=_be_members, retry_undoes=False)
 async def set_scaling_in(run: Run, departure: Departure) -> None:
     """Have the agents take part in nothing any more, coordination of this task included."""
     for member in departure.leaving:
@@ -115,17 +113,17 @@ async def set_scaling_in(run: Run, departure: Departure) -> None:
 async def _start_again(run: Run, departure: Departure) -> None:
     for agent in departure.agents:
         patience = run.deadline.within(run.site.settings.start_timeout_s)
-        await run.site.peers.call(agent, server.start, Nothing(), patience, _prefixed(run, agent))
+        await run.site.peers.call(agent, server.start, Nothing(), patience, run.log_from(agent))
 
 
-@stage("Try to inform to kill observer", _BOTH_WAYS, undo=_start_again, retry_undoes=False)
+@stage("Try to inform to kill observer", Ability.BOTH_WAYS, undo=_start_again, retry_undoes=False)
 async def kill_observer(run: Run, departure: Departure) -> None:
     """End the servers, as far as their agents can be reached: a host that is lost needs no kill."""
     for agent in departure.agents:
         patience = run.deadline.within(run.site.settings.stop_timeout_s)
         try:
             await run.site.peers.call(
-                agent, server.kill, Nothing(), patience, _prefixed(run, agent), again=True
+                agent, server.kill, Nothing(), patience, run.log_from(agent), again=True
             )
         except OBShellError as error:
             if error.code is not errors.RPC_REQUEST_FAILED:
@@ -163,7 +161,7 @@ async def _part(run: Run, departure: Departure) -> None:
         agent = member.address
         run.site.peers.meet(agent, member.public_key)
         patience = run.deadline.within(run.site.settings.stop_timeout_s)
-        log = _prefixed(run, agent)
+        log = run.log_from(agent)
         try:
             await run.site.peers.call(agent, retirement.retire, retiring, patience, log, again=True)
         except OBShellError as error:
@@ -186,10 +184,6 @@ async def _require_deleted(run: Run, departure: Departure) -> None:
     if rows or needed:
         still = ", ".join([*(str(row.address) for row in rows), *needed])
         raise errors.SERVER_UNAVAILABLE(reason=f"still needed by the cluster: {still}")
-
-
-def _prefixed(run: Run, agent: Address) -> Log:
-    return lambda line: run.log(f"{agent} {line}")
 
 
 STAGES = (

@@ -21,8 +21,8 @@ from pyobshell.cluster.procedures import (
     error_to_wire,
     procedure,
 )
-from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.site import Run, Site
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Ability, Operator
@@ -30,7 +30,6 @@ from pyobshell.tasks.stage import Catalogue, Signals, Stage, perform
 from pyobshell.tasks.transitions import Claim
 
 _log = structlog.get_logger(__name__)
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
 class Order(BaseModel):
@@ -129,34 +128,17 @@ class Executor:
             data=claim.data,
             continuing=claim.continuing,
         )
-        lost_s = self._site.settings.lost_agent_s
-        given_up, pause = None, _FIRST_PAUSE_S
+        if Ability.CONTINUE in stage.abilities:
 
-        def told(line: str) -> None:
-            nonlocal given_up, pause
-            given_up, pause = None, _FIRST_PAUSE_S  # it was within reach again
-            run.log(line)
+            def continued() -> None:
+                order.continuing = True
 
-        while True:
-            held = Deadline.after(lost_s)
-            try:
-                done = await self._site.peers.call(run.agent, execute, order, run.deadline, told)
-            except OBShellError as error:
-                if error.code is not errors.RPC_REQUEST_FAILED:
-                    raise
-                if given_up is None or held.passed():  # a question that was held was within reach
-                    given_up = Deadline.after(lost_s)
-                if Ability.CONTINUE not in stage.abilities or given_up.passed():
-                    raise
-                run.log(f"{run.agent} is out of reach, asking again: {error}")
-            else:
-                if done.error is not None:
-                    raise error_from_wire(done.error, run.agent, execute.name)
-                run.publish(**done.published)
-                return
-            order.continuing = True
-            await asyncio.sleep(pause)  # back off: the agent may be starting
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            done = await ask_until_done(run, run.agent, execute, order, run.log, continued)
+        else:
+            done = await self._site.peers.call(run.agent, execute, order, run.deadline, run.log)
+        if done.error is not None:
+            raise error_from_wire(done.error, run.agent, execute.name)
+        run.publish(**done.published)
 
 
 async def _after(before: asyncio.Task[None] | None, work: Coroutine[Any, Any, None]) -> None:

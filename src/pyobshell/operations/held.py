@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
+from pyobshell.cluster.peers import ignore
 from pyobshell.cluster.procedures import Log, Procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
@@ -22,11 +24,17 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
 async def ask_until_done(
-    run: Run, agent: Address, asked: Procedure[Site, Req, Res], request: Req, log: Log
+    run: Run,
+    agent: Address,
+    asked: Procedure[Site, Req, Res],
+    request: Req,
+    log: Log = ignore,
+    before_again: Callable[[], None] = lambda: None,
 ) -> Res:
     """Ask for what may be asked twice, and wait for the answer as long as the stage may last.
 
-    Raises what the procedure raises, or ``Agent.RPC.RequestFailed`` once the agent has been out of
+    ``before_again`` may change the request before it is asked again. Raises what the procedure
+    raises, or ``Agent.RPC.RequestFailed`` once the agent has been out of
     reach for as long as the settings say.
     """
     lost_s = run.site.settings.lost_agent_s
@@ -50,5 +58,6 @@ async def ask_until_done(
             if given_up.passed():
                 raise
             run.log(f"{agent} is out of reach, asking again: {error}")
+        before_again()
         await asyncio.sleep(pause)  # back off: the agent may be starting
         pause = min(2 * pause, _LONGEST_PAUSE_S)

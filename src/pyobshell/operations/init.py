@@ -14,7 +14,6 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations import server
 from pyobshell.operations.birth import (
-    BEFORE_CONVERSION,
     Making,
     bootstrap,
     migrate_data,
@@ -23,10 +22,10 @@ from pyobshell.operations.birth import (
 from pyobshell.operations.join import DEFAULT_MYSQL_PORT, LOCKED
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Run, Site
+from pyobshell.requests import InitRequest
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
-from pyobshell.wire import InitRequest
 
 Req = TypeVar("Req", bound=BaseModel)
 _CONVERSION = Ability.CONTINUE | Ability.RETRY
@@ -72,7 +71,7 @@ async def initialize(site: Site, request: InitRequest) -> Dag:
 # --- making the servers --------------------------------------------------------------------------
 
 
-@stage("Integrate config", BEFORE_CONVERSION)
+@stage("Integrate config", Ability.BOTH_WAYS)
 async def integrate_config(run: Run, making: Making) -> None:
     """Work out how each server is to be deployed; of two values for one option the later wins."""
     cluster = run.site.cluster
@@ -127,14 +126,14 @@ async def _undo_server(run: Run, making: Making) -> None:
     await _ask(run, server.destroy, Nothing(), patience)
 
 
-@stage("Create observer workdir", BEFORE_CONVERSION, undo=_undo_server)
+@stage("Create observer workdir", Ability.BOTH_WAYS, undo=_undo_server)
 async def create_workdir(run: Run, making: Making) -> None:
     """Make the directories of one server."""
     settings = ServerSettings.model_validate(run.data["servers"][str(run.agent)])
     await _ask(run, server.deploy, settings, _short(run))
 
 
-@stage("Start observer", BEFORE_CONVERSION)
+@stage("Start observer", Ability.BOTH_WAYS)
 async def start_observer(run: Run, making: Making) -> None:
     """Start one server for the first time."""
     run.log(f"Start the server of {run.agent}")
@@ -142,7 +141,7 @@ async def start_observer(run: Run, making: Making) -> None:
     await _ask(run, server.start, Nothing(), patience)
 
 
-@stage("Cluster boostrap", BEFORE_CONVERSION)
+@stage("Cluster boostrap", Ability.BOTH_WAYS)
 async def see_it_serve(run: Run, making: Making) -> None:
     """See that one server serves; each is whole by itself and needs no more to be born."""
     status = await run.site.peers.call(run.agent, server.status, Nothing(), _short(run))
@@ -151,14 +150,14 @@ async def see_it_serve(run: Run, making: Making) -> None:
     run.log(f"{run.agent} serves, version {status.version}")
 
 
-@stage("Modify password", BEFORE_CONVERSION)
+@stage("Modify password", Ability.BOTH_WAYS)
 async def modify_password(run: Run, making: Making) -> None:
     """Give root its password on one server."""
     new = server.NewPassword(password=run.site.cluster.passwords.root or "")
     await _ask(run, server.set_password, new, _short(run))
 
 
-@stage("Create user: proxyro", BEFORE_CONVERSION)
+@stage("Create user: proxyro", Ability.BOTH_WAYS)
 async def create_proxyro(run: Run, making: Making) -> None:
     """Make the user by which an obproxy reads."""
     password = run.site.vault.open_text(making.sealed_proxyro_password or "")
@@ -219,9 +218,7 @@ async def _ask(
     run: Run, asked: Procedure[Site, Req, Nothing], request: Req, patience: Deadline
 ) -> None:
     """Have the agent of this sub task do something, and log what it says."""
-    await run.site.peers.call(
-        run.agent, asked, request, patience, lambda line: run.log(f"{run.agent} {line}")
-    )
+    await run.site.peers.call(run.agent, asked, request, patience, run.log_from(run.agent))
 
 
 # --- what a member is told -----------------------------------------------------------------------

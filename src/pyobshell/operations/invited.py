@@ -20,22 +20,21 @@ import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
-from pyobshell.address import Address
 from pyobshell.cluster.model import Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log
 from pyobshell.errors import OBShellError
+from pyobshell.operations import server
 from pyobshell.operations.join import LOCKED, own_member, verify_address
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.local_scale_out import (
     FINISH,
     READY,
     ScalingOut,
-    become_single,
     plan,
-    remove_server,
 )
+from pyobshell.operations.remove import forget_cluster
 from pyobshell.operations.site import Site, refusal
 from pyobshell.security.keys import PublicKey
 from pyobshell.tasks.ids import GenericId
@@ -205,12 +204,7 @@ def _why(dag: Dag) -> str:
 
 
 def _lines(dag: Dag) -> list[str]:
-    return [
-        f"[{node.name}] {line}"
-        for node in dag.nodes
-        for task in node.sub_tasks
-        for line in task.logs
-    ]
+    return [line for node in dag.nodes for line in node.lines]
 
 
 @procedure("scale_out/undo")
@@ -239,8 +233,8 @@ async def _roll_back(site: Site, dag: Dag, log: Log, deadline: Deadline) -> None
             )
     elif dag.operator is not Operator.ROLLBACK and not _is_single(site):
         # It had done all of its part when the coordinator was stopped.
-        await remove_server(site, log, deadline)
-        await become_single(site)
+        await server.remove(site, log, deadline)
+        await forget_cluster(site)
 
 
 def _is_single(site: Site) -> bool:
@@ -302,11 +296,12 @@ def look_after(site: Site, dag: Dag) -> None:
 async def _look_after(site: Site, begun: Dag) -> None:
     undoing = Undoing(cluster_dag_id=begun.data["cluster_dag_id"])
     joining = ScalingOut.model_validate_json(begun.params)
+    others = [member.address for member in joining.members if member.address != site.own]
     pause_s = _FIRST_LOOK_S
     while not await _has_succeeded(site, begun.id, Deadline.after(pause_s)):
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         try:
-            learned = await _ask_cluster(site, [m.address for m in joining.members], undoing)
+            learned = await site.peers.call_any(others, fate, undoing, site.settings.rpc_timeout_s)
             if not learned.ended:
                 continue
             _log.warning("its coordinator is lost", action="scale_out.lost", member=learned.member)
@@ -327,19 +322,6 @@ async def _has_succeeded(site: Site, number: int, deadline: Deadline) -> bool:
         return await site.tasks.wait(number, done, deadline)
     except TimeoutError:
         return False
-
-
-async def _ask_cluster(site: Site, members: list[Address], undoing: Undoing) -> Fate:
-    """Ask one agent of the cluster after the other until one knows."""
-    failure: OBShellError = errors.AGENT_NOT_EXIST(agent=site.own)
-    for member in members:
-        if member != site.own:
-            patience = Deadline.after(site.settings.rpc_timeout_s)
-            try:
-                return await site.peers.call(member, fate, undoing, patience)
-            except OBShellError as error:
-                failure = error
-    raise failure
 
 
 def _note(line: str) -> None:

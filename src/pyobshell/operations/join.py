@@ -10,11 +10,11 @@ from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.operations.site import Run, Site
+from pyobshell.requests import JoinRequest
 from pyobshell.security.keys import PublicKey
 from pyobshell.settings import API_VERSION, architecture
 from pyobshell.tasks.model import Ability, Dag, DagPlan, Maintenance, MaintenanceType, NodePlan
 from pyobshell.tasks.stage import stage
-from pyobshell.wire import JoinRequest
 
 LOCKED = Maintenance(MaintenanceType.GLOBAL)
 DEFAULT_MYSQL_PORT = 2881

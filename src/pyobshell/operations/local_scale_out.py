@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.cluster.model import ClusterView, Identity, Member
-from pyobshell.deadline import Deadline
-from pyobshell.engines.base import Log, ObState
+from pyobshell.operations import server
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.keeper import ServerSettings
-from pyobshell.operations.site import Run, Site
+from pyobshell.operations.remove import forget_cluster
+from pyobshell.operations.site import Run
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
@@ -22,7 +22,6 @@ from pyobshell.tasks.stage import stage
 DEPLOY, START, FINISH = "deploy", "start", "finish"
 # The stages at which the DAG waits for each of these signals.
 READY, DEPLOYED, STARTED, DONE = 2, 4, 6, 8
-_STEPWISE = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
 
 
 class ScalingOut(BaseModel):
@@ -39,11 +38,11 @@ class ScalingOut(BaseModel):
 
 
 async def _be_single(run: Run, joining: ScalingOut) -> None:
-    await become_single(run.site)
+    await forget_cluster(run.site)
     run.log(f"{run.site.own} is SINGLE again")
 
 
-@stage("Be scaling agent", _STEPWISE, undo=_be_single, retry_undoes=False)
+@stage("Be scaling agent", Ability.BOTH_WAYS, undo=_be_single, retry_undoes=False)
 async def be_scaling_agent(run: Run, joining: ScalingOut) -> None:
     """Know the cluster, whose members may now tell this agent what to do."""
     site = run.site
@@ -70,40 +69,40 @@ async def _await_start(run: Run, joining: ScalingOut) -> None:
     await run.signal(START)
 
 
-prepare_deploy = stage("Start preparations", _STEPWISE, key="local_scale_out.prepare_deploy")(
-    _await_deploy
-)
-prepare_start = stage("Start preparations", _STEPWISE, key="local_scale_out.prepare_start")(
+prepare_deploy = stage(
+    "Start preparations", Ability.BOTH_WAYS, key="local_scale_out.prepare_deploy"
+)(_await_deploy)
+prepare_start = stage("Start preparations", Ability.BOTH_WAYS, key="local_scale_out.prepare_start")(
     _await_start
 )
 
 
 async def _remove_server(run: Run, joining: ScalingOut) -> None:
-    await remove_server(run.site, run.log, run.deadline)
+    await server.remove(run.site, run.log, run.deadline)
 
 
-@stage("Create observer workdir", _STEPWISE, undo=_remove_server)
+@stage("Create observer workdir", Ability.BOTH_WAYS, undo=_remove_server)
 async def create_workdir(run: Run, joining: ScalingOut) -> None:
     """Make the directories of the new server."""
     if not run.site.keeper.deployed:
         await run.site.keeper.deploy(joining.server, run.log)
 
 
-@stage("Start observer", _STEPWISE)
+@stage("Start observer", Ability.BOTH_WAYS)
 async def start_observer(run: Run, joining: ScalingOut) -> None:
     """Start the new server; it serves when the cluster has added it."""
     patience = run.deadline.within(run.site.settings.start_timeout_s)
     await run.site.keeper.start(run.log, patience)
 
 
-@stage("Watch cluster scale_out dag", _STEPWISE)
+@stage("Watch cluster scale_out dag", Ability.BOTH_WAYS)
 async def watch_cluster_dag(run: Run, joining: ScalingOut) -> None:
     """Wait until the cluster has the server and this agent as its own."""
     run.log("waiting for the cluster to take the server and this agent in")
     await run.signal(FINISH)
 
 
-@stage("Sync from observer", _STEPWISE)
+@stage("Sync from observer", Ability.BOTH_WAYS)
 async def sync_from_observer(run: Run, joining: ScalingOut) -> None:
     """Read from the cluster itself who its members are, and be one of them."""
     site, ocs = run.site, run.site.require_ocs()
@@ -123,28 +122,6 @@ def plan(joining: ScalingOut, cluster_dag_id: str) -> DagPlan:
     )
     nodes = [NodePlan(one) for one in stages]
     return DagPlan("Local scale out", nodes, joining, LOCKED, {"cluster_dag_id": cluster_dag_id})
-
-
-async def remove_server(site: Site, log: Log, deadline: Deadline) -> None:
-    """End the server here and remove what it made; harmless if there is none."""
-    if not site.keeper.deployed:
-        return
-    config = site.keeper.config
-    await site.keeper.give_up()
-    # One that does not run is not stopped: that another has its port is no reason to keep it.
-    if await site.engine.state() is not ObState.PROCESS_NOT_RUNNING:
-        await site.keeper.kill(log, deadline.within(site.settings.stop_timeout_s))
-    await site.engine.destroy(config, log)
-    await site.cluster.remember_server(None)
-
-
-async def become_single(site: Site) -> None:
-    """Be member of nothing, and forget the cluster with its password."""
-    if site.ocs is not None:
-        await site.ocs.leave()
-    passwords = Passwords(root=None, agent=site.cluster.passwords.agent)
-    await site.cluster.save(ClusterView(own=site.own), passwords)
-    site.engine.use_password("")
 
 
 STAGES = (

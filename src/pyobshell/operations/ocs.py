@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from pyobshell.address import Address
 from pyobshell.cluster import member_table
 from pyobshell.cluster.member_table import MemberList
-from pyobshell.cluster.model import ClusterView, Member
+from pyobshell.cluster.model import Member
 from pyobshell.errors import OBShellError
 from pyobshell.operations.cluster_tasks import ClusterTasks
 from pyobshell.operations.executor import Executor
@@ -101,16 +101,11 @@ class Ocs:
         async with self._synchronizing:
             listed = await self.members()
 
-            def adopt(view: ClusterView) -> ClusterView:
-                me = next((m for m in listed.members if m.address == view.own), None)
-                if me is None:
-                    _log.warning("is no member of its cluster", action="members.missing")
-                    return view
-                news = {"identity": me.identity, "members_version": listed.version}
-                return view.with_members(listed.members).model_copy(update=news)
-
-            if listed.version != self._site.cluster.view.members_version:
-                await self._site.cluster.change(adopt)
+            view = self._site.cluster.view
+            if all(member.address != view.own for member in listed.members):
+                _log.warning("is no member of its cluster", action="members.missing")
+            elif listed.version != view.members_version:
+                await self._site.cluster.change(listed.adopted_by)
 
     # --- its life --------------------------------------------------------------------------------
 
@@ -130,5 +125,5 @@ async def _persistently(work: Callable[[], Awaitable[None]]) -> None:
             _log.warning("the database is not there yet", action="ocs.open", cause=str(error))
         else:
             return
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause)  # back off: no event tells that a database can be used
         pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -17,11 +17,10 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations import views
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.site import Site
+from pyobshell.requests import ParameterSetting, SetParametersRequest
 from pyobshell.wire import (
     ClusterParameter,
-    ParameterSetting,
     ServerParameterValue,
-    SetParametersRequest,
     TenantParameterValue,
 )
 

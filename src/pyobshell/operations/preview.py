@@ -15,6 +15,7 @@ from pyobshell.operations.site import Site
 from pyobshell.operations.stop import Mode, Order
 from pyobshell.operations.together import Undertaking
 from pyobshell.operations.views import Reading, Views
+from pyobshell.requests import StopRequest
 from pyobshell.tasks.model import Dag, DagPlan, Operator, State
 from pyobshell.wire import (
     NANOSECONDS,
@@ -24,7 +25,6 @@ from pyobshell.wire import (
     PreviewTarget,
     PreviewTenant,
     StopPreview,
-    StopRequest,
 )
 
 

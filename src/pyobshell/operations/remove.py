@@ -11,10 +11,10 @@ from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.operations.join import LOCKED, leaves, strike_off
 from pyobshell.operations.site import Run, Site
+from pyobshell.requests import AgentInfo
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
-from pyobshell.wire import AgentInfo
 
 
 class Parting(BaseModel):
@@ -66,7 +66,7 @@ async def remove_follower(run: Run, parting: Parting) -> None:
 @stage("Remove master", Ability.CONTINUE | Ability.RETRY)
 async def remove_master(run: Run, parting: Parting) -> None:
     """Stop leading."""
-    await _become_single(run.site)
+    await forget_cluster(run.site)
     run.log(f"{run.site.own} is SINGLE")
 
 
@@ -82,7 +82,7 @@ async def leave_master(run: Run, parting: Parting) -> None:
 @stage("Follower remove self", Ability.CONTINUE | Ability.RETRY)
 async def become_single(run: Run, parting: Parting) -> None:
     """Stop following."""
-    await _become_single(run.site)
+    await forget_cluster(run.site)
     run.log(f"{run.site.own} is SINGLE")
 
 
@@ -93,14 +93,18 @@ async def dismissed(site: Site, caller: Caller, request: Nothing) -> Nothing:
     view.require(Identity.FOLLOWER)
     if caller.address != view.master:
         raise errors.INCORRECT_TOKEN(cause=f"{caller.address} is not the master")
-    await _become_single(site)
+    await forget_cluster(site)
     return Nothing()
 
 
-async def _become_single(site: Site) -> None:
+async def forget_cluster(site: Site) -> None:
+    """Be member of nothing, and forget the cluster with its password and what was set for it."""
+    if site.ocs is not None:
+        await site.ocs.leave()
     passwords = Passwords(root=None, agent=site.cluster.passwords.agent)
     await site.cluster.save(ClusterView(own=site.own), passwords)
     await site.cluster.forget_server_options()
+    site.engine.use_password("")
 
 
 STAGES = (remove_follower, remove_master, leave_master, become_single)

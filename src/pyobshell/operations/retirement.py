@@ -16,11 +16,11 @@ from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
-from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations import server
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.join import LOCKED
-from pyobshell.operations.local_scale_out import become_single, remove_server
+from pyobshell.operations.remove import forget_cluster
 from pyobshell.operations.site import Run, Site
 from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator, State
@@ -46,7 +46,7 @@ async def kill_observer(run: Run, retiring: Retiring) -> None:
     """End the server, and remove its files if that is wanted."""
     site = run.site
     if retiring.remove_data:
-        await remove_server(site, run.log, run.deadline)
+        await server.remove(site, run.log, run.deadline)
     elif site.keeper.deployed:
         patience = run.deadline.within(site.settings.stop_timeout_s)
         await site.keeper.kill(run.log, patience)
@@ -57,7 +57,7 @@ async def kill_observer(run: Run, retiring: Retiring) -> None:
 @stage("Be single agent", _ABLE)
 async def be_single(run: Run, retiring: Retiring) -> None:
     """Forget the cluster."""
-    await become_single(run.site)
+    await forget_cluster(run.site)
     run.log(f"{run.site.own} is {Identity.SINGLE}")
 
 
@@ -165,14 +165,7 @@ async def _ask(site: Site) -> Standing:
     view = site.cluster.view
     me = view.member(site.own)
     question = Question(rpc_port=me.rpc_port if me else 0)
-    failure: OBShellError = errors.AGENT_NOT_EXIST(agent=site.own)
-    for other in view.others:
-        patience = Deadline.after(site.settings.rpc_timeout_s)
-        try:
-            return await site.peers.call(other, standing, question, patience)
-        except OBShellError as error:
-            failure = error
-    raise failure
+    return await site.peers.call_any(view.others, standing, question, site.settings.rpc_timeout_s)
 
 
 STAGES = (kill_observer, be_single)

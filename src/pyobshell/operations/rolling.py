@@ -13,7 +13,7 @@ At the first doubt the task fails, and all stays as it is. RETRY goes on from th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pydantic import BaseModel
@@ -27,6 +27,7 @@ from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations import doubts, in_sql, server, service, together, views
 from pyobshell.operations.birth import require_cluster
+from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.in_sql import Entering
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import Targets, resolve
@@ -35,11 +36,11 @@ from pyobshell.operations.start import start_observer
 from pyobshell.operations.stop import Mode
 from pyobshell.operations.stop import stop_observer as end_observer
 from pyobshell.operations.sub_dag import Part, SubDag, advance, holds, resume
-from pyobshell.operations.together import COORDINATION, Shared, Undertaking, ask_patiently
+from pyobshell.operations.together import COORDINATION, Shared, Undertaking
 from pyobshell.operations.views import Reading, Views
+from pyobshell.requests import RestartRequest
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator
 from pyobshell.tasks.stage import Stage, stage
-from pyobshell.wire import RestartRequest
 
 _TURN = COORDINATION | Ability.RETRY
 _LOOK_S = 30.0
@@ -228,7 +229,7 @@ async def stop(run: Run, task: Rolling) -> None:
 async def freeze(run: Run, task: Rolling) -> None:
     """Flush one server, verified, so that its restart has little to read."""
     async with _turn(run, task):
-        await ask_patiently(run, run.agent, server.freeze, Nothing(), _from_agent(run))
+        await ask_until_done(run, run.agent, server.freeze, Nothing(), run.log_from(run.agent))
 
 
 @stage("Restart observers", _TURN)
@@ -236,7 +237,7 @@ async def restart(run: Run, task: Rolling) -> None:
     """Have one agent end its server and start it again, as its sub DAG says; see it through."""
     async with _turn(run, task):
         sub_dag = SubDag(id=run.data["sub_dags"][str(run.agent)])
-        await ask_patiently(run, run.agent, resume, sub_dag)
+        await ask_until_done(run, run.agent, resume, sub_dag)
         progress = await together.watch_agent(run, sub_dag)
         if progress.failure is not None:
             raise errors.SUB_DAG_NOT_ALL_SUCCEED(agents=f"{run.agent}: {progress.failure}")
@@ -282,10 +283,6 @@ async def _turn(run: Run, task: Rolling) -> AsyncIterator[Turn]:
         raise
 
 
-def _from_agent(run: Run) -> Callable[[str], None]:
-    return lambda line: run.log(f"{run.agent} {line}")
-
-
 # --- doubts --------------------------------------------------------------------------------------
 
 
@@ -329,7 +326,7 @@ async def _require_locks(run: Run) -> None:
 
     async def lost(agent: str, sub_dag: str) -> str | None:
         request = SubDag(id=sub_dag)
-        return (await ask_patiently(run, Address.parse(agent), holds, request)).failure
+        return (await ask_until_done(run, Address.parse(agent), holds, request)).failure
 
     sub_dags = Shared.model_validate(run.data).sub_dags
     found = await asyncio.gather(*(lost(agent, one) for agent, one in sub_dags.items()))

@@ -5,21 +5,13 @@ An agent that cannot be told now finds the new list by its version, before long.
 
 from __future__ import annotations
 
-from pydantic import BaseModel
-
 from pyobshell.address import Address
+from pyobshell.cluster.member_table import MemberList
 from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.site import Run, Site
-
-
-class Roster(BaseModel):
-    """The cluster's list of members, and its version."""
-
-    version: int
-    members: tuple[Member, ...]
 
 
 async def enter(run: Run, member: Member, identity: Identity) -> None:
@@ -40,26 +32,22 @@ async def strike_off(run: Run, agent: Address) -> None:
 async def _spread(run: Run) -> None:
     site = run.site
     listed = await site.require_ocs().members()
-    roster = Roster(version=listed.version, members=listed.members)
     patience = Deadline.after(site.settings.rpc_timeout_s)
     agents = [member.address for member in listed.members]
-    for agent, answer in (await site.peers.call_all(agents, learn, roster, patience)).items():
+    for agent, answer in (await site.peers.call_all(agents, learn, listed, patience)).items():
         if isinstance(answer, OBShellError):
             run.log(f"WARNING: {agent} will learn of it later: {answer}")
 
 
 @procedure("roster/learn")
-async def learn(site: Site, caller: Caller, roster: Roster) -> Nothing:
+async def learn(site: Site, caller: Caller, listed: MemberList) -> Nothing:
     """Take over a newer list of members, and what this agent is on it."""
 
     def adopt(view: ClusterView) -> ClusterView:
-        me = next((m for m in roster.members if m.address == view.own), None)
-        if me is None or roster.version <= view.members_version:
-            return view
-        if view.identity is Identity.SCALING_OUT:
-            return view  # it takes the list over when it has done its part
-        news = {"identity": me.identity, "members_version": roster.version}
-        return view.with_members(roster.members).model_copy(update=news)
+        # One that is being scaled out takes the list over when it has done its part.
+        newer = listed.version > view.members_version
+        waits = view.identity is Identity.SCALING_OUT
+        return listed.adopted_by(view) if newer and not waits else view
 
     await site.cluster.change(adopt)
     return Nothing()

@@ -26,8 +26,8 @@ from pyobshell.operations.departure import (
 )
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.site import Site
+from pyobshell.requests import ScaleInRequest
 from pyobshell.tasks.model import Dag, DagPlan, NodePlan
-from pyobshell.wire import ScaleInRequest
 
 
 async def scale_in(site: Site, request: ScaleInRequest) -> Dag | None:

@@ -35,13 +35,12 @@ from pyobshell.operations.local_scale_out import (
 )
 from pyobshell.operations.service import until_in_service
 from pyobshell.operations.site import Run, Site
+from pyobshell.requests import ScaleOutRequest
 from pyobshell.security.keys import PublicKey
 from pyobshell.settings import API_VERSION
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
-from pyobshell.wire import ScaleOutRequest
 
-_STEPWISE = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK | Ability.CANCEL
 _INVITING_S, _UNDOING_S = 60.0, 300.0
 
 
@@ -152,7 +151,7 @@ def plan(growth: Growth, *, is_new: bool) -> DagPlan:
 # --- the new agent, and the server beside it -----------------------------------------------------
 
 
-@stage("Integrate server config", _STEPWISE)
+@stage("Integrate server config", Ability.BOTH_WAYS)
 async def integrate_config(run: Run, growth: Growth) -> None:
     """Say what is going to be."""
     server, member = growth.server, growth.member
@@ -166,11 +165,7 @@ async def _undo_local_dag(run: Run, growth: Growth) -> None:
     """Have the new agent undo its part; if it is out of reach it does so when it comes back."""
     agent = _meet(run, growth)
     undoing = Undoing(cluster_dag_id=run.generic_id)
-    patience = run.deadline.within(_UNDOING_S)
-
-    def told(line: str) -> None:
-        run.log(f"{agent} {line}")
-
+    patience, told = run.deadline.within(_UNDOING_S), run.log_from(agent)
     try:
         await run.site.peers.call(agent, invited.undo, undoing, patience, told, again=True)
     except OBShellError as error:
@@ -184,7 +179,7 @@ async def _undo_local_dag(run: Run, growth: Growth) -> None:
         run.log(f"{agent} is SINGLE again")
 
 
-@stage("Create local scale out dag", _STEPWISE, undo=_undo_local_dag)
+@stage("Create local scale out dag", Ability.BOTH_WAYS, undo=_undo_local_dag)
 async def create_local_dag(run: Run, growth: Growth) -> None:
     """Have the new agent lock itself for this, and let the members of the cluster in."""
     site, agent = run.site, _meet(run, growth)
@@ -204,19 +199,19 @@ async def create_local_dag(run: Run, growth: Growth) -> None:
     run.publish(local_dags={str(agent): made.id})
 
 
-@stage("Wait scale out ready", _STEPWISE)
+@stage("Wait scale out ready", Ability.BOTH_WAYS)
 async def wait_ready(run: Run, growth: Growth) -> None:
     """Know that the new agent is locked and waits."""
     await _advance(run, growth, None, READY)
 
 
-@stage("Wait remote deploy finish", _STEPWISE)
+@stage("Wait remote deploy finish", Ability.BOTH_WAYS)
 async def wait_deployed(run: Run, growth: Growth) -> None:
     """Have the server's directories made."""
     await _advance(run, growth, DEPLOY, DEPLOYED)
 
 
-@stage("Wait remote start finish", _STEPWISE)
+@stage("Wait remote start finish", Ability.BOTH_WAYS)
 async def wait_started(run: Run, growth: Growth) -> None:
     """Have the server started; it is no server of the cluster yet."""
     await _advance(run, growth, START, STARTED)
@@ -248,7 +243,7 @@ def _meet(run: Run, growth: Growth) -> Address:
 # --- the cluster takes them in -------------------------------------------------------------------
 
 
-@stage("Prev check for scale_out", _STEPWISE)
+@stage("Prev check for scale_out", Ability.BOTH_WAYS)
 async def check(run: Run, growth: Growth) -> None:
     """See that the server is not one of the cluster's already."""
     rows = await require_cluster(run.site).servers(run.deadline)
@@ -259,28 +254,28 @@ async def check(run: Run, growth: Growth) -> None:
 
 async def _delete_zone(run: Run, growth: Growth) -> None:
     cluster, zone = require_cluster(run.site), growth.member.zone
-    if zone in {row.name for row in await cluster.zones(run.deadline)}:
+    if await cluster.has_zone(zone, run.deadline):
         await cluster.delete_zone(zone, run.deadline)
         run.log(f"zone {zone} is deleted")
 
 
-@stage("Add new zone for scale_out", _STEPWISE, undo=_delete_zone, retry_undoes=False)
+@stage("Add new zone for scale_out", Ability.BOTH_WAYS, undo=_delete_zone, retry_undoes=False)
 async def add_zone(run: Run, growth: Growth) -> None:
     """Make the zone, unless an earlier attempt has."""
     cluster, zone = require_cluster(run.site), growth.member.zone
-    if zone not in {row.name for row in await cluster.zones(run.deadline)}:
+    if not await cluster.has_zone(zone, run.deadline):
         await cluster.add_zone(zone, None, run.deadline)
     run.log(f"zone {zone} is added")
 
 
 async def _stop_zone(run: Run, growth: Growth) -> None:
     cluster, zone = require_cluster(run.site), growth.member.zone
-    if zone in {row.name for row in await cluster.zones(run.deadline)}:
+    if await cluster.has_zone(zone, run.deadline):
         await cluster.stop_zone(zone, run.deadline)
         run.log(f"zone {zone} is stopped")
 
 
-@stage("Start new zone for scale_out", _STEPWISE, undo=_stop_zone, retry_undoes=False)
+@stage("Start new zone for scale_out", Ability.BOTH_WAYS, undo=_stop_zone, retry_undoes=False)
 async def start_zone(run: Run, growth: Growth) -> None:
     """Start the zone: a new one is stopped, and takes no server."""
     await require_cluster(run.site).start_zone(growth.member.zone, run.deadline)
@@ -293,7 +288,7 @@ async def _delete_server(run: Run, growth: Growth) -> None:
 
 
 # Undone before a RETRY it could not be done again: a server that was deleted is not empty.
-@stage("Add server for scale_out", _STEPWISE, undo=_delete_server, retry_undoes=False)
+@stage("Add server for scale_out", Ability.BOTH_WAYS, undo=_delete_server, retry_undoes=False)
 async def add_server(run: Run, growth: Growth) -> None:
     """Make the server one of the zone, unless an earlier attempt has."""
     cluster, server = require_cluster(run.site), growth.member.server
@@ -306,13 +301,13 @@ async def _delete_agent(run: Run, growth: Growth) -> None:
     await roster.strike_off(run, growth.member.address)
 
 
-@stage("Add agent for scale_out", _STEPWISE, undo=_delete_agent, retry_undoes=False)
+@stage("Add agent for scale_out", Ability.BOTH_WAYS, undo=_delete_agent, retry_undoes=False)
 async def add_agent(run: Run, growth: Growth) -> None:
     """Make the agent a member, and let all others know."""
     await roster.enter(run, growth.member, Identity.CLUSTER_AGENT)
 
 
-@stage("Check cluster scale_out whether finished", _STEPWISE)
+@stage("Check cluster scale_out whether finished", Ability.BOTH_WAYS)
 async def check_finished(run: Run, growth: Growth) -> None:
     """See the server serve, and the agent know that it is a member."""
     cluster = require_cluster(run.site)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView
-from pyobshell.wire import Scope
+from pyobshell.requests import Scope
 
 
 class ScopeType(StrEnum):

@@ -61,15 +61,21 @@ async def deploy(site: Site, caller: Caller, request: ServerSettings) -> Nothing
 @procedure("server/destroy")
 async def destroy(site: Site, caller: Caller, request: Nothing) -> Nothing:
     """Remove a server that was deployed in vain."""
-    if site.keeper.deployed:
-        config = site.keeper.config
-        await site.keeper.give_up()
-        # One that does not run is not stopped: that another has its port is no reason to keep it.
-        if await site.engine.state() is not ObState.PROCESS_NOT_RUNNING:
-            await site.keeper.kill(caller.log, caller.deadline)
-        await site.engine.destroy(config, caller.log)
-        await site.cluster.remember_server(None)
+    await remove(site, caller.log, caller.deadline)
     return Nothing()
+
+
+async def remove(site: Site, log: Log, deadline: Deadline) -> None:
+    """End the server here and remove what it made; harmless if there is none."""
+    if not site.keeper.deployed:
+        return
+    config = site.keeper.config
+    await site.keeper.give_up()
+    # One that does not run is not stopped: that another has its port is no reason to keep it.
+    if await site.engine.state() is not ObState.PROCESS_NOT_RUNNING:
+        await site.keeper.kill(log, deadline.within(site.settings.stop_timeout_s))
+    await site.engine.destroy(config, log)
+    await site.cluster.remember_server(None)
 
 
 @procedure("server/start")

@@ -27,7 +27,7 @@ async def until_usable(engine: Engine, log: Log, deadline: Deadline) -> None:
         if state is not told:
             log(f"waiting: {_UNUSABLE[state]}")
             told = state
-        await asyncio.sleep(_PACE_S)
+        await asyncio.sleep(_PACE_S)  # views tell nobody of their change
 
 
 _UNUSABLE = {
@@ -75,7 +75,7 @@ async def until_nothing_is_missing(
             raise errors.CLUSTER_ASYNC_TIMEOUT(
                 operation=f"{operation} ({'; '.join(missing)})", seconds=deadline.seconds
             )
-        await asyncio.sleep(_PACE_S)
+        await asyncio.sleep(_PACE_S)  # views tell nobody of their change
 
 
 async def _answered(look: Callable[[], Awaitable[list[str]]]) -> list[str]:

@@ -16,9 +16,9 @@ from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import Part
 from pyobshell.operations.together import COORDINATION, Undertaking
+from pyobshell.requests import StartRequest
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
-from pyobshell.wire import StartRequest
 
 
 async def start_cluster(site: Site, request: StartRequest) -> Dag:

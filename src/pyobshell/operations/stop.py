@@ -20,9 +20,9 @@ from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import Part
 from pyobshell.operations.together import COORDINATION, Undertaking
 from pyobshell.operations.views import Reading
+from pyobshell.requests import StopRequest
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
-from pyobshell.wire import StopRequest
 
 NAME = "Stop OB"
 _READING_S = 30.0

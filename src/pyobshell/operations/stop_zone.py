@@ -10,8 +10,8 @@ from pyobshell.operations.scope import ScopeType
 from pyobshell.operations.site import Site
 from pyobshell.operations.stop import Mode
 from pyobshell.operations.together import Undertaking
+from pyobshell.requests import StopZoneRequest
 from pyobshell.tasks.model import Dag, DagPlan, NodePlan
-from pyobshell.wire import StopZoneRequest
 
 
 async def stop_zone(site: Site, zone: str, request: StopZoneRequest) -> Dag:

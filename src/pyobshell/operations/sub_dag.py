@@ -205,12 +205,7 @@ async def watch(site: Site, caller: Caller, request: Watching) -> Progress:
 
 def _lines(dag: Dag) -> list[str]:
     """What the stages of a sub DAG logged, without its last stage, which only waits."""
-    return [
-        f"[{node.name}] {line}"
-        for node in dag.nodes[:-1]
-        for task in node.sub_tasks
-        for line in task.logs
-    ]
+    return [line for node in dag.nodes[:-1] for line in node.lines]
 
 
 @procedure("sub_dag/end")

@@ -23,9 +23,10 @@ from pyobshell.cluster import member_table
 from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
-from pyobshell.engines.base import ObState, ServerConfig
+from pyobshell.engines.base import ServerConfig
 from pyobshell.engines.ob_cluster import ServerRow
 from pyobshell.errors import OBShellError
+from pyobshell.operations import service
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.join import LOCKED, own_member
 from pyobshell.operations.keeper import ServerSettings
@@ -36,7 +37,6 @@ from pyobshell.tasks.stage import stage
 
 _log = structlog.get_logger(__name__)
 _AGAIN = Ability.CONTINUE | Ability.RETRY
-_PACE_S = 0.5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 IDENTITIES = (Identity.TAKE_OVER_MASTER, Identity.TAKE_OVER_FOLLOWER)
 
@@ -90,8 +90,12 @@ async def _identify(site: Site, recorded: ServerConfig, password: str) -> Regist
         raise errors.ILLEGAL_ARGUMENT(name="ip", reason=f"the server here is at {recorded.ip}")
     await _adopt(site, recorded, password)
     patience = Deadline.after(site.settings.start_timeout_s)
-    await site.keeper.start(lambda line: _log.info(line, action="takeover.start"), patience)
-    await _until_ready(site, patience)
+
+    def log(line: str) -> None:
+        _log.info(line, action="takeover.start")
+
+    await site.keeper.start(log, patience)
+    await service.until_usable(site.engine, log, patience)
     await site.require_ocs().create()
     servers = await require_cluster(site).servers(patience)
     mine = next((row for row in servers if row.address == (recorded.ip, recorded.rpc_port)), None)
@@ -115,15 +119,6 @@ async def _adopt(site: Site, recorded: ServerConfig, password: str) -> None:
             cluster_id=recorded.cluster_id,
         )
         await site.cluster.remember_server(settings.model_dump_json())
-
-
-async def _until_ready(site: Site, deadline: Deadline) -> None:
-    while await site.engine.state() is not ObState.CONNECTION_AVAILABLE:
-        if deadline.passed():
-            raise errors.CLUSTER_ASYNC_TIMEOUT(
-                operation="The wait for the cluster", seconds=deadline.seconds
-            )
-        await asyncio.sleep(_PACE_S)
 
 
 def register(connection: Connection, me: Member, servers: Sequence[ServerRow]) -> Registered:

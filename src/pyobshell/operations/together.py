@@ -14,7 +14,6 @@ last stage names it. A member that is no target and cannot be reached is left ou
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal, TypeVar
@@ -23,10 +22,10 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.peers import ignore
-from pyobshell.cluster.procedures import Log, Procedure
+from pyobshell.cluster.procedures import Procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import (
@@ -41,15 +40,12 @@ from pyobshell.operations.sub_dag import (
 )
 from pyobshell.tasks.model import Ability
 
-Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
 # What the coordinator asks may be asked twice, so that it goes on where it was killed.
 COORDINATION = Ability.CONTINUE | Ability.CANCEL
 
 _RELEASE_TIMEOUT_S = 300.0
-_LONGEST_WAIT_S = 3600.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 
 class Undertaking(BaseModel):
@@ -238,41 +234,9 @@ async def watch_agent(run: Run, sub_dag: SubDag) -> Progress:
         run.log(f"{run.agent} {line}")
 
     try:
-        return await ask_patiently(run, run.agent, watch, watching, told)
+        return await ask_until_done(run, run.agent, watch, watching, told)
     except OBShellError as error:
         return Progress(failure=str(error))
-
-
-async def ask_patiently(
-    run: Run, agent: Address, asked: Procedure[Site, Req, Res], request: Req, log: Log = ignore
-) -> Res:
-    """Hold a question to an agent; ask again if it is lost meanwhile.
-
-    Raises what the procedure raised, or ``Agent.RPC.RequestFailed`` once the agent has been out of
-    reach for as long as one may be.
-    """
-    given_up, pause = None, _FIRST_PAUSE_S
-
-    def told(line: str) -> None:
-        nonlocal given_up, pause
-        given_up, pause = None, _FIRST_PAUSE_S  # it was within reach again
-        log(line)
-
-    while True:
-        held = Deadline.after(run.site.settings.lost_agent_s)
-        try:
-            patience = run.deadline.within(_LONGEST_WAIT_S)
-            return await run.site.peers.call(agent, asked, request, patience, told)
-        except OBShellError as error:
-            if error.code is not errors.RPC_REQUEST_FAILED:
-                raise
-            if given_up is None or held.passed():  # a question that was held was within reach
-                given_up = Deadline.after(run.site.settings.lost_agent_s)
-            if given_up.passed():
-                raise
-            run.log(f"{agent} is out of reach, asking again: {error}")
-        await asyncio.sleep(pause)  # back off: the peer may be starting
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
 def _prompt(run: Run) -> float:

@@ -53,6 +53,7 @@ class Ability(Flag):
     PASS = auto()  # may be declared done
     RETRY = auto()
     ROLLBACK = auto()
+    BOTH_WAYS = CANCEL | CONTINUE | RETRY | ROLLBACK
     ALL = CANCEL | CONTINUE | PASS | RETRY | ROLLBACK
 
 
@@ -134,6 +135,11 @@ class Node:
     start_time: int
     end_time: int
     sub_tasks: tuple[SubTask, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """What its sub tasks logged, each line with the stage before it."""
+        return [f"[{self.name}] {line}" for task in self.sub_tasks for line in task.logs]
 
     def able(self, ability: Ability) -> bool:
         """Whether all its sub tasks have an ability."""

@@ -51,6 +51,10 @@ class Run(Generic[Site]):
         """Add to the DAG's ``additional_data`` when this sub task succeeds."""
         merge_data(self.published, data)
 
+    def log_from(self, agent: Address) -> Callable[[str], None]:
+        """A log for what another agent says."""
+        return lambda line: self.log(f"{agent} {line}")
+
     async def signal(self, name: str) -> None:
         """Wait until somebody gives the DAG the signal ``name``."""
         await self._signals.wait(self.dag_id, name)

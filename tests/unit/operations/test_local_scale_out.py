@@ -72,10 +72,10 @@ async def host(start_host):
 
 @pytest.fixture
 def coordinator(keys, host, monkeypatch):
-    async def open_still(site, members, undoing):
+    async def open_still(*_):
         return Fate(ended=False, member=False)
 
-    monkeypatch.setattr(invited, "_ask_cluster", open_still)
+    monkeypatch.setattr(host.site.peers, "call_any", open_still)
     return Coordinator(keys, host)
 
 
@@ -116,13 +116,13 @@ async def test_a_step_that_failed_says_why_and_is_taken_again(host, coordinator)
 
 
 async def test_without_its_coordinator_it_goes_back_by_itself(host, coordinator, monkeypatch):
-    async def undone(site, members, undoing):
+    async def undone(members, *_):
         assert coordinator.member.address in members
         return Fate(ended=True, member=False)
 
     monkeypatch.setattr(invited, "_FIRST_LOOK_S", 0.05)
     await coordinator.begin()
-    monkeypatch.setattr(invited, "_ask_cluster", undone)
+    monkeypatch.setattr(host.site.peers, "call_any", undone)
     (dag,) = await host.site.tasks.dags()
     done = host.site.tasks.wait(
         dag.id, lambda seen: True if seen.state == "SUCCEED" else None, Deadline.after(PATIENCE_S)

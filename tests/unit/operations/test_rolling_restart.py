@@ -10,8 +10,8 @@ from pyobshell.cluster.model import Identity
 from pyobshell.engines.base import ObState
 from pyobshell.operations.rolling import Turn, turns_of
 from pyobshell.operations.scope import resolve
+from pyobshell.requests import Scope
 from pyobshell.security.verify import Passwords
-from pyobshell.wire import Scope
 from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
 from support.rolling_cluster import RollingCluster
 from support.undertakings import locked, logs_of, outline, servers, states, wait_end

@@ -15,7 +15,7 @@ from pyobshell.engines.ob_parameters import ParameterRow, Setting
 from pyobshell.engines.sql import Refused
 from pyobshell.operations import parameters
 from pyobshell.operations.parameters import Settings
-from pyobshell.wire import ParameterSetting
+from pyobshell.requests import ParameterSetting
 
 pytestmark = pytest.mark.anyio
 SERVERS = [Address("10.0.0.1", 2882), Address("10.0.0.2", 2882)]
