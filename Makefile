@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Where bytecode is not kept, every agent that starts compiles all of its modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-long lint chaos bench lock clean
 help: ## show this help
@@ -18,10 +20,10 @@ demo: $(VENV)/ready ## stop and start a real three-server cluster, in under a mi
 	@$(BIN)/obshell demo
 
 test: $(VENV)/ready ## run the whole test suite
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3
 
 test-long: $(VENV)/ready ## what takes too long for every change: chaos, agents lost while scaling, the stand-in
-	$(BIN)/pytest -n 2 --dist worksteal -m long
+	$(BIN)/pytest -n 2 -m long
 
 lint: $(VENV)/ready ## style, types, layering
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The event loop of asynchronous tests, databases with their tables, and how hypothesis works."""
+"""Which tests stay together, their event loop and empty databases, and how hypothesis works."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 import structlog
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate
@@ -22,6 +24,31 @@ structlog.configure(
         ),
     ]
 )
+
+
+# The files that share a cluster, which takes ten seconds to come up, for each worker.
+_ONE_CLUSTER = {
+    "tests/integration/agents/test_modes.py": "three",
+    "tests/integration/agents/test_sdk_flows.py": "three",
+    "tests/integration/clusters/test_every_stop.py": "six",
+    "tests/integration/clusters/test_parameters.py": "six",
+    "tests/integration/clusters/test_rolling_restart_of_agents.py": "six",
+    "tests/integration/clusters/test_scaling.py": "six",
+    "tests/integration/clusters/test_scaling_faults.py": "six",
+    "tests/integration/clusters/test_stops_that_are_refused.py": "six",
+}
+
+
+class _Together(LoadScopeScheduling):
+    """Leave the tests of a file to one worker, and those that share a cluster too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return _ONE_CLUSTER.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _Together(config, log)
 
 
 @pytest.fixture(scope="session")
