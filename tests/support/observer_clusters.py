@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -63,12 +62,6 @@ class Member(RunningAgent):
         async with Client.local(Paths(self.base_dir).socket) as client:
             async for _ in client.follow(task_id):
                 pass
-
-    def agent_runs(self) -> bool:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(self.pid(), 0)
-            return True
-        return False
 
 
 @dataclass

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ class RunningAgent:
 
     def pid(self) -> int:
         return int((self.base_dir / "run" / "obshell.pid").read_text())
+
+    def agent_runs(self) -> bool:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(self.pid(), 0)
+            return True
+        return False
 
     def sdk(self, password: str = PASSWORD) -> Any:
         """The official client of this agent."""

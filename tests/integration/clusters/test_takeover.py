@@ -70,6 +70,16 @@ def agents(deployed):
         agent.end()
 
 
+@pytest.fixture
+def members(agents):
+    """The agents, all of which have taken the cluster over."""
+    for agent in agents:
+        if not agent.agent_runs():
+            agent.take_over()
+    eventually(lambda: all(agent.is_member() for agent in agents))
+    return agents
+
+
 def agent_beside(node: Node) -> Beside:
     return Beside("127.0.0.1", free_ports(1)[0], node.sql_port, node.home)
 
@@ -94,34 +104,34 @@ def test_the_last_agent_that_comes_makes_members_of_all(agents):
 
 
 @pytest.mark.long
-def test_a_cluster_that_was_taken_over_is_stopped_and_started(agents, deployed):
-    sdk = agents[1].sdk(PASSWORD)
-    dag = sdk.stop_sync("SERVER", [agents[2].address], force=True)
+def test_a_cluster_that_was_taken_over_is_stopped_and_started(members, deployed):
+    sdk = members[1].sdk(PASSWORD)
+    dag = sdk.stop_sync("SERVER", [members[2].address], force=True)
     assert dag.state == "SUCCEED"
     assert not deployed.nodes[2].runs()
-    assert sdk.start_sync("SERVER", [agents[2].address]).state == "SUCCEED"
+    assert sdk.start_sync("SERVER", [members[2].address]).state == "SUCCEED"
     assert deployed.nodes[2].runs()
 
 
-def test_an_agent_that_lost_its_files_is_rebuilt_from_the_cluster(agents, deployed):
+def test_an_agent_that_lost_its_files_is_rebuilt_from_the_cluster(members, deployed):
     before = deployed.nodes[0].pid
-    agents[0].lose_its_files()
-    agents[0].take_over()
-    eventually(agents[0].is_member)
+    members[0].lose_its_files()
+    members[0].take_over()
+    eventually(members[0].is_member)
     assert deployed.nodes[0].pid == before
-    dag = agents[0].sdk(PASSWORD).get_agent_last_maintenance_dag()
+    dag = members[0].sdk(PASSWORD).get_agent_last_maintenance_dag()
     assert (dag.name, dag.state) == ("Rebuild CLUSTER AGENT", "SUCCEED")
     # The others know its new key, and it can lead them.
-    dag = agents[0].sdk(PASSWORD).stop_sync("SERVER", [agents[1].address], force=True)
+    dag = members[0].sdk(PASSWORD).stop_sync("SERVER", [members[1].address], force=True)
     assert dag.state == "SUCCEED"
-    dag = agents[1].sdk(PASSWORD).start_sync("SERVER", [agents[1].address])
+    dag = members[1].sdk(PASSWORD).start_sync("SERVER", [members[1].address])
     assert dag.state == "SUCCEED"
 
 
 @pytest.mark.long
-def test_an_agent_told_not_to_take_over_is_a_member_of_nothing(agents, tmp_path):
-    agents[0].lose_its_files()
-    options = ("--port", str(agents[0].port), "--observer", str(OBSERVER), "--takeover", "0")
-    assert agents[0].command("start", *options).returncode == 0
-    assert agents[0].identity() == "SINGLE"
-    assert Path(agents[0].base_dir, "etc/observer.config.bin").exists()
+def test_an_agent_told_not_to_take_over_is_a_member_of_nothing(members):
+    members[0].lose_its_files()
+    options = ("--port", str(members[0].port), "--observer", str(OBSERVER), "--takeover", "0")
+    assert members[0].command("start", *options).returncode == 0
+    assert members[0].identity() == "SINGLE"
+    assert Path(members[0].base_dir, "etc/observer.config.bin").exists()
