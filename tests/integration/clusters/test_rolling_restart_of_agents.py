@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pymysql
-import pytest
 
 from support.observer_clusters import Member, SixServers
 from support.running import end_process
@@ -125,7 +124,6 @@ def last_logs(dag: dict[str, Any]) -> list[str]:
     return [line for task in tasks for line in task["task_logs"] or []]
 
 
-@pytest.mark.long
 def test_rows_are_inserted_all_the_time_though_coordinator_and_members_are_killed(
     cluster: SixServers,
 ) -> None:

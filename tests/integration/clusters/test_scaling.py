@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 
-import pytest
-
 from support.observer_clusters import SixServers
 from support.running import OBSHELL
 from support.scaling import (
@@ -121,7 +119,6 @@ def test_a_zone_comes_and_goes(six: SixServers, spare: Spare) -> None:
     assert six.sdk.delete_zone_sync("zone4") is None
 
 
-@pytest.mark.long
 def test_a_server_is_killed_before_it_is_deleted_if_all_majorities_outlive_it(
     six: SixServers, spare: Spare
 ) -> None:
@@ -161,7 +158,6 @@ def test_what_the_cluster_cannot_do_without_stays(spare: Spare, cluster: SixServ
     refused("Agent.AlreadyExists", cluster.sdk.scale_out, spare.ip, spare.port, "zone1", same)
 
 
-@pytest.mark.long
 def test_it_is_done_from_the_command_line(six: SixServers, spare: Spare) -> None:
     member, agent = six.members[0], spare.address
     place = ("--base-dir", str(spare.base_dir), "-s", member.address, "-z", "zone1")
@@ -210,7 +206,6 @@ def test_a_scale_out_that_failed_is_rolled_back(six: SixServers, spare: Spare) -
     assert spare.is_clean()
 
 
-@pytest.mark.long
 def test_what_was_nearly_done_is_undone_as_well(six: SixServers, spare: Spare) -> None:
     six.knobs.set(service_s=600.0)
     dag = spare.scale_out(six, "zone4")

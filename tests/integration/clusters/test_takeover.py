@@ -103,7 +103,6 @@ def test_the_last_agent_that_comes_makes_members_of_all(agents):
     assert (dag.name, dag.state) == ("Take over", "SUCCEED")
 
 
-@pytest.mark.long
 def test_a_cluster_that_was_taken_over_is_stopped_and_started(members, deployed):
     sdk = members[1].sdk(PASSWORD)
     dag = sdk.stop_sync("SERVER", [members[2].address], force=True)
@@ -128,7 +127,6 @@ def test_an_agent_that_lost_its_files_is_rebuilt_from_the_cluster(members, deplo
     assert dag.state == "SUCCEED"
 
 
-@pytest.mark.long
 def test_an_agent_told_not_to_take_over_is_a_member_of_nothing(members):
     members[0].lose_its_files()
     options = ("--port", str(members[0].port), "--observer", str(OBSERVER), "--takeover", "0")
