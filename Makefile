@@ -19,10 +19,11 @@ $(VENV)/ready: requirements.lock pyproject.toml
 demo: $(VENV)/ready ## stop and start a real three-server cluster, in under a minute
 	@$(BIN)/obshell demo
 
+# More workers than cores: a fifth of their time tests wait for processes.
 test: $(VENV)/ready ## run the whole test suite
 	$(BIN)/pytest -n 3
 
-test-long: $(VENV)/ready ## what takes too long for every change: chaos, agents lost while scaling, the stand-in
+test-long: $(VENV)/ready ## what takes too long for every change: agents lost while scaling, the stand-in itself
 	$(BIN)/pytest -n 2 -m long
 
 lint: $(VENV)/ready ## style, types, layering

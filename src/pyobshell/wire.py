@@ -8,11 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import (
-    BaseModel,
-    Field,
-    PlainSerializer,
-)
+from pydantic import BaseModel, Field, PlainSerializer
 
 T = TypeVar("T")
 

@@ -111,6 +111,16 @@ class RunningCluster:
         return [agent.server_pid() for agent in self.agents]
 
 
+def stage_logs(node: Any) -> str:
+    """What one stage of a task logged, as the SDK gives it."""
+    return "\n".join(line for task in node.sub_tasks for line in task.task_logs or [])
+
+
+def logs(dag: Any) -> str:
+    """What all stages of a task logged, as the SDK gives it."""
+    return "\n".join(map(stage_logs, dag.nodes))
+
+
 def end_process(pid: int) -> None:
     """Kill a process and wait until it has ended."""
     try:

@@ -75,12 +75,6 @@ def stages(dag: Any) -> list[str]:
     return [node.name for node in dag.nodes]
 
 
-def logs(dag: Any) -> str:
-    return "\n".join(
-        line for node in dag.nodes for task in node.sub_tasks for line in task.task_logs or []
-    )
-
-
 def servers(cluster: SixServers) -> dict[str, str]:
     rows = cluster.members[0].node.sql(
         "select svr_ip, svr_port, zone from oceanbase.DBA_OB_SERVERS"

@@ -23,11 +23,7 @@ from pyobshell.requests import (
     StopRequest,
     StopZoneRequest,
 )
-from pyobshell.wire import (
-    DagDetailDTO,
-    Envelope,
-    StopPreview,
-)
+from pyobshell.wire import DagDetailDTO, Envelope, StopPreview
 
 router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
 _Dag = Envelope[DagDetailDTO]

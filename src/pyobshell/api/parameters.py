@@ -8,11 +8,7 @@ from pyobshell.api.access import AUTHORISED, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.operations.parameters import list_parameters, set_parameters
 from pyobshell.requests import SetParametersRequest
-from pyobshell.wire import (
-    ClusterParameter,
-    Contents,
-    Envelope,
-)
+from pyobshell.wire import ClusterParameter, Contents, Envelope
 
 router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
 

@@ -34,8 +34,8 @@ async def ask_until_done(
     """Ask for what may be asked twice, and wait for the answer as long as the stage may last.
 
     ``before_again`` may change the request before it is asked again. Raises what the procedure
-    raises, or ``Agent.RPC.RequestFailed`` once the agent has been out of
-    reach for as long as the settings say.
+    raises, or ``Agent.RPC.RequestFailed`` once the agent has been out of reach for as long as the
+    settings say.
     """
     lost_s = run.site.settings.lost_agent_s
     given_up, pause = None, _FIRST_PAUSE_S

@@ -174,7 +174,7 @@ class Candidate:
         """Renew the lease as long as that can be done; returns when it is lost."""
         pause = self._terms.renewal_s
         while self.remaining() > 0:
-            await asyncio.sleep(min(pause, self.remaining()))
+            await asyncio.sleep(min(pause, self.remaining()))  # the clock is meant
             sent = time.monotonic()
             try:
                 async with asyncio.timeout(self.remaining()):

@@ -8,14 +8,14 @@ import signal
 import pytest
 from obshell.service.client_v1 import OBShellHandleError, TaskExecuteFailedError
 
-from support.running import RunningCluster, end_process
+from support.running import RunningCluster, end_process, stage_logs
 
 
 def test_terminate_flushes_before_it_kills(serving: RunningCluster) -> None:
     agent = serving.agents[1]
     dag = serving.sdk.stop_sync("ZONE", ["zone2"], terminate=True)
     assert (dag.max_stage, dag.nodes[2].name) == (6, "Minor freeze before stop server")
-    assert "all that was committed before is in the data files" in _logs(dag.nodes[2])
+    assert "all that was committed before is in the data files" in stage_logs(dag.nodes[2])
     assert agent.server_pid() is None
 
 
@@ -23,7 +23,7 @@ def test_a_gentle_stop_waits_flushes_and_sends_sigterm_only(serving: RunningClus
     agent = serving.agents[2]
     dag = serving.sdk.stop_sync("SERVER", [agent.address])
     assert (dag.max_stage, dag.nodes[4].name) == (6, "Execute stop sql")
-    log = _logs(dag.nodes[4])
+    log = stage_logs(dag.nodes[4])
     assert "out of service" in log
     everything = "".join(map(_logs, dag.nodes))
     assert "SIGTERM" in everything
@@ -80,7 +80,3 @@ def test_a_restarted_agent_finds_its_server_and_its_cluster(serving: RunningClus
     assert (status.ob_state, status.agent.identity) == (3, "CLUSTER AGENT")
     assert agent.sdk().stop_sync("SERVER", [agent.address], force=True).state == "SUCCEED"
     assert agent.server_pid() is None
-
-
-def _logs(node) -> str:
-    return "\n".join(line for task in node.sub_tasks for line in task.task_logs or [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from obshell.service.client_v1 import OBShellHandleError, TaskExecuteFailedError
 
-from support.running import RunningCluster, running_agents
+from support.running import RunningCluster, logs, running_agents
 
 FORCE_STAGES = [
     "Inform all agents to prepare to stop observer",
@@ -127,7 +127,7 @@ def test_a_stop_that_meets_a_lock_fails_and_names_it_and_naming_it_proceeds(
         with pytest.raises(TaskExecuteFailedError) as blocked:
             third.sdk().stop_sync("GLOBAL", [], force=True)
         assert blocked.value.dag.stage == 2
-        assert "Agent.UnderMaintenance" in _all_logs(blocked.value.dag)
+        assert "Agent.UnderMaintenance" in logs(blocked.value.dag)
         assert stuck.generic_id in blocked.value.message
 
         with pytest.raises(TaskExecuteFailedError):
@@ -156,9 +156,3 @@ def test_an_agent_leaves_a_cluster_that_is_not_initialized() -> None:
         assert sdk.remove_sync(master.ip, master.port).name == "Remove all agents"
         assert master.sdk().get_status().agent.identity == "SINGLE"
         assert master.sdk().remove(master.ip, master.port) is None
-
-
-def _all_logs(dag) -> str:
-    return "\n".join(
-        line for node in dag.nodes for task in node.sub_tasks for line in task.task_logs or []
-    )

@@ -13,7 +13,6 @@ from support.observer_clusters import SixServers
 SEED, FIRST, ROUNDS = 1937, 1, 3
 
 
-@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_nothing_is_violated_however_much_goes_wrong(cluster: SixServers) -> None:
     report = Report(SEED)

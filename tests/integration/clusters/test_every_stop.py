@@ -6,6 +6,7 @@ import pytest
 from obshell.service.client_v1 import OBShellHandleError
 
 from support.observer_clusters import Member, SixServers
+from support.running import stage_logs
 
 ROWS = "create table if not exists test.kept (n int primary key)"
 
@@ -16,7 +17,7 @@ def test_a_gentle_stop_takes_a_zone_out_of_service_and_its_processes_go_on(
     before = cluster.pids()
     dag = cluster.stop("ZONE", ["zone2"])
     assert (dag.name, dag.state, dag.max_stage) == ("Stop OB", "SUCCEED", 6)
-    assert "STOP ZONE zone2" in logs(dag.nodes[4])
+    assert "STOP ZONE zone2" in stage_logs(dag.nodes[4])
     assert cluster.stopped() == (set(), {"zone2"})
     assert cluster.pids() == before
     newest = cluster.sdk.get_all_agent_last_maintenance_dag()
@@ -44,7 +45,7 @@ def test_a_gentle_stop_takes_servers_of_one_zone_out_of_service(cluster: SixServ
         "zone1, zone2",
     )
     dag = other.stop_servers("SERVER", [first.address, fellow.address])
-    assert f"STOP SERVER {first.server}, {fellow.server}" in logs(dag.nodes[4])
+    assert f"STOP SERVER {first.server}, {fellow.server}" in stage_logs(dag.nodes[4])
     assert cluster.stopped() == ({first.server, fellow.server}, set())
     assert cluster.pids() == before
     refused(cluster, "OB.Server.StoppedInMultiZone", "SERVER", [other.address], first.server)
@@ -59,22 +60,20 @@ def test_a_server_is_started_though_its_zone_stays_stopped(cluster: SixServers) 
     cluster.stop("ZONE", ["zone3"])
     cluster.stop("SERVER", [server.address], force=True)
     dag = cluster.start("SERVER", [server.address])
-    assert "WARNING: its zone zone3 is INACTIVE" in logs(dag.nodes[3])
+    assert "WARNING: its zone zone3 is INACTIVE" in stage_logs(dag.nodes[3])
     assert (server.server_pid() is None, cluster.stopped()) == (False, (set(), {"zone3"}))
 
 
-@pytest.mark.parametrize(
-    "scope", ["SERVER", "ZONE", pytest.param("GLOBAL", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("scope", ["SERVER", "ZONE", "GLOBAL"])
 def test_terminate_flushes_and_then_kills(cluster: SixServers, scope: str) -> None:
     targets = {"SERVER": [cluster.members[4]], "ZONE": cluster.in_zone("zone2")}
     ended = targets.get(scope, cluster.members)
     named = {"SERVER": [cluster.members[4].address], "ZONE": ["zone2"], "GLOBAL": []}[scope]
     dag = cluster.stop(scope, named, terminate=True)
     assert (dag.max_stage, dag.nodes[2].name) == (6, "Minor freeze before stop server")
-    log = logs(dag.nodes[2])
+    log = stage_logs(dag.nodes[2])
     assert log.count("all that was committed before is in the data files") == len(ended)
-    asked = "Look whether every log stream keeps its majority" in logs(dag.nodes[3])
+    asked = "Look whether every log stream keeps its majority" in stage_logs(dag.nodes[3])
     assert asked == (scope != "GLOBAL")
     assert dead(cluster) == ended
     started = cluster.start(scope, named)
@@ -116,7 +115,3 @@ def states(cluster: SixServers) -> list[str]:
     topology = cluster.sdk.get_ob_info().cluster.zone_config
     found = {one.svr_port: one.status for servers in topology.values() for one in servers}
     return [found[member.node.rpc_port] for member in cluster.members]
-
-
-def logs(node) -> str:
-    return "\n".join(line for task in node.sub_tasks for line in task.task_logs or [])

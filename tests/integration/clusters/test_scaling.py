@@ -6,7 +6,7 @@ import os
 import subprocess
 
 from support.observer_clusters import SixServers
-from support.running import OBSHELL
+from support.running import OBSHELL, logs
 from support.scaling import (
     ADD,
     Spare,
@@ -14,7 +14,6 @@ from support.scaling import (
     ended,
     fault,
     known_to,
-    logs,
     operated,
     refused,
     servers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.observer_clusters import Member, SixServers
+from support.running import logs
 from support.scaling import (
     ADD,
     Spare,
@@ -13,7 +14,6 @@ from support.scaling import (
     fault,
     kill_agent,
     known_to,
-    logs,
     maintainer,
     operated,
     status_of,

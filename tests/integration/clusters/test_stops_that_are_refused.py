@@ -13,7 +13,7 @@ from obshell.service.client_v1 import OBShellHandleError, TaskExecuteFailedError
 from pyobshell.client import ApiError, Client
 from pyobshell.settings import Paths
 from support.observer_clusters import Member, SixServers
-from support.running import OBSHELL
+from support.running import OBSHELL, stage_logs
 from support.standin_clusters import eventually
 
 LOST = "OB.Cluster.Tenant.Replica.Invalid"
@@ -45,7 +45,7 @@ def test_a_replica_that_falls_behind_during_the_freeze_keeps_the_servers_from_be
     with pytest.raises(TaskExecuteFailedError) as failed:
         cluster.members[0].see_through(dag)
     assert failed.value.dag.stage == 4
-    assert f"[{LOST}]: Without servers" in logs(failed.value.dag.nodes[3])
+    assert f"[{LOST}]: Without servers" in stage_logs(failed.value.dag.nodes[3])
     assert cluster.pids() == before
     assert cluster.sdk.get_unfinished_dags() == []
 
@@ -65,7 +65,7 @@ def test_a_server_that_dies_of_the_order_to_stop_has_another_one_carry_it_out(
 ) -> None:
     cluster.members[0].node.faults.set(die_before="STOP ZONE")
     dag = cluster.stop("ZONE", ["zone1"])
-    assert "asking another agent" in logs(dag.nodes[4])
+    assert "asking another agent" in stage_logs(dag.nodes[4])
     assert cluster.stopped() == (set(), {"zone1"})
 
 
@@ -77,7 +77,7 @@ def test_a_server_that_dies_in_another_zone_at_the_last_moment_prevents_the_stop
         cluster.stop("ZONE", ["zone2"])
     assert failed.value.dag.stage == 5
     # By us, or if the cluster itself has not shown us the death yet, by its own guard.
-    said = logs(failed.value.dag.nodes[4])
+    said = stage_logs(failed.value.dag.nodes[4])
     assert f"[{LOST}]: Without zone zone2" in said or "(4179)" in said
     assert cluster.stopped() == (set(), set())
 
@@ -133,7 +133,3 @@ def dry_run(asked: Member, *words: str, exit_code: int = 0) -> dict[str, Any]:
     assert done.returncode == exit_code, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
-
-
-def logs(node) -> str:
-    return "\n".join(line for task in node.sub_tasks for line in task.task_logs or [])
