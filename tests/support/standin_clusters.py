@@ -95,8 +95,8 @@ class Node:
         )
 
     def runs(self) -> bool:
-        """Whether its process lives."""
-        with suppress(FileNotFoundError, psutil.Error):
+        """Whether its process lives; one that has not written its pid yet is not running yet."""
+        with suppress(FileNotFoundError, ValueError, psutil.Error):
             return Path(psutil.Process(self.pid).cwd()) == self.home
         return False
 

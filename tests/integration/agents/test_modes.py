@@ -25,7 +25,7 @@ def test_a_gentle_stop_waits_flushes_and_sends_sigterm_only(serving: RunningClus
     assert (dag.max_stage, dag.nodes[4].name) == (6, "Execute stop sql")
     log = stage_logs(dag.nodes[4])
     assert "out of service" in log
-    everything = "".join(map(_logs, dag.nodes))
+    everything = "".join(map(stage_logs, dag.nodes))
     assert "SIGTERM" in everything
     assert "SIGKILL" not in everything
     assert agent.server_pid() is None
