@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from pyobshell.address import Address
@@ -19,22 +20,25 @@ class MinorFreeze:
 
     Its statement only begins it. Done is what is in the data files: when the checkpoint of each log
     stream has passed the end that its log had before. That the checkpoint moved is true too early.
+    What was undecided when it began may be left out, and is flushed by a later one.
     """
 
     cluster: ObCluster
     server: Address
     process: ServerProcess
     deadline: Deadline
+    patience_s: float = 30.0
+    """How long nothing may become of it until it is asked for once more."""
 
     async def run(self, log: Log) -> bool:
         """Whether all that was committed before is in the data files when the deadline comes."""
         ends = await self.cluster.log_ends(self.server, self.deadline)
         log(f"freezing {len(ends)} log streams")
         await self.cluster.minor_freeze(self.server, self.deadline)
-        before = len(ends)
+        before, moved = len(ends), time.monotonic()
 
         async def reached() -> bool:
-            nonlocal before
+            nonlocal before, moved
             now = await self.cluster.checkpoints(self.server, self.deadline)
             # A log stream that is here no longer has nothing to be flushed; but of one that is,
             # no checkpoint is no flush.
@@ -42,6 +46,11 @@ class MinorFreeze:
             left = sum(one in here and now.get(one, 0) < end for one, end in ends.items())
             if left < before:
                 log(f"{len(ends) - left} of {len(ends)} log streams are in the data files")
+                moved = time.monotonic()
+            elif left and time.monotonic() - moved >= self.patience_s:
+                log(f"{left} log streams are still to be flushed: freezing once more")
+                await self.cluster.minor_freeze(self.server, self.deadline)
+                moved = time.monotonic()
             before = left
             return left == 0
 

@@ -1,7 +1,9 @@
 """The verified minor freeze of seekdb: its statement promises nothing, so the views are asked.
 
 For some seconds after a start the statement answers OK and does nothing, and the checkpoint passes
-through old values on its way: done is only what was seen to begin and to reach the log's end.
+through old values on its way: done is only what was seen to begin and to reach the log's end. What
+is undecided when a freeze begins, as the tablets of a DDL that runs, may keep the checkpoint back
+for good: then one more freeze takes it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ class MinorFreeze:
     sql: Sql
     process: ServerProcess
     deadline: Deadline
+    patience_s: float = 15.0
+    """How long the checkpoint may stand still until the freeze is asked for once more."""
 
     async def run(self, log: Log) -> bool:
         """Whether all that was committed before is in the data files when the deadline comes."""
@@ -41,13 +45,18 @@ class MinorFreeze:
         if not await self._begin():
             return False
         log("the freeze has begun; waiting for the checkpoint")
-        last = 0
+        last, moved = 0, time.monotonic()
 
         async def reached() -> bool:
-            nonlocal last
+            nonlocal last, moved
             checkpoint = (await self._checkpoint())[1]
             if last != checkpoint < target:
                 log(f"the checkpoint is at SCN {checkpoint}")
+                moved = time.monotonic()
+            elif checkpoint < target and time.monotonic() - moved >= self.patience_s:
+                log("the checkpoint stands still: freezing once more")
+                await self.sql.query(_FREEZE, deadline=self.deadline)
+                moved = time.monotonic()
             last = checkpoint
             return checkpoint >= target
 
