@@ -108,6 +108,9 @@ class Engine(Protocol):
     async def drain(self, log: Log, deadline: Deadline) -> None:
         """Return when no statement of others runs; on the deadline raise and change nothing."""
 
+    async def roll_back(self, log: Log, deadline: Deadline) -> None:
+        """End the sessions of others whose open transactions the server's end would not undo."""
+
     async def sessions(self, deadline: Deadline) -> int:
         """How many sessions of others the server has."""
 

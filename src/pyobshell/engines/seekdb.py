@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log, ServerConfig
-from pyobshell.engines.local_server import LocalServer
+from pyobshell.engines.local_server import LocalServer, late
 from pyobshell.engines.process import ServerProcess, open_verified
 from pyobshell.engines.seekdb_checks import check_start
 from pyobshell.engines.seekdb_command import command_line, launch, read_version
 from pyobshell.engines.seekdb_files import FirstBoot, Layout, make_directories
 from pyobshell.engines.seekdb_freeze import MinorFreeze
-from pyobshell.engines.sql import Sql, at_socket
+from pyobshell.engines.sql import Refused, Sql, at_socket
+
+_IN_TRANSACTION = "select id from oceanbase.V$OB_PROCESSLIST where trans_id != 0"
 
 
 class Seekdb(LocalServer):
@@ -83,6 +86,27 @@ class Seekdb(LocalServer):
 
     async def _settle(self) -> None:
         await asyncio.to_thread(self._first_boot.end)
+
+    # --- end -------------------------------------------------------------------------------------
+
+    async def roll_back(self, log: Log, deadline: Deadline) -> None:
+        """As of 1.4, what a transaction that was flushed has locked stays locked for good."""
+        process = await self.process()
+        if process is None:
+            return
+
+        async def none_is_open() -> bool:
+            rows = await self._sql.query(_IN_TRANSACTION, deadline=deadline)
+            open_now = {int(row[0]) for row in rows} - self._sql.sessions
+            for session in open_now:
+                log(f"session {session} has a transaction open: it is ended and rolled back")
+                with contextlib.suppress(Refused):  # it has just ended by itself
+                    await self._sql.query("KILL %s", session, deadline=deadline)
+            return not open_now
+
+        with process:
+            if not await process.until(none_is_open, deadline):
+                raise late("The roll-back of open transactions", deadline)
 
     # --- what it has -----------------------------------------------------------------------------
 

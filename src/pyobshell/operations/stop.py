@@ -26,6 +26,7 @@ from pyobshell.tasks.stage import stage
 
 NAME = "Stop OB"
 _READING_S = 30.0
+_ROLL_BACK_S = 15.0
 
 
 class Mode(StrEnum):
@@ -261,6 +262,8 @@ async def stop_observer(run: Run, part: Part) -> None:
     late = run.continuing or "continued" in run.data
     if part.leaving is not None and late and await _runs(run):
         await _still_spared(run, part.leaving)
+    if part.mode == Mode.TERMINATE:
+        await _roll_back_if_possible(run)
     if part.mode != Mode.GENTLE:
         await run.site.keeper.kill(run.log, run.deadline.within(stop_timeout_s))
         return
@@ -268,11 +271,20 @@ async def stop_observer(run: Run, part: Part) -> None:
         await _make_idle(run)
         await server.flush(run.site, run.log, run.deadline)
         await _make_idle(run)
+        await run.site.engine.roll_back(run.log, run.deadline.within(_ROLL_BACK_S))
     await run.site.keeper.terminate(run.log, run.deadline.within(stop_timeout_s))
 
 
 async def _runs(run: Run) -> bool:
     return await run.site.engine.state() is not ObState.PROCESS_NOT_RUNNING
+
+
+async def _roll_back_if_possible(run: Run) -> None:
+    """Asked for is the end of the server: one that gives no answer is killed all the same."""
+    try:
+        await run.site.engine.roll_back(run.log, run.deadline.within(_ROLL_BACK_S))
+    except OBShellError as error:
+        run.log(f"WARNING: transactions may be open when the server is killed: {error}")
 
 
 async def _make_idle(run: Run) -> None:
