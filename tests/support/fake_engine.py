@@ -136,8 +136,8 @@ class FakeEngine:
     async def drain(self, log: Log, deadline: Deadline) -> None:
         await self._do("drain", log)
 
-    async def roll_back(self, log: Log, deadline: Deadline) -> None:
-        await self._do("roll_back", log)
+    async def end_transactions(self, log: Log, deadline: Deadline) -> None:
+        await self._do("end_transactions", log)
 
     async def sessions(self, deadline: Deadline) -> int:
         return self.session_count

@@ -108,8 +108,11 @@ class Engine(Protocol):
     async def drain(self, log: Log, deadline: Deadline) -> None:
         """Return when no statement of others runs; on the deadline raise and change nothing."""
 
-    async def roll_back(self, log: Log, deadline: Deadline) -> None:
-        """End the sessions of others whose open transactions the server's end would not undo."""
+    async def end_transactions(self, log: Log, deadline: Deadline) -> None:
+        """See that no transaction is open that the server's end would not undo.
+
+        Sessions of others that have one are ended; on the deadline it raises.
+        """
 
     async def sessions(self, deadline: Deadline) -> int:
         """How many sessions of others the server has."""

@@ -149,7 +149,7 @@ class Observer(LocalServer):
             return set(self._stored_ports().values())
         return {config.mysql_port} | ({config.rpc_port} if config.rpc_port else set())
 
-    async def roll_back(self, log: Log, deadline: Deadline) -> None:
+    async def end_transactions(self, log: Log, deadline: Deadline) -> None:
         """Nothing: it undoes at its start what was open at its end."""
 
     async def _freeze(self, process: ServerProcess, log: Log, deadline: Deadline) -> bool:

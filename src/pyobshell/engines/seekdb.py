@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 from pyobshell import errors
@@ -15,9 +14,8 @@ from pyobshell.engines.seekdb_checks import check_start
 from pyobshell.engines.seekdb_command import command_line, launch, read_version
 from pyobshell.engines.seekdb_files import FirstBoot, Layout, make_directories
 from pyobshell.engines.seekdb_freeze import MinorFreeze
-from pyobshell.engines.sql import Refused, Sql, at_socket
-
-_IN_TRANSACTION = "select id from oceanbase.V$OB_PROCESSLIST where trans_id != 0"
+from pyobshell.engines.seekdb_transactions import OpenTransactions
+from pyobshell.engines.sql import Sql, at_socket
 
 
 class Seekdb(LocalServer):
@@ -89,23 +87,12 @@ class Seekdb(LocalServer):
 
     # --- end -------------------------------------------------------------------------------------
 
-    async def roll_back(self, log: Log, deadline: Deadline) -> None:
-        """As of 1.4, what a transaction that was flushed has locked stays locked for good."""
+    async def end_transactions(self, log: Log, deadline: Deadline) -> None:
         process = await self.process()
         if process is None:
             return
-
-        async def none_is_open() -> bool:
-            rows = await self._sql.query(_IN_TRANSACTION, deadline=deadline)
-            open_now = {int(row[0]) for row in rows} - self._sql.sessions
-            for session in open_now:
-                log(f"session {session} has a transaction open: it is ended and rolled back")
-                with contextlib.suppress(Refused):  # it has just ended by itself
-                    await self._sql.query("KILL %s", session, deadline=deadline)
-            return not open_now
-
         with process:
-            if not await process.until(none_is_open, deadline):
+            if not await OpenTransactions(self._sql, process, deadline).end(log):
                 raise late("The roll-back of open transactions", deadline)
 
     # --- what it has -----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from pyobshell.tasks.stage import stage
 
 NAME = "Stop OB"
 _READING_S = 30.0
-_ROLL_BACK_S = 15.0
+_TRANSACTIONS_S = 15.0
 
 
 class Mode(StrEnum):
@@ -263,7 +263,7 @@ async def stop_observer(run: Run, part: Part) -> None:
     if part.leaving is not None and late and await _runs(run):
         await _still_spared(run, part.leaving)
     if part.mode == Mode.TERMINATE:
-        await _roll_back_if_possible(run)
+        await _end_transactions_if_possible(run)
     if part.mode != Mode.GENTLE:
         await run.site.keeper.kill(run.log, run.deadline.within(stop_timeout_s))
         return
@@ -271,7 +271,7 @@ async def stop_observer(run: Run, part: Part) -> None:
         await _make_idle(run)
         await server.flush(run.site, run.log, run.deadline)
         await _make_idle(run)
-        await run.site.engine.roll_back(run.log, run.deadline.within(_ROLL_BACK_S))
+        await run.site.engine.end_transactions(run.log, run.deadline.within(_TRANSACTIONS_S))
     await run.site.keeper.terminate(run.log, run.deadline.within(stop_timeout_s))
 
 
@@ -279,10 +279,10 @@ async def _runs(run: Run) -> bool:
     return await run.site.engine.state() is not ObState.PROCESS_NOT_RUNNING
 
 
-async def _roll_back_if_possible(run: Run) -> None:
+async def _end_transactions_if_possible(run: Run) -> None:
     """Asked for is the end of the server: one that gives no answer is killed all the same."""
     try:
-        await run.site.engine.roll_back(run.log, run.deadline.within(_ROLL_BACK_S))
+        await run.site.engine.end_transactions(run.log, run.deadline.within(_TRANSACTIONS_S))
     except OBShellError as error:
         run.log(f"WARNING: transactions may be open when the server is killed: {error}")
 

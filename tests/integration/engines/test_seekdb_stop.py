@@ -113,7 +113,7 @@ async def test_what_was_open_and_flushed_is_rolled_back_and_locks_nothing_afterw
         cursor.execute("begin")
         cursor.execute(f"update test.locked set v = '{'x' * 100_000}'")
         await server.engine.minor_freeze(server.lines.append, Deadline.after(60))
-        await server.engine.roll_back(server.lines.append, Deadline.after(30))
+        await server.engine.end_transactions(server.lines.append, Deadline.after(30))
         await server.kill()
     await server.start()
     server.rows(
@@ -126,11 +126,11 @@ async def test_no_open_transaction_is_nothing_to_roll_back(server):
     await server.start()
     server.lines.clear()
     with server.client() as other, other.cursor() as cursor:
-        await server.engine.roll_back(server.lines.append, Deadline.after(30))
+        await server.engine.end_transactions(server.lines.append, Deadline.after(30))
         assert cursor.execute("select 1") == 1
     assert server.lines == []
     await server.kill()
-    await server.engine.roll_back(server.lines.append, Deadline.after(30))
+    await server.engine.end_transactions(server.lines.append, Deadline.after(30))
 
 
 async def test_a_server_without_its_pid_file_is_found_by_its_data(server):

@@ -375,7 +375,7 @@ async def test_servers_of_no_cluster_are_restarted_gently_one_after_the_other(cl
     gate = hosts[2].engine.hold("drain")
     task_id = await begin(hosts[1])
     await gate.reached()
-    gently = ["drain", "minor_freeze", "drain", "roll_back", "terminate", "start"]
+    gently = ["drain", "minor_freeze", "drain", "end_transactions", "terminate", "start"]
     assert [host.engine.deeds for host in hosts] == [gently, [], ["drain"]]
     gate.open()
     dag = await wait_end(hosts[1], task_id)

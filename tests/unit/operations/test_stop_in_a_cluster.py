@@ -266,7 +266,7 @@ async def test_a_zone_is_stopped_in_sql_and_then_killed(ob, first, hosts_of_thre
     stages = [name for name in ZONE_STAGES if flushed or "freeze" not in name]
     assert [name for name, _ in outline(dag)] == stages
     assert ob.deeds == ["stop zone zone2"]
-    flushing = ["minor_freeze", "roll_back"] if flushed else []
+    flushing = ["minor_freeze", "end_transactions"] if flushed else []
     assert hosts_of_three[1].engine.deeds == [*flushing, "kill"]
     assert await states(hosts_of_three) == [0, 0, 3]
 

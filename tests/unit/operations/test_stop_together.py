@@ -110,7 +110,7 @@ async def test_terminate_flushes_every_target_before_any_is_killed(cluster):
     assert (dag["state"], dag["max_stage"]) == ("SUCCEED", 6)
     assert outline(dag)[2] == ("Minor freeze before stop server", "SUCCEED")
     deeds = [host.engine.deeds for host in cluster]
-    assert deeds == [[], *[["minor_freeze", "roll_back", "kill"]] * 2]
+    assert deeds == [[], *[["minor_freeze", "end_transactions", "kill"]] * 2]
 
 
 async def test_a_server_that_cannot_be_flushed_keeps_all_of_them_from_being_killed(cluster):
@@ -150,7 +150,7 @@ async def test_terminate_skips_a_server_that_is_down_but_not_one_that_cannot_be_
 async def test_terminate_kills_a_server_that_gives_no_answer_any_more_and_says_so(
     cluster,
 ):
-    cluster[2].engine.failures["roll_back"] = errors.SERVER_UNAVAILABLE(reason="silent")
+    cluster[2].engine.failures["end_transactions"] = errors.SERVER_UNAVAILABLE(reason="silent")
     dag = await stop(cluster[0], servers(cluster[2]), terminate=True)
     assert (dag["state"], cluster[2].engine.is_up) == ("SUCCEED", False)
     newest = await cluster[2].api.get("/task/dag/maintain/agent")
@@ -162,12 +162,18 @@ async def test_terminate_kills_a_server_that_gives_no_answer_any_more_and_says_s
 async def test_a_gentle_stop_never_kills(cluster):
     dag = await stop(cluster[1], servers(cluster[0]))
     assert (dag["state"], dag["max_stage"]) == ("SUCCEED", 6)
-    assert cluster[0].engine.deeds == ["drain", "minor_freeze", "drain", "roll_back", "terminate"]
+    assert cluster[0].engine.deeds == [
+        "drain",
+        "minor_freeze",
+        "drain",
+        "end_transactions",
+        "terminate",
+    ]
     assert await states(cluster) == [0, 3, 3]
     assert f"{cluster[0].address} is out of service" in logs_of(dag["nodes"][4])
 
 
-@pytest.mark.parametrize("deed", ["drain", "minor_freeze", "roll_back", "terminate"])
+@pytest.mark.parametrize("deed", ["drain", "minor_freeze", "end_transactions", "terminate"])
 async def test_a_gentle_stop_that_does_not_come_about_leaves_the_server_as_it_was(cluster, deed):
     cluster[0].engine.failures[deed] = errors.CLUSTER_ASYNC_TIMEOUT(operation=deed, seconds=1)
     dag = await stop(cluster[1], servers(cluster[0]))
