@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
+from typing import ClassVar
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
@@ -22,8 +23,8 @@ _PASSWORD_SECONDS = 10.0
 _OWN_TABLE = "select /*+ QUERY_TIMEOUT(2000000) */ count(*) from oceanbase.__ALL_DATABASE limit 1"
 _CREATE_PROXYRO = "CREATE USER IF NOT EXISTS proxyro@'%%' IDENTIFIED BY %s"
 _GRANT_PROXYRO = "GRANT SELECT ON oceanbase.* TO proxyro"
-_SESSIONS = "select id from oceanbase.V$OB_PROCESSLIST"
-_ACTIVE = "select id from oceanbase.V$OB_PROCESSLIST where state = 'ACTIVE'"
+_SESSIONS = "select id from oceanbase.{}"
+_ACTIVE = "select id from oceanbase.{} where state = 'ACTIVE'"
 
 
 class LocalServer(ABC):
@@ -37,6 +38,9 @@ class LocalServer(ABC):
         self._launching = asyncio.Lock()
 
     # --- what a kind has to say ------------------------------------------------------------------
+
+    PROCESS_LIST: ClassVar[str]
+    """The table of the server's sessions."""
 
     @abstractmethod
     def _open(self) -> ServerProcess | None:
@@ -208,7 +212,7 @@ class LocalServer(ABC):
 
     async def running_statements(self, deadline: Deadline) -> int:
         """How many statements of others run now."""
-        rows = await self._sql.query(_ACTIVE, deadline=deadline)
+        rows = await self._sql.query(_ACTIVE.format(self.PROCESS_LIST), deadline=deadline)
         return len({row[0] for row in rows} - self._sql.sessions)
 
     async def sessions(self, deadline: Deadline) -> int:
@@ -216,7 +220,8 @@ class LocalServer(ABC):
 
     async def _session_ids(self, deadline: Deadline) -> set[int]:
         """The sessions on this server, our own among them."""
-        return {row[0] for row in await self._sql.query(_SESSIONS, deadline=deadline)}
+        rows = await self._sql.query(_SESSIONS.format(self.PROCESS_LIST), deadline=deadline)
+        return {row[0] for row in rows}
 
     async def drain(self, log: Log, deadline: Deadline) -> None:
         process = await self.process()

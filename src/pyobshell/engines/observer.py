@@ -35,6 +35,7 @@ class Observer(LocalServer):
     """
 
     name = "oceanbase"
+    PROCESS_LIST = "V$OB_PROCESSLIST"
 
     def __init__(self, home: Path, binary: Path | None, state_dir: Path) -> None:
         home = home.resolve()

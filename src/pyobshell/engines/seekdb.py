@@ -23,6 +23,8 @@ class Seekdb(LocalServer):
 
     name = "seekdb"
     cluster = None
+    # Not the view of it: at its first use seekdb records a view's columns, in a DDL of its own.
+    PROCESS_LIST = "__all_virtual_processlist"
 
     def __init__(self, home: Path, binary: Path, state_dir: Path) -> None:
         home = home.resolve()

@@ -18,7 +18,7 @@ from pyobshell.engines.sql import Sql
 
 _REPEAT_SECONDS = 1.0
 _CHECKPOINT = "select weak_read_scn, checkpoint_scn from oceanbase.__all_virtual_ls_info"
-_LOG_END = "select max_scn from oceanbase.V$OB_LOG_STAT"
+_LOG_END = "select max_scn from oceanbase.__all_virtual_log_stat"
 _FREEZES = (
     "select start_time, state = 'FINISH' and ret_code = 0"
     " from oceanbase.__all_virtual_minor_freeze_info"

@@ -1,8 +1,9 @@
 """What may not be open when a seekdb server ends: transactions that are in its log already.
 
 As of 1.4 such a transaction is neither committed nor rolled back by the next start, and what it has
-locked stays locked for good; if it was a DDL, also of the server itself, no DDL ends any more. In
-the log is a transaction of some 16 KB, and after a freeze the smallest.
+locked stays locked for good; if it was a DDL, also one of the server itself, no DDL ends any more.
+In the log are transactions of some 16 KB, and after a freeze the smallest. No view may be asked
+here: its first use leads to such a DDL, a moment later.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _PACE_SECONDS = 0.01
 _IN_THE_LOG = (
     "select t.trans_id, t.part_trans_action = 3, p.id"
     " from oceanbase.__all_virtual_trans_stat t"
-    " left join oceanbase.V$OB_PROCESSLIST p on p.trans_id = t.trans_id"
+    " left join oceanbase.__all_virtual_processlist p on p.trans_id = t.trans_id"
     " where t.session_id != 0 and t.is_decided = 0 and t.flushed_log_size > 0"
 )
 
