@@ -18,7 +18,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.site import Site
 from pyobshell.tasks.ids import GenericId
-from pyobshell.tasks.model import Dag, Operator, State
+from pyobshell.tasks.model import Ability, Dag, Operator, State
 
 _log = structlog.get_logger(__name__)
 _FIRST_LOOK_S, _LONGEST_PAUSE_S = 1.0, 60.0
@@ -102,7 +102,7 @@ async def _is_needed(site: Site, main: GenericId) -> bool:
 async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
     """Whether a main DAG of this agent will still speak to the sub DAG of the caller.
 
-    It will not once it has given its verdict, nor if it has gone on without that agent.
+    It will not once it has ended for good, nor if it has gone on without that agent.
     """
     try:
         dag = await site.tasks.dag(main.number, logs=False)
@@ -110,9 +110,11 @@ async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
         if error.code is not errors.TASK_NOT_FOUND:
             raise
         return Needed(needed=False)
-    judged = dag.state.ended and (dag.state is State.SUCCEED or dag.stage == dag.max_stage)
+    over = dag.state is State.SUCCEED or (
+        dag.state is State.FAILED and not dag.current.able(Ability.RETRY)
+    )
     without = dag.stage > 1 and str(caller.address) not in dag.data.get("sub_dags", {})
-    return Needed(needed=not judged and not without)
+    return Needed(needed=not over and not without)
 
 
 PROCEDURES = (needs,)

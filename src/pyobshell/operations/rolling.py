@@ -35,7 +35,7 @@ from pyobshell.operations.site import Run, Site
 from pyobshell.operations.start import start_observer
 from pyobshell.operations.stop import Mode
 from pyobshell.operations.stop import stop_observer as end_observer
-from pyobshell.operations.sub_dag import Part, SubDag, advance, holds, resume
+from pyobshell.operations.sub_dag import Part, SubDag, holds, resume
 from pyobshell.operations.together import COORDINATION, Shared, Undertaking
 from pyobshell.operations.views import Reading, Views
 from pyobshell.requests import RestartRequest
@@ -184,7 +184,7 @@ async def make_sure_all_are_ready(run: Run, task: Rolling) -> None:
     await together.make_sure_all_are_ready(run, task)
     sub_dags = Shared.model_validate(run.data).sub_dags
     idle = {one: sub_dag for one, sub_dag in sub_dags.items() if not task.works(Address.parse(one))}
-    for agent, answer in (await together.call_all(run, idle, advance)).items():
+    for agent, answer in (await together.go_ahead(run, idle)).items():
         if isinstance(answer, OBShellError):
             run.log(f"WARNING: {agent} could not be told that it has nothing to do: {answer}")
 

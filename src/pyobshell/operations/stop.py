@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -180,7 +181,8 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
     run.log(f"Minor freeze of {', '.join(map(str, task.targets))}")
     reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
     patience = run.deadline.within(site.settings.freeze_timeout_s)
-    answers = await site.peers.call_all(reachable, server.freeze, Nothing(), patience, run.log)
+    requests = dict.fromkeys(reachable, Nothing())
+    answers = await site.peers.call_each(requests, server.freeze, patience, run.log, again=True)
     failed = {agent: one for agent, one in answers.items() if isinstance(one, OBShellError)}
     for agent, error in failed.items():
         run.log(f"{agent} {error.logged()}")
@@ -195,10 +197,12 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
 @stage("Advance agents to execute the task", COORDINATION)
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work, if the cluster can still spare the targets."""
+    looked_at = None
     if task.leaving is not None and not task.in_sql:
         async with together.releasing_all(run):
             await _still_spared(run, task.leaving)
-    await together.advance_all(run, task)
+        looked_at = time.time()
+    await together.advance_all_after(looked_at, run, task)
 
 
 async def _still_spared(run: Run, leaving: Leaving) -> None:

@@ -6,6 +6,7 @@ are ready, and after it, so that the lock is held until the whole ends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -32,6 +33,7 @@ from pyobshell.tasks.model import (
 from pyobshell.tasks.stage import Stage, stage
 
 ADVANCE, END = "advance", "end"
+_FRESH_S = 5.0  # half of what a server that is lost stays ACTIVE
 _GIVE_WAY_S = 2.0  # locks that are taken at once are let go in a fraction of that
 
 
@@ -53,6 +55,15 @@ class SubDag(BaseModel):
     """The sub DAG of a member, by its generic id."""
 
     id: str
+
+
+class GoAhead(SubDag):
+    """A sub DAG that is to begin its work.
+
+    ``looked_at`` (Unix seconds) is when the cluster of servers was seen to have it to spare.
+    """
+
+    looked_at: float | None = None
 
 
 class Watching(SubDag):
@@ -154,11 +165,18 @@ def _rank(main_dag_id: str) -> tuple[str, int]:
 
 
 @procedure("sub_dag/advance")
-async def advance(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
-    """Let the work of a sub DAG begin."""
-    dag = await site.tasks.dag(_number(sub_dag), logs=False)
+async def advance(site: Site, caller: Caller, go: GoAhead) -> Nothing:
+    """Let the work of a sub DAG begin, unless it is told so late that the cluster may be another.
+
+    An agent that was paused reads what it was told before.
+    """
+    dag = await site.tasks.dag(_number(go), logs=False)
     if dag.state.ended:
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {_ended_early(dag)}")
+    age_s = 0.0 if go.looked_at is None else abs(time.time() - go.looked_at)
+    if dag.stage == 1 and age_s > _FRESH_S:
+        late = f"it was told {age_s:.1f} s after the cluster was looked at, and has done nothing"
+        raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {late}")
     await site.tasks.signal(dag.id, ADVANCE)
     return Nothing()
 

@@ -22,13 +22,14 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.procedures import Procedure
+from pyobshell.cluster.procedures import Nothing, Procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import (
+    GoAhead,
     Part,
     Progress,
     SubDag,
@@ -126,8 +127,13 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
 
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work."""
+    await advance_all_after(None, run, task)
+
+
+async def advance_all_after(looked_at: float | None, run: Run, task: Undertaking) -> None:
+    """Let every agent begin its work; ``looked_at`` as in :class:`GoAhead`."""
     shared = Shared.model_validate(run.data)
-    for agent, answer in (await call_all(run, shared.sub_dags, advance)).items():
+    for agent, answer in (await go_ahead(run, shared.sub_dags, looked_at)).items():
         if not isinstance(answer, OBShellError):
             run.log(f"{agent} goes on")
         elif _does_not_matter(agent, task, answer):
@@ -223,6 +229,18 @@ async def call_all(
     """Call a procedure about each sub DAG on its agent, all at once."""
     requests = {Address.parse(agent): SubDag(id=sub_dag) for agent, sub_dag in sub_dags.items()}
     return await run.site.peers.call_each(requests, asked, Deadline.after(_prompt(run)), again=True)
+
+
+async def go_ahead(
+    run: Run, sub_dags: dict[str, str], looked_at: float | None = None
+) -> dict[Address, Nothing | OBShellError]:
+    """Tell agents to begin their work."""
+    requests = {
+        Address.parse(agent): GoAhead(id=sub_dag, looked_at=looked_at)
+        for agent, sub_dag in sub_dags.items()
+    }
+    patience = Deadline.after(_prompt(run))
+    return await run.site.peers.call_each(requests, advance, patience, again=True)
 
 
 async def watch_agent(run: Run, sub_dag: SubDag) -> Progress:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
+from pyobshell.cluster.procedures import Caller
+from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations import sub_dag
 from pyobshell.operations.majority import Leaving
+from pyobshell.operations.release import MainDag, needs
 from pyobshell.operations.stop import stop_observer
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, a_member, free_address
@@ -16,6 +21,8 @@ from support.fake_cluster import FakeCluster, form_cluster
 from support.staging import until
 from support.undertakings import (
     a_part,
+    a_waiting_sub_dag,
+    id_of,
     locked,
     logs_of,
     outline,
@@ -24,6 +31,7 @@ from support.undertakings import (
     stop,
     wait_end,
 )
+from support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 ZONES = ("zone1", "zone2", "zone3")
@@ -210,6 +218,46 @@ async def test_with_no_server_to_ask_a_stop_fails_and_never_pretends(ob, first, 
 
 
 # --- orders of an earlier life -------------------------------------------------------------------
+
+
+@pytest.fixture
+async def last_host(hosts, keys):
+    """The one of three agents, each with a server of one cluster, that can be reached."""
+    own, *others = (free_address() for _ in ZONES)
+    members = [a_member(one, keys[0], z) for one, z in zip((own, *others), ZONES, strict=True)]
+    ob = FakeCluster([(member.server, member.zone) for member in members])
+    life = {"address": own, "passwords": Passwords(root=ROOT_PASSWORD), "cluster": ob}
+    async with hosts.in_process(Identity.CLUSTER_AGENT, members, **life) as host:
+        yield host
+
+
+async def test_who_could_not_be_released_by_a_task_that_gave_up_is_told_so_when_it_asks(last_host):
+    spoil_second_look(last_host.engine.cluster, a_replica)
+    asked = {"scope": servers(last_host), "terminate": True}
+    began = await last_host.local.post("/ob/stop", asked)
+    dag = await wait_end(last_host, began.data["id"])
+    assert (dag["state"], dag["stage"]) == ("FAILED", 4)
+    caller = Caller(last_host.address, "", True, Deadline.after(PATIENCE_S), print)
+    assert not (await needs.handler(last_host.site, caller, MainDag(number=dag["dag_id"]))).needed
+
+
+async def test_who_hears_of_the_look_too_late_does_nothing(last_host):
+    tasks = last_host.site.tasks
+    dag = await a_waiting_sub_dag(last_host, id_of(last_host, 99))
+
+    async def tell(age_s):
+        go = sub_dag.GoAhead(id=id_of(last_host, dag.id), looked_at=time.time() - age_s)
+        patience = Deadline.after(PATIENCE_S)
+        await last_host.site.peers.call(last_host.address, sub_dag.advance, go, patience)
+
+    with pytest.raises(errors.OBShellError, match=r"60\.\d s after .* has done nothing") as late:
+        await tell(60)
+    assert late.value.code is errors.SUB_DAG_NOT_ALL_ADVANCED
+    assert (await tasks.dag(dag.id)).stage == 1
+    await tell(0)
+    await until(tasks, dag.id, lambda dag: dag.stage == 3)
+    assert last_host.engine.deeds == ["kill"]
+    await tell(60)  # it has begun: asked once more, the answer is the same
 
 
 @pytest.mark.parametrize("died_in", ["wait", "kill"])
