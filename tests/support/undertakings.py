@@ -8,6 +8,7 @@ from typing import Any
 from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.operations import sub_dag
+from pyobshell.operations.release import life_of
 from pyobshell.operations.stop import stop_observer
 from pyobshell.operations.sub_dag import Part
 from pyobshell.tasks.ids import GenericId
@@ -25,7 +26,8 @@ def a_part(main_dag_id: str = "11") -> Part:
 
 async def a_waiting_sub_dag(host: Host, main_dag_id: str = "11") -> Dag:
     """A sub DAG that holds the agent's lock and waits for its coordinator."""
-    plan = sub_dag.sub_dag_plan("Stop observer", a_part(main_dag_id), (stop_observer,))
+    life = life_of(host.site.key.public_text)
+    plan = sub_dag.sub_dag_plan("Stop observer", a_part(main_dag_id), (stop_observer,), life)
     return await host.site.tasks.submit(plan)
 
 

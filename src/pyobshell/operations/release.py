@@ -8,6 +8,7 @@ then whether they are still needed, at first after a second, later every minute.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 
 import structlog
 from pydantic import BaseModel
@@ -25,10 +26,19 @@ _FIRST_LOOK_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _CANCEL_S = 300.0
 
 
+LIFE = "coordinator_life"  # in the data of a sub DAG
+
+
+def life_of(public_key: str) -> str:
+    """What tells a life of an agent from the one before: rebuilt, it numbers its tasks anew."""
+    return hashlib.sha256(public_key.encode()).hexdigest()[:16]
+
+
 class MainDag(BaseModel):
-    """A main DAG, by its number at its coordinator."""
+    """A main DAG, by its number in one life of its coordinator."""
 
     number: int
+    life: str
 
 
 class Needed(BaseModel):
@@ -62,20 +72,20 @@ async def look_after_all(site: Site) -> None:
 def look_after(site: Site, dag: Dag) -> None:
     """Release a sub DAG once its coordinator no longer needs it; other DAGs are left alone."""
     if "main_dag_id" in dag.data:
-        site.background.begin(_look_after(site, dag.id, GenericId.parse(dag.data["main_dag_id"])))
+        site.background.begin(_look_after(site, dag))
 
 
-async def _look_after(site: Site, number: int, main: GenericId) -> None:
-    pause_s = _FIRST_LOOK_S
+async def _look_after(site: Site, dag: Dag) -> None:
+    number, pause_s = dag.id, _FIRST_LOOK_S
     while not await _is_released(site, number, Deadline.after(pause_s)):
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         try:
-            if not await _is_needed(site, main):
+            if not await _is_needed(site, dag):
                 _log.warning(
                     "its main DAG has ended without it: releasing this agent",
                     action="sub_dag.release",
                     dag_id=number,
-                    main_dag_id=str(main),
+                    main_dag_id=dag.data["main_dag_id"],
                 )
                 await release(site, number, Deadline.after(_CANCEL_S))
         except OBShellError as error:
@@ -92,10 +102,11 @@ async def _is_released(site: Site, number: int, deadline: Deadline) -> bool:
     return True
 
 
-async def _is_needed(site: Site, main: GenericId) -> bool:
+async def _is_needed(site: Site, dag: Dag) -> bool:
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    coordinator = main.agent or site.own
-    return (await site.peers.call(coordinator, needs, MainDag(number=main.number), patience)).needed
+    main = GenericId.parse(dag.data["main_dag_id"])
+    asked = MainDag(number=main.number, life=dag.data[LIFE])
+    return (await site.peers.call(main.agent or site.own, needs, asked, patience)).needed
 
 
 @procedure("main_dag/needs")
@@ -104,6 +115,8 @@ async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
 
     It will not once it has ended for good, nor if it has gone on without that agent.
     """
+    if main.life != life_of(site.key.public_text):
+        return Needed(needed=False)
     try:
         dag = await site.tasks.dag(main.number, logs=False)
     except OBShellError as error:

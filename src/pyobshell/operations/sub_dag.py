@@ -16,7 +16,7 @@ from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.operations.majority import Leaving
-from pyobshell.operations.release import look_after, release
+from pyobshell.operations.release import LIFE, life_of, look_after, release
 from pyobshell.operations.site import Run, Site, refusal
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.locks import MaintenanceConflictError
@@ -97,15 +97,15 @@ async def wait_for_task_to_end(run: Run, part: Part) -> None:
     await run.signal(END)
 
 
-def sub_dag_plan(name: str, part: Part, work: Sequence[Stage[Site, Part]]) -> DagPlan:
-    """A member's sub DAG: its lock, held around its work."""
+def sub_dag_plan(name: str, part: Part, work: Sequence[Stage[Site, Part]], life: str) -> DagPlan:
+    """A member's sub DAG: its lock, held around its work for this life of its coordinator."""
     stages = [start_preparations, *(work if part.works else ()), wait_for_task_to_end]
     return DagPlan(
         name,
         [NodePlan(one) for one in stages],
         part,
         Maintenance(MaintenanceType.GLOBAL),
-        {"main_dag_id": part.main_dag_id},
+        {"main_dag_id": part.main_dag_id, LIFE: life},
     )
 
 
@@ -120,7 +120,8 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     ``Agent.UnderMaintenance`` when something else holds the lock.
     """
     name, work = site.works[part.work]
-    plan = sub_dag_plan(name, part, work)
+    life = life_of(caller.public_key)
+    plan = sub_dag_plan(name, part, work, life)
     while True:
         try:
             made = await site.tasks.submit(plan)
@@ -129,9 +130,10 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
         except MaintenanceConflictError as conflict:
             holder = await site.tasks.dag(conflict.dag_id, logs=False)
         main_dag_id = holder.data.get("main_dag_id")
-        if main_dag_id == part.main_dag_id:
+        same = main_dag_id == part.main_dag_id
+        if same and holder.data.get(LIFE) == life:
             return SubDag(id=_id(site, holder))
-        if main_dag_id in part.force_pass:
+        if same or main_dag_id in part.force_pass:
             await release(site, holder.id, caller.deadline)
         elif not await _gives_way(site, holder, part, caller.deadline.within(_GIVE_WAY_S)):
             raise refusal(site.own, holder)
@@ -170,7 +172,7 @@ async def advance(site: Site, caller: Caller, go: GoAhead) -> Nothing:
 
     An agent that was paused reads what it was told before.
     """
-    dag = await site.tasks.dag(_number(go), logs=False)
+    dag = await _meant(site, caller, go)
     if dag.state.ended:
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {_ended_early(dag)}")
     age_s = 0.0 if go.looked_at is None else abs(time.time() - go.looked_at)
@@ -184,7 +186,7 @@ async def advance(site: Site, caller: Caller, go: GoAhead) -> Nothing:
 @procedure("sub_dag/resume")
 async def resume(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
     """Let the work of a sub DAG begin, or go on where it failed; else it is left alone."""
-    number = _number(sub_dag)
+    number = (await _meant(site, caller, sub_dag)).id
     await site.tasks.signal(number, ADVANCE)
     dag = await site.tasks.dag(number, logs=False)
     if dag.state is State.FAILED:
@@ -195,14 +197,14 @@ async def resume(site: Site, caller: Caller, sub_dag: SubDag) -> Nothing:
 @procedure("sub_dag/holds")
 async def holds(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
     """Whether a sub DAG still has this agent's lock; a failure if not."""
-    dag = await site.tasks.dag(_number(sub_dag), logs=False)
+    dag = await _meant(site, caller, sub_dag)
     return Progress(failure=_ended_early(dag) if dag.state is State.SUCCEED else None)
 
 
 @procedure("sub_dag/watch")
 async def watch(site: Site, caller: Caller, request: Watching) -> Progress:
     """Log what a sub DAG logs, and answer when its work has ended."""
-    number, seen = GenericId.parse(request.id).number, request.seen_lines
+    number, seen = (await _meant(site, caller, request)).id, request.seen_lines
 
     def moved(dag: Dag) -> Dag | None:
         return dag if dag.state.ended or dag.stage != stage_seen else None
@@ -232,8 +234,8 @@ async def end(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
 
     Answers with a failure if somebody else had ended it before.
     """
-    number = _number(sub_dag)
-    dag = await site.tasks.dag(number, logs=False)
+    dag = await _meant(site, caller, sub_dag)
+    number = dag.id
     if dag.state is State.SUCCEED:
         return Progress(failure=_ended_early(dag) if dag.operator is Operator.PASS else None)
     if dag.state is State.RUNNING and dag.stage == dag.max_stage:
@@ -253,8 +255,14 @@ def _ended_early(dag: Dag) -> str:
     return f"'{dag.current.name}': {why}"
 
 
-def _number(sub_dag: SubDag) -> int:
-    return GenericId.parse(sub_dag.id).number
+async def _meant(site: Site, caller: Caller, sub_dag: SubDag) -> Dag:
+    """The sub DAG that its coordinator speaks of, not what has its number after a rebuild."""
+    dag = await site.tasks.dag(GenericId.parse(sub_dag.id).number, logs=False)
+    if dag.data.get(LIFE) != life_of(caller.public_key):
+        raise errors.TASK_NOT_FOUND(
+            reason=f"{sub_dag.id} is of another life of {site.own} or of {caller.address}"
+        )
+    return dag
 
 
 def _id(site: Site, dag: Dag) -> str:

@@ -9,6 +9,7 @@ import pytest
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
 from pyobshell.operations import sub_dag
+from pyobshell.operations.release import life_of
 from pyobshell.tasks.ids import GenericId
 from support.agents import a_member, free_address
 from support.asking import check_envelope
@@ -52,6 +53,11 @@ def without_times(dto):
 # --- shapes --------------------------------------------------------------------------------------
 
 
+def _data(host):
+    """What a sub DAG knows of the task it belongs to."""
+    return {"main_dag_id": "11", "coordinator_life": life_of(host.site.key.public_text)}
+
+
 async def test_a_task_shows_its_stages_and_what_they_logged(seen):
     dag = (await seen.local.get(f"/task/dag/{id_of(seen, 1)}")).data
     nodes = dag.pop("nodes")
@@ -65,7 +71,7 @@ async def test_a_task_shows_its_stages_and_what_they_logged(seen):
         "maintenance_key": "",
         "state": "FAILED",
         "operator": "RUN",
-        "additional_data": {"main_dag_id": "11"},
+        "additional_data": _data(seen),
     }
     tasks = [node.pop("sub_tasks") for node in nodes]
     states = ["SUCCEED", "FAILED", "PENDING"]
@@ -99,7 +105,7 @@ async def test_a_task_shows_its_stages_and_what_they_logged(seen):
 async def test_a_node_shows_the_data_of_its_task(seen):
     node = (await seen.local.get(f"/task/node/{id_of(seen, 2)}")).data
     assert (node["node_id"], node["name"], node["state"]) == (2, "Stop observer", "FAILED")
-    assert node["additional_data"] == {"main_dag_id": "11"}
+    assert node["additional_data"] == _data(seen)
     (task,) = node["sub_tasks"]
     assert task == (await seen.local.get(f"/task/sub_task/{id_of(seen, 2)}")).data
     assert task["task_logs"][-1] == FAILED + "as it should"

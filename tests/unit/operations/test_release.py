@@ -11,8 +11,8 @@ from pyobshell.address import Address
 from pyobshell.cluster.procedures import Caller
 from pyobshell.deadline import Deadline
 from pyobshell.operations import release
-from pyobshell.operations.release import MainDag
-from pyobshell.operations.sub_dag import prepare
+from pyobshell.operations.release import MainDag, life_of
+from pyobshell.operations.sub_dag import advance, end, holds, prepare, resume, watch
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Operator, State
 from support.agents import free_address
@@ -38,13 +38,18 @@ async def host(start_member):
     return await start_member(zones=("zone1",))
 
 
-def caller(host, address=None):
-    return Caller(address or host.address, "", True, Deadline.after(PATIENCE_S), lambda line: None)
+def caller(host, address=None, key=None):
+    key = key or host.site.key.public_text
+    return Caller(address or host.address, key, True, Deadline.after(PATIENCE_S), lambda line: None)
 
 
-async def prepared(host, main_dag_id):
+def main_dag(host, number):
+    return MainDag(number=number, life=life_of(host.site.key.public_text))
+
+
+async def prepared(host, main_dag_id, key=None):
     """The number of the sub DAG that an agent makes for a main DAG."""
-    made = await prepare.handler(host.site, caller(host), a_part(main_dag_id))
+    made = await prepare.handler(host.site, caller(host, key=key), a_part(main_dag_id))
     return GenericId.parse(made.id).number
 
 
@@ -75,8 +80,7 @@ async def test_a_lock_that_is_still_needed_is_kept(host):
     gate = host.engine.hold("kill")
     asked = await host.api.post("/ob/stop", FORCE_ALL)
     await gate.reached()
-    await release._is_needed(host.site, GenericId.parse(asked.data["id"]))
-    main = MainDag(number=asked.data["dag_id"])
+    main = main_dag(host, asked.data["dag_id"])
     assert (await release.needs.handler(host.site, caller(host), main)).needed
     stranger = caller(host, free_address())
     assert not (await release.needs.handler(host.site, stranger, main)).needed
@@ -89,7 +93,7 @@ async def test_what_a_failed_main_dag_may_still_be_asked_to_do_again_stays_locke
     host.engine.failures["minor_freeze"] = errors.MINOR_FREEZE_TIMEOUT(server="x", seconds=9)
     dag = await stop(host, {"type": "GLOBAL"}, terminate=True)
     assert (dag["state"], dag["stage"]) == ("FAILED", 3)
-    main = MainDag(number=dag["dag_id"])
+    main = main_dag(host, dag["dag_id"])
     assert (await release.needs.handler(host.site, caller(host), main)).needed
 
 
@@ -104,9 +108,7 @@ async def test_what_an_earlier_life_left_locked_is_let_go_if_nobody_knows_of_it(
 async def test_a_coordinator_that_does_not_answer_changes_nothing(host):
     coordinator = free_address()
     sub_dag = await a_waiting_sub_dag(host, str(GenericId(7, coordinator)))
-    looking = asyncio.create_task(
-        release._look_after(host.site, sub_dag.id, GenericId(7, coordinator))
-    )
+    looking = asyncio.create_task(release._look_after(host.site, sub_dag))
     done, _ = await asyncio.wait([looking], timeout=1.5)  # it has looked once
     assert not done
     assert await locked([host]) == [True]
@@ -114,6 +116,43 @@ async def test_a_coordinator_that_does_not_answer_changes_nothing(host):
     await host.site.tasks.wait_end(sub_dag.id, Deadline.after(PATIENCE_S))
     await host.site.tasks.operate(sub_dag.id, Operator.PASS)
     await soon(looking)
+
+
+# --- agents that were rebuilt, and number their tasks anew ---------------------------------------
+
+
+async def test_a_task_of_a_rebuilt_coordinator_does_not_get_what_was_locked_for_its_old_one(host):
+    main_dag_id = id_of(host, 99)
+    old = await prepared(host, main_dag_id, "the old key")
+    assert await prepared(host, main_dag_id, "the old key") == old
+    new = await prepared(host, main_dag_id, "the new key")
+    assert new != old
+    assert (await host.site.tasks.dag(old)).state is State.SUCCEED
+    assert await locked([host]) == [True]
+    await release.release(host.site, new, Deadline.after(PATIENCE_S))
+    assert host.engine.deeds == []
+
+
+@pytest.mark.parametrize("asked", [advance, resume, holds, watch, end])
+async def test_a_rebuilt_member_takes_no_other_task_for_the_one_that_is_meant(host, asked):
+    number = await prepared(host, id_of(host, 99))
+    request = asked.request(id=id_of(host, number))
+    with pytest.raises(errors.OBShellError) as unknown:
+        await asked.handler(host.site, caller(host, key="another key"), request)
+    assert unknown.value.code is errors.TASK_NOT_FOUND
+    assert not (await host.site.tasks.dag(number)).state.ended
+    await end.handler(host.site, caller(host), request)
+    assert await locked([host]) == [False]
+
+
+async def test_a_rebuilt_coordinator_needs_nothing_of_its_old_life(host):
+    gate = host.engine.hold("kill")
+    asked = await host.api.post("/ob/stop", FORCE_ALL)
+    await gate.reached()
+    main = MainDag(number=asked.data["dag_id"], life=life_of("the old key"))
+    assert not (await release.needs.handler(host.site, caller(host), main)).needed
+    gate.open()
+    await wait_end(host, asked.data["id"])
 
 
 # --- rivals --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations import sub_dag
 from pyobshell.operations.majority import Leaving
-from pyobshell.operations.release import MainDag, needs
+from pyobshell.operations.release import MainDag, life_of, needs
 from pyobshell.operations.stop import stop_observer
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, a_member, free_address
@@ -237,8 +237,10 @@ async def test_who_could_not_be_released_by_a_task_that_gave_up_is_told_so_when_
     began = await last_host.local.post("/ob/stop", asked)
     dag = await wait_end(last_host, began.data["id"])
     assert (dag["state"], dag["stage"]) == ("FAILED", 4)
-    caller = Caller(last_host.address, "", True, Deadline.after(PATIENCE_S), print)
-    assert not (await needs.handler(last_host.site, caller, MainDag(number=dag["dag_id"]))).needed
+    key = last_host.site.key.public_text
+    caller = Caller(last_host.address, key, True, Deadline.after(PATIENCE_S), print)
+    main = MainDag(number=dag["dag_id"], life=life_of(key))
+    assert not (await needs.handler(last_host.site, caller, main)).needed
 
 
 async def test_who_hears_of_the_look_too_late_does_nothing(last_host):
@@ -271,7 +273,8 @@ async def test_an_order_of_an_earlier_life_is_carried_out_only_if_the_cluster_st
     life = {"address": own, "passwords": Passwords(root=ROOT_PASSWORD), "cluster": ob}
     part = a_part().model_copy(update={"leaving": Leaving(servers=[members[0].server])})
     async with hosts.in_process(Identity.CLUSTER_AGENT, members, **life) as host:
-        plan = sub_dag.sub_dag_plan("Stop observer", part, (stop_observer,))
+        asking = life_of(host.site.key.public_text)
+        plan = sub_dag.sub_dag_plan("Stop observer", part, (stop_observer,), asking)
         dag = await host.site.tasks.submit(plan)
         if died_in == "kill":
             gate = host.engine.hold("kill")
