@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,6 +11,7 @@ from fastapi import Depends, Request
 from pyobshell import errors
 from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
+from pyobshell.operations.server import accept_password
 from pyobshell.operations.site import Site
 from pyobshell.security.verify import check_binding, verify
 
@@ -39,7 +41,8 @@ async def authorise(call: CallDep, site: SiteDep) -> None:
     identity = site.cluster.view.identity
     if identity is Identity.FOLLOWER:
         raise ForwardToMaster
-    await verify(identity, credentials, site.cluster.passwords, site.try_password)
+    accept = partial(accept_password, site)
+    await verify(identity, credentials, site.cluster.passwords, accept)
 
 
 async def for_master(call: CallDep, site: SiteDep) -> None:

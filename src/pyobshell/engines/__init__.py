@@ -19,10 +19,12 @@ _OBSERVER = ("etc/observer.config.bin", "bin/observer")
 def make_engine(name: str | None, home: Path, state_dir: Path, binary: Path | None) -> Engine:
     """The server of this kind in ``home``; ``binary`` is its program if not the installed one.
 
-    Without a name it is the kind that is there already, or else seekdb.
+    Without a name it is the kind of the program, or that is there already, or else seekdb.
     """
     if name is None:
-        name = "oceanbase" if any((home / file).exists() for file in _OBSERVER) else "seekdb"
+        named = binary is not None and binary.name == "observer"
+        there = any((home / file).exists() for file in _OBSERVER)
+        name = "oceanbase" if named or there else "seekdb"
     if name == "seekdb":
         return Seekdb(home, find_binary(binary), state_dir)
     if name == "oceanbase":

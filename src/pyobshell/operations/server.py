@@ -14,6 +14,8 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Site
 
+_TELL_S = 2.0
+
 
 class ServerStatus(BaseModel):
     """How far a server can be used, and its version."""
@@ -106,6 +108,26 @@ async def set_password(site: Site, caller: Caller, request: NewPassword) -> Noth
     return Nothing()
 
 
+@procedure("server/learn_password")
+async def learn_password(site: Site, caller: Caller, request: NewPassword) -> Nothing:
+    """Keep a password that another agent's server has accepted, if the server here does so too."""
+    await site.try_password(request.password)
+    return Nothing()
+
+
+async def accept_password(site: Site, offered: str) -> bool:
+    """Whether the server here takes a password that is not the one we know.
+
+    If so it was changed in the database. It is kept, and the others are told, as servers may share
+    it; who cannot be told in time learns it when it is used there.
+    """
+    if not await site.try_password(offered):
+        return False
+    told, patience = NewPassword(password=offered), Deadline.after(_TELL_S)
+    await site.peers.call_all(site.cluster.view.others, learn_password, told, patience)
+    return True
+
+
 @procedure("server/proxyro")
 async def create_proxyro(site: Site, caller: Caller, request: NewPassword) -> Nothing:
     """Make the user by which an obproxy reads the server here."""
@@ -142,6 +164,7 @@ PROCEDURES = (
     start,
     kill,
     set_password,
+    learn_password,
     create_proxyro,
     freeze,
 )

@@ -31,6 +31,11 @@ def test_without_a_name_it_is_the_kind_that_is_there(file, tmp_path):
     assert make_engine(None, tmp_path, tmp_path, None).name == "oceanbase"
 
 
+def test_without_a_name_it_is_the_kind_of_the_program_that_is_named(tmp_path):
+    assert make_engine(None, tmp_path, tmp_path, Path("/opt/observer")).name == "oceanbase"
+    assert make_engine(None, tmp_path, tmp_path, Path("/opt/seekdb")).name == "seekdb"
+
+
 def test_other_names_are_refused(tmp_path):
     with pytest.raises(errors.OBShellError, match="'mysql' is unknown") as refused:
         make_engine("mysql", tmp_path, tmp_path, Path("/bin/true"))
