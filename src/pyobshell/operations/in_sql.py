@@ -9,11 +9,12 @@ from pydantic import BaseModel
 
 from pyobshell.address import Address
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.engines.ob_cluster import INACTIVE
 from pyobshell.operations import service, views
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.majority import Leaving, objections
 from pyobshell.operations.site import Site
-from pyobshell.operations.views import Reading
+from pyobshell.operations.views import Reading, Views
 
 
 @procedure("cluster/leave")
@@ -24,6 +25,9 @@ async def leave(site: Site, caller: Caller, leaving: Leaving) -> Nothing:
     """
     cluster = require_cluster(site)
     seen = await views.read.handler(site, caller, Reading(settled=True))
+    if _is_out(seen, leaving):
+        caller.log(f"Out of service already: {leaving}")
+        return Nothing()
     for objection in objections(seen, leaving):
         raise objection
     for zone in leaving.zones:
@@ -34,6 +38,13 @@ async def leave(site: Site, caller: Caller, leaving: Leaving) -> Nothing:
         await cluster.stop_servers(leaving.servers, caller.deadline)
     caller.log(f"Out of service: {leaving}; every log stream keeps its majority")
     return Nothing()
+
+
+def _is_out(seen: Views, leaving: Leaving) -> bool:
+    """Whether all of it is stopped, perhaps by who was asked before and could not say so."""
+    zones = {row.name for row in seen.zones if row.status == INACTIVE}
+    servers = {row.address for row in seen.servers if row.stopped}
+    return zones >= set(leaving.zones) and servers >= set(leaving.servers)
 
 
 class Entering(BaseModel):

@@ -169,6 +169,22 @@ async def test_a_majority_that_is_lost_meanwhile_is_noticed_before_the_stop(
     assert await locked(hosts_of_three) == [False] * 3
 
 
+@pytest.mark.parametrize("scope", ["zone", "server"])
+async def test_what_is_out_already_is_out_whatever_else_was_lost_since(
+    ob, first, hosts_of_three, scope
+):
+    def stopped_by_a_server_that_died_of_it(ob):
+        a_replica(ob)
+        ob.stopped_zones.add("zone2")
+        ob.stopped.add(named(ob, 2))
+
+    spoil_second_look(ob, stopped_by_a_server_that_died_of_it)
+    dag = await stop(first, zone("zone2") if scope == "zone" else servers(hosts_of_three[1]))
+    assert dag["state"] == "SUCCEED"
+    assert any("Out of service already" in line for line in logs_of(dag["nodes"][4]))
+    assert ob.deeds == []
+
+
 @pytest.mark.parametrize("ailing", [a_replica, a_view])
 async def test_a_majority_that_is_lost_during_the_freeze_is_noticed_before_the_kill(
     ob, first, hosts_of_three, ailing
