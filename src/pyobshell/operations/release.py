@@ -123,8 +123,10 @@ async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
         if error.code is not errors.TASK_NOT_FOUND:
             raise
         return Needed(needed=False)
+    # One that was cancelled has released nobody: they wait for forcePassDag, as OBShell's do.
+    gave_up = dag.operator is not Operator.CANCEL and not dag.current.able(Ability.RETRY)
     over = dag.state is State.SUCCEED or (
-        dag.state is State.FAILED and not dag.current.able(Ability.RETRY)
+        dag.state is State.FAILED and (dag.stage == dag.max_stage or gave_up)
     )
     without = dag.stage > 1 and str(caller.address) not in dag.data.get("sub_dags", {})
     return Needed(needed=not over and not without)
