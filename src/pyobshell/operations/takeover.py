@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from pyobshell import errors
+from pyobshell.address import Address
 from pyobshell.cluster import member_table
 from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
@@ -38,6 +40,7 @@ from pyobshell.tasks.stage import stage
 _log = structlog.get_logger(__name__)
 _AGAIN = Ability.CONTINUE | Ability.RETRY
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_LOOK_S = 10.0
 IDENTITIES = (Identity.TAKE_OVER_MASTER, Identity.TAKE_OVER_FOLLOWER)
 
 
@@ -163,10 +166,45 @@ async def _enter(site: Site, recorded: ServerConfig, password: str, registered: 
 
 async def resume(site: Site) -> None:
     """Take part in the cluster's store; an agent that leads the take-over goes on with it."""
-    view = site.cluster.view
     site.require_ocs().open()
+    if site.cluster.view.identity is Identity.TAKE_OVER_FOLLOWER:
+        site.background.begin(_lead_when_last(site))
+    await _lead(site)
+
+
+async def _lead(site: Site) -> None:
+    view = site.cluster.view
     if view.identity is Identity.TAKE_OVER_MASTER and not await _is_under_way(site):
         await site.submit(_plan(view, "Take over"))
+
+
+async def _lead_when_last(site: Site) -> None:
+    """Wait for the others; lead if the last server without an agent has left the cluster."""
+    pause = _FIRST_PAUSE_S
+    while site.cluster.view.identity is Identity.TAKE_OVER_FOLLOWER:
+        await asyncio.sleep(pause)  # nothing tells of a server that has left
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+        try:
+            servers = await require_cluster(site).servers(Deadline.after(_LOOK_S))
+            if await site.require_ocs().write(partial(lead_if_last, site.own, servers)):
+                await site.require_ocs().synchronize()
+                await _lead(site)
+        except OBShellError as error:
+            _log.info("not known yet", action="takeover.lead", cause=str(error))
+
+
+def lead_if_last(own: Address, servers: Sequence[ServerRow], connection: Connection) -> bool:
+    """Whether a follower leads from now on, as no server is without an agent any more."""
+    listed = member_table.read_shared(connection).members
+    me = next((one for one in listed if one.address == own), None)
+    if me is None or me.identity not in IDENTITIES:
+        return False
+    if me.identity is Identity.TAKE_OVER_FOLLOWER:
+        if not _is_last(me, listed, servers):
+            return False
+        leading = me.model_copy(update={"identity": Identity.TAKE_OVER_MASTER})
+        member_table.put_shared(connection, leading)
+    return True
 
 
 async def _is_under_way(site: Site) -> bool:

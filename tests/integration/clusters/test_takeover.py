@@ -133,3 +133,20 @@ def test_an_agent_told_not_to_take_over_is_a_member_of_nothing(members):
     assert members[0].command("start", *options).returncode == 0
     assert members[0].identity() == "SINGLE"
     assert Path(members[0].base_dir, "etc/observer.config.bin").exists()
+
+
+@pytest.mark.long
+def test_a_server_whose_agent_never_comes_is_waited_for_until_it_leaves_the_cluster(
+    agents, deployed
+):
+    for agent in agents:
+        agent.lose_its_files()
+    asked, *_, alone = [*deployed.nodes, deployed.add("zone1")]
+    asked.sql("DROP DATABASE ocs")
+    alone.start()
+    asked.sql(f"ALTER SYSTEM ADD SERVER '{alone.address}' ZONE 'zone1'")
+    for agent in agents:
+        agent.take_over()
+    eventually(lambda: {agent.identity() for agent in agents} == {"TAKE OVER FOLLOWER"})
+    asked.sql(f"ALTER SYSTEM DELETE SERVER '{alone.address}'")
+    eventually(lambda: all(agent.is_member() for agent in agents), patience_s=60)
