@@ -142,7 +142,7 @@ def test_a_server_whose_agent_never_comes_is_waited_for_until_it_leaves_the_clus
     for agent in agents:
         agent.lose_its_files()
     asked, *_, alone = [*deployed.nodes, deployed.add("zone1")]
-    asked.sql("DROP DATABASE ocs")
+    asked.sql("DROP DATABASE IF EXISTS ocs")
     alone.start()
     asked.sql(f"ALTER SYSTEM ADD SERVER '{alone.address}' ZONE 'zone1'")
     for agent in agents:
