@@ -54,6 +54,12 @@ async def wait_end(host: Host, task_id: str) -> dict[str, Any]:
             return dag
 
 
+def main_dag_of(sub_dag: dict[str, Any]) -> str:
+    """The task that a sub DAG names, beside the life of its coordinator and nothing else."""
+    assert sub_dag["additional_data"].keys() == {"main_dag_id", "coordinator_life"}
+    return str(sub_dag["additional_data"]["main_dag_id"])
+
+
 def logs_of(node: dict[str, Any]) -> list[str]:
     """What all sub tasks of a node have logged."""
     return [line for task in node["sub_tasks"] for line in task["task_logs"] or []]

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def _load() -> Callable[..., int]:
-    """The agent's program, loaded once for all of them, without what would take a third more."""
+    """The agent's program, loaded once for all of them, without what it never needs."""
     gc.disable()  # of what is loaded nothing ever goes
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # a daemon draws nothing
     kept = os.environ.get("SSL_CERT_FILE")

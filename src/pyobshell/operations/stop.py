@@ -202,7 +202,7 @@ async def advance_all(run: Run, task: Undertaking) -> None:
         async with together.releasing_all(run):
             await _still_spared(run, task.leaving)
         looked_at = time.time()
-    await together.advance_all_after(looked_at, run, task)
+    await together.advance_all_after(run, task, looked_at)
 
 
 async def _still_spared(run: Run, leaving: Leaving) -> None:

@@ -14,7 +14,7 @@ last stage names it. A member that is no target and cannot be reached is left ou
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Literal, TypeVar
 
@@ -41,6 +41,7 @@ from pyobshell.operations.sub_dag import (
 )
 from pyobshell.tasks.model import Ability
 
+Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
 # What the coordinator asks may be asked twice, so that it goes on where it was killed.
@@ -127,10 +128,10 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
 
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work."""
-    await advance_all_after(None, run, task)
+    await advance_all_after(run, task, None)
 
 
-async def advance_all_after(looked_at: float | None, run: Run, task: Undertaking) -> None:
+async def advance_all_after(run: Run, task: Undertaking, looked_at: float | None) -> None:
     """Let every agent begin its work; ``looked_at`` as in :class:`GoAhead`."""
     shared = Shared.model_validate(run.data)
     for agent, answer in (await go_ahead(run, shared.sub_dags, looked_at)).items():
@@ -228,7 +229,7 @@ async def call_all(
 ) -> dict[Address, Res | OBShellError]:
     """Call a procedure about each sub DAG on its agent, all at once."""
     requests = {Address.parse(agent): SubDag(id=sub_dag) for agent, sub_dag in sub_dags.items()}
-    return await run.site.peers.call_each(requests, asked, Deadline.after(_prompt(run)), again=True)
+    return await _call_each(run, requests, asked)
 
 
 async def go_ahead(
@@ -239,8 +240,14 @@ async def go_ahead(
         Address.parse(agent): GoAhead(id=sub_dag, looked_at=looked_at)
         for agent, sub_dag in sub_dags.items()
     }
+    return await _call_each(run, requests, advance)
+
+
+async def _call_each(
+    run: Run, requests: Mapping[Address, Req], asked: Procedure[Site, Req, Res]
+) -> dict[Address, Res | OBShellError]:
     patience = Deadline.after(_prompt(run))
-    return await run.site.peers.call_each(requests, advance, patience, again=True)
+    return await run.site.peers.call_each(requests, asked, patience, again=True)
 
 
 async def watch_agent(run: Run, sub_dag: SubDag) -> Progress:

@@ -121,9 +121,7 @@ def test_without_a_home_to_write_in_one_comes_up_and_is_only_not_listed(obshell,
     obshell("sandbox", "down", "--base-dir", nothing_is_left, **homeless)
 
 
-@pytest.mark.parametrize(
-    "step", ["agents started", pytest.param("rows written", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("step", ["agents started", "rows written"])
 def test_a_demo_whose_output_nobody_reads_any_more_leaves_nothing(
     obshell, tmp_path, processes_in, step
 ):

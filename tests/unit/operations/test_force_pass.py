@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.undertakings import FORCE_ALL, locked, logs_of, wait_end
+from support.undertakings import FORCE_ALL, locked, logs_of, main_dag_of, wait_end
 
 pytestmark = pytest.mark.anyio
 
@@ -67,9 +67,9 @@ async def test_a_stop_that_meets_a_lock_fails_names_it_and_leaves_none_of_its_ow
     assert f"name {blocking} in forcePassDag" in last
     assert str(cluster[0].address) not in last
     assert await locked(cluster) == [False, True]
-    assert (await newest_sub_dag(cluster[1]))["additional_data"]["main_dag_id"] == blocking
+    assert main_dag_of(await newest_sub_dag(cluster[1])) == blocking
     own = await newest_sub_dag(cluster[0])
-    assert own["additional_data"]["main_dag_id"] == dag["id"]
+    assert main_dag_of(own) == dag["id"]
     assert own["state"] == "SUCCEED"
 
 

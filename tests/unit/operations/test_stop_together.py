@@ -20,6 +20,7 @@ from support.undertakings import (
     FORCE_ALL,
     locked,
     logs_of,
+    main_dag_of,
     outline,
     servers,
     states,
@@ -71,7 +72,7 @@ async def test_each_member_has_a_task_of_its_own_that_names_the_main_one(cluster
         sub_dag_id = dag["additional_data"]["sub_dags"][str(host.address)]
         sub_dag = (await cluster[2].api.get(f"/task/dag/{sub_dag_id}")).data
         assert (sub_dag["name"], sub_dag["maintenance_type"]) == ("Stop observer", 2)
-        assert sub_dag["additional_data"]["main_dag_id"] == dag["id"]
+        assert main_dag_of(sub_dag) == dag["id"]
         assert sub_dag["state"] == "SUCCEED"
         works = ["Stop observer"] if host is cluster[1] else []
         names = [node["name"] for node in sub_dag["nodes"]]
