@@ -36,15 +36,8 @@ def three_members(keys):
     own, *others = (free_address() for _ in ZONES)
     members = [a_member(one, keys[0], z) for one, z in zip((own, *others), ZONES, strict=True)]
     ob = FakeCluster([(member.server, member.zone) for member in members])
-    return (
-        members,
-        ob,
-        {
-            "address": own,
-            "passwords": Passwords(root=ROOT_PASSWORD),
-            "cluster": ob,
-        },
-    )
+    life = {"address": own, "passwords": Passwords(root=ROOT_PASSWORD), "cluster": ob}
+    return members, ob, life
 
 
 @pytest.fixture
