@@ -13,6 +13,7 @@ from pyobshell.operations.departure import (
     delete_agent,
     delete_observer,
     part,
+    require_free,
     set_scaling_in,
     wait_deleted,
 )
@@ -29,7 +30,8 @@ async def delete_zone(site: Site, zone: str) -> Dag | None:
 
     Raises, with nothing recorded and nothing changed: ``Agent.Identify.NotSupportOperation``,
     ``OB.Zone.NotEmpty``, ``OB.Server.StoppedInMultiZone``, ``OB.Zone.DeleteSelf``,
-    ``Common.IllegalArgument`` (a server without an agent), or
+    ``Common.IllegalArgument`` (a server without an agent), ``Agent.UnderMaintenance`` or
+    ``Agent.UnderMaintenanceDag`` of an agent that is to go, or
     ``OB.Cluster.UnderMaintenanceWithDag``.
     """
     view = site.cluster.view
@@ -50,6 +52,7 @@ async def delete_zone(site: Site, zone: str) -> Dag | None:
     leaving = [member for member in view.members if member.zone == zone]
     departure = Departure(leaving=leaving, zone=zone, region=found[0].region)
     _require_agents(seen.servers, departure)
+    await require_free(site, departure, patience)
     return await site.require_ocs().tasks.submit(plan(departure))
 
 

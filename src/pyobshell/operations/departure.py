@@ -20,7 +20,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations import deletion, retirement, roster, server
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.retirement import Retiring
-from pyobshell.operations.site import Run
+from pyobshell.operations.site import Run, Site
 from pyobshell.tasks.model import Ability
 from pyobshell.tasks.stage import stage
 
@@ -46,6 +46,17 @@ class Departure(BaseModel):
     def agents(self) -> list[Address]:
         """The agents."""
         return [member.address for member in self.leaving]
+
+
+async def require_free(site: Site, departure: Departure, deadline: Deadline) -> None:
+    """Raise the refusal of an agent whose lock is held: it could not part in the end.
+
+    One that cannot be reached is lost, which may be why it is to go.
+    """
+    answers = await site.peers.call_all(departure.agents, retirement.free, Nothing(), deadline)
+    for answer in answers.values():
+        if isinstance(answer, OBShellError) and answer.code is not errors.RPC_REQUEST_FAILED:
+            raise answer
 
 
 # --- the servers ---------------------------------------------------------------------------------

@@ -69,9 +69,14 @@ async def look_after_all(site: Site) -> None:
         look_after(site, dag)
 
 
+def is_sub_dag(dag: Dag) -> bool:
+    """Whether a DAG is a member's part of what its cluster does together."""
+    return LIFE in dag.data
+
+
 def look_after(site: Site, dag: Dag) -> None:
     """Release a sub DAG once its coordinator no longer needs it; other DAGs are left alone."""
-    if "main_dag_id" in dag.data:
+    if is_sub_dag(dag):
         site.background.begin(_look_after(site, dag))
 
 

@@ -8,6 +8,7 @@ start that it is no member any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 from pydantic import BaseModel
@@ -16,18 +17,21 @@ from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations import server
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.join import LOCKED
+from pyobshell.operations.release import is_sub_dag, release
 from pyobshell.operations.remove import forget_cluster
-from pyobshell.operations.site import Run, Site
+from pyobshell.operations.site import Run, Site, refusal
 from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator, State
 from pyobshell.tasks.stage import stage
 
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_UNDER_WAY_S = 10.0
 _ABLE = Ability.CONTINUE | Ability.RETRY
 
 
@@ -71,15 +75,24 @@ def plan(retiring: Retiring) -> DagPlan:
 # --- asked by the cluster ------------------------------------------------------------------------
 
 
+@procedure("agent/free")
+async def free(site: Site, caller: Caller, request: Nothing) -> Nothing:
+    """Raise the refusal that names the DAG if something has this agent's lock."""
+    holder = await site.tasks.lock_holder(LOCKED)
+    if holder is not None:
+        raise refusal(site.own, holder)
+    return Nothing()
+
+
 @procedure("agent/retire")
 async def retire(site: Site, caller: Caller, retiring: Retiring) -> Nothing:
     """End the server here and part from the cluster; asked again, it goes on.
 
     Raises ``Agent.Identify.NotSupportOperation`` unless this agent is SCALING IN, and
-    ``Agent.UnderMaintenance`` when something else has its lock.
+    ``Agent.UnderMaintenance`` or ``Agent.UnderMaintenanceDag`` when something else has its lock.
     """
     site.cluster.view.require(Identity.SCALING_IN)
-    dag = await _begin(site, retiring)
+    dag = await _begin(site, retiring, caller.deadline)
     ended = await site.tasks.wait_end(dag.id, caller.deadline)
     tasks = [task for node in (await site.tasks.dag(dag.id)).nodes for task in node.sub_tasks]
     lines = [line for task in tasks for line in task.logs]
@@ -90,16 +103,27 @@ async def retire(site: Site, caller: Caller, retiring: Retiring) -> Nothing:
     return Nothing()
 
 
-async def _begin(site: Site, retiring: Retiring) -> Dag:
-    try:
-        return await site.tasks.submit(plan(retiring))
-    except MaintenanceConflictError as conflict:
-        holder = await site.tasks.dag(conflict.dag_id)
-    if holder.nodes[0].stage_key != kill_observer.key:
-        raise errors.AGENT_UNDER_MAINTENANCE(agent=site.own)
+async def _begin(site: Site, retiring: Retiring, deadline: Deadline) -> Dag:
+    while True:
+        try:
+            return await site.tasks.submit(plan(retiring))
+        except MaintenanceConflictError as conflict:
+            holder = await site.tasks.dag(conflict.dag_id)
+        if holder.nodes[0].stage_key == kill_observer.key:
+            break
+        await _let_go(site, holder, deadline)
     if holder.state is State.FAILED:
         await site.tasks.operate(holder.id, Operator.RETRY)
     return holder
+
+
+async def _let_go(site: Site, holder: Dag, deadline: Deadline) -> None:
+    """Free the lock from a part in the cluster's operations: this agent has no part in them now."""
+    if not is_sub_dag(holder):
+        raise refusal(site.own, holder)
+    with contextlib.suppress(TimeoutError):  # what is under way may end in the ordinary way
+        await site.tasks.wait_end(holder.id, deadline.within(_UNDER_WAY_S))
+    await release(site, holder.id, deadline)
 
 
 # --- found out by oneself ------------------------------------------------------------------------
@@ -148,15 +172,15 @@ async def _look(site: Site) -> None:
     while site.cluster.view.identity in (Identity.CLUSTER_AGENT, Identity.SCALING_IN):
         try:
             found = await _ask(site)
-        except OBShellError as error:
-            _log.info("not known yet", action="standing.ask", cause=str(error))
-        else:
             if found.identity is Identity.CLUSTER_AGENT:
                 return
             if found.identity is None and not found.has_server:
                 _log.warning("is no member any more: parting", action="standing.none")
-                await _begin(site, Retiring(cluster_dag_id=""))
+                patience = Deadline.after(site.settings.stop_timeout_s)
+                await _begin(site, Retiring(cluster_dag_id=""), patience)
                 return
+        except OBShellError as error:
+            _log.info("not yet", action="standing.ask", cause=str(error))
         await asyncio.sleep(pause_s)  # nobody tells: the others do not know this agent any more
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -169,4 +193,4 @@ async def _ask(site: Site) -> Standing:
 
 
 STAGES = (kill_observer, be_single)
-PROCEDURES = (retire, standing)
+PROCEDURES = (free, retire, standing)

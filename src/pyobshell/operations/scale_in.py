@@ -21,6 +21,7 @@ from pyobshell.operations.departure import (
     delete_observer,
     kill_observer,
     part,
+    require_free,
     set_scaling_in,
     wait_deleted,
 )
@@ -35,7 +36,8 @@ async def scale_in(site: Site, request: ScaleInRequest) -> Dag | None:
 
     Raises, with nothing recorded and nothing changed: ``OB.Server.DeleteSelf``,
     ``Agent.Identify.NotSupportOperation``, ``OB.Cluster.MultiPaxosNotAlive``,
-    ``Common.IllegalArgument`` (nobody could take its units), or
+    ``Common.IllegalArgument`` (nobody could take its units), ``Agent.UnderMaintenance`` or
+    ``Agent.UnderMaintenanceDag`` of the agent that is to go, or
     ``OB.Cluster.UnderMaintenanceWithDag``.
     """
     view = site.cluster.view
@@ -56,6 +58,7 @@ async def scale_in(site: Site, request: ScaleInRequest) -> Dag | None:
     departure = Departure(
         leaving=[member], force=request.force_kill, remove_data=request.remove_data
     )
+    await require_free(site, departure, patience)
     return await site.require_ocs().tasks.submit(plan(departure))
 
 

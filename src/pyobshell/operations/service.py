@@ -9,7 +9,7 @@ from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Engine, Log, ObState
-from pyobshell.engines.ob_cluster import ACTIVE, ObCluster
+from pyobshell.engines.ob_cluster import ACTIVE, DELETING, ObCluster
 from pyobshell.errors import OBShellError
 
 _PACE_S = 0.2
@@ -47,8 +47,9 @@ async def until_in_service(
 ) -> None:
     """Wait until these servers are ACTIVE, serve, and have all their log streams in sync.
 
-    In sync are a log stream's replicas on whatever server; ``alone``: on these servers. Raises
-    ``OB.Cluster.AsyncOperationTimeout`` with what is missing when the deadline comes.
+    One that is being deleted serves until it is gone. In sync are a log stream's replicas on
+    whatever server; ``alone``: on these servers. Raises ``OB.Cluster.AsyncOperationTimeout`` with
+    what is missing when the deadline comes.
     """
 
     async def missing() -> list[str]:
@@ -98,7 +99,7 @@ async def _missing(
             found.append(f"{server} is not a server of the cluster")
         elif row.stopped:
             found.append(f"{server} is stopped")
-        elif row.status != ACTIVE or not row.serves:
+        elif row.status not in (ACTIVE, DELETING) or not row.serves:
             found.append(f"{server} is {row.status} and does not serve yet")
     behind = [
         str(stream)

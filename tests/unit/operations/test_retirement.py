@@ -1,0 +1,109 @@
+"""A departing agent and its lock: it is asked for beforehand, and is free in the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.cluster.model import Identity
+from pyobshell.cluster.procedures import Caller
+from pyobshell.deadline import Deadline
+from pyobshell.errors import OBShellError
+from pyobshell.operations import retirement
+from pyobshell.operations.join import LOCKED
+from pyobshell.operations.retirement import Retiring, retire
+from pyobshell.operations.sub_dag import ADVANCE, start_preparations
+from pyobshell.tasks.model import DagPlan, NodePlan, Operator, State
+from support.fake_cluster import form_cluster
+from support.undertakings import (
+    a_failed_sub_dag,
+    a_part,
+    a_waiting_sub_dag,
+    locked,
+    outline,
+    servers,
+    stop,
+)
+from support.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.anyio
+
+
+# --- beforehand ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def hosts_of_three(cluster_of_three):
+    """Three agents whose servers form a cluster, one in each zone."""
+    form_cluster(cluster_of_three, ("zone1", "zone2", "zone3"))
+    yield cluster_of_three
+    for host in cluster_of_three:
+        host.engine.start_afresh()
+        del host.engine.cluster
+
+
+async def test_nobody_leaves_under_maintenance(hosts_of_three):
+    first, second, _ = hosts_of_three
+    second.engine.failures["minor_freeze"] = errors.SERVER_UNAVAILABLE(reason="no freeze")
+    scope = {"type": "GLOBAL"}
+    dag = await stop(first, scope, terminate=True)
+    assert (dag["state"], await locked(hosts_of_three)) == ("FAILED", [True] * 3)
+    for answer in (
+        await first.local.post("/ob/scale_in", {"agent_info": second.address.wire}),
+        await first.local.ask("DELETE", "/zone/zone2", None),
+    ):
+        assert answer.refusal == ("Agent.UnderMaintenanceDag", 500)
+        assert f"DAG {dag['id']}" in answer.message
+    last = await stop(first, servers(second), force=True, forcePassDag={"id": [dag["id"]]})
+    assert outline(last)[-1] == ("Inform all agents to end the task", "SUCCEED")
+    answer = await first.local.post("/ob/scale_in", {"agent_info": second.address.wire})
+    assert answer.refusal == ("Agent.Maintainer.NotActive", 500)  # passed: only that is missing
+
+
+# --- in the end ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def departing(start_member):
+    """An agent that is to leave its cluster."""
+    return await start_member(identity=Identity.SCALING_IN)
+
+
+def asked(host, seconds=PATIENCE_S):
+    caller = Caller(host.address, "", True, Deadline.after(seconds), lambda line: None)
+    return retire.handler(host.site, caller, Retiring(cluster_dag_id="1"))
+
+
+async def is_single(host):
+    assert host.site.cluster.view.identity is Identity.SINGLE
+    assert await locked([host]) == [False]
+
+
+async def test_a_part_that_has_failed_does_not_keep_it(departing):
+    dag = await a_failed_sub_dag(departing)
+    await asked(departing)
+    await is_single(departing)
+    assert (await departing.site.tasks.dag(dag.id)).operator is Operator.PASS
+
+
+async def test_a_part_that_nobody_ends_is_ended(departing, monkeypatch):
+    monkeypatch.setattr(retirement, "_UNDER_WAY_S", 0.1)
+    dag = await a_waiting_sub_dag(departing)
+    await asked(departing)
+    await is_single(departing)
+    assert (await departing.site.tasks.dag(dag.id)).state is State.SUCCEED
+
+
+async def test_something_else_is_not_ended(departing):
+    plan = DagPlan("Something else", [NodePlan(start_preparations)], a_part(), LOCKED)
+    dag = await departing.site.tasks.submit(plan)
+    with pytest.raises(OBShellError) as refused:
+        await asked(departing)
+    assert refused.value.code is errors.AGENT_UNDER_MAINTENANCE
+    assert departing.site.cluster.view.identity is Identity.SCALING_IN
+    await departing.site.tasks.signal(dag.id, ADVANCE)
+    await departing.site.tasks.wait_end(dag.id, Deadline.after(PATIENCE_S))
+    await asyncio.gather(asked(departing), asked(departing))
+    await is_single(departing)
