@@ -49,14 +49,19 @@ class ClusterTasks(TaskReader):
         Raises, with nothing recorded, ``OB.Cluster.UnderMaintenanceWithDag`` or, of a lock of the
         same tenant, ``OB.Tenant.UnderMaintenance``.
         """
+        made = 0
 
         def create(connection: Connection) -> Dag:
+            nonlocal made
+            before = records.read_dag_head(connection, made) if made else None
+            if before is not None and before.params == plan.params.model_dump_json():
+                return before  # an attempt that seemed lost was not
             executes = lease.read(connection).maintainer or self._site.own
-            dag_id = transitions.create(connection, plan, executes, time.time_ns())
-            return found(records.read_dag_head(connection, dag_id), dag_id)
+            made = transitions.create(connection, plan, executes, time.time_ns())
+            return found(records.read_dag_head(connection, made), made)
 
         try:
-            dag = await self._database.write(create)
+            dag = await self._database.write(create, again=True)
         except MaintenanceConflictError as conflict:
             holder = await self.dag(conflict.dag_id, logs=False)
             raise _refusal(plan.maintenance, holder) from conflict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -77,9 +77,9 @@ class Ocs:
         """The cluster's list of members."""
         return await self._database.read(member_table.read_shared)
 
-    async def write_members(self, members: Iterable[Member]) -> None:
+    async def write_members(self, members: Sequence[Member]) -> None:
         """Replace the list as a whole, as when the cluster is deployed."""
-        await self._database.write(lambda c: member_table.write_shared(c, members))
+        await self._database.write(lambda c: member_table.write_shared(c, members), again=True)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Have a transaction of one's own, the only one that writes at that moment."""
@@ -87,11 +87,11 @@ class Ocs:
 
     async def put_member(self, member: Member) -> None:
         """Add a member, or alter the one that has its address."""
-        await self._database.write(lambda c: member_table.put_shared(c, member))
+        await self._database.write(lambda c: member_table.put_shared(c, member), again=True)
 
     async def remove_member(self, agent: Address) -> None:
         """Strike a member off the list; no harm if it is none."""
-        await self._database.write(lambda c: member_table.remove_shared(c, agent))
+        await self._database.write(lambda c: member_table.remove_shared(c, agent), again=True)
 
     async def synchronize(self) -> None:
         """Make the cluster's list of members this agent's, if it has another version.

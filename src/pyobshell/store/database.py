@@ -13,11 +13,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from pyobshell.errors import SERVER_UNAVAILABLE, OBShellError
 from pyobshell.store import mysql
 
 T = TypeVar("T")
@@ -46,6 +47,14 @@ def sqlite_engine(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("writes") else "BEGIN")
 
     return engine
+
+
+class InDoubtError(OBShellError):
+    """Nobody knows whether a transaction was made: its COMMIT was not answered."""
+
+    def __init__(self, cause: OBShellError) -> None:
+        why = f"whether this was done is not known, look before you repeat it ({cause})"
+        super().__init__(SERVER_UNAVAILABLE, {"reason": why})
 
 
 class _Job:
@@ -113,12 +122,25 @@ class Database:
             Kind(guard, mysql.is_passing, mysql.coded, _MYSQL_READERS),
         )
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, again: bool = False) -> T:
         """Run ``work`` in a transaction and return its result once that is on disk.
 
-        What ``work`` raises rolls its own changes back and is raised here.
+        What ``work`` raises rolls its own changes back and is raised here. Raises InDoubtError if
+        nobody knows whether it was done; ``again`` is for what may be done twice: then it is.
         """
-        return await asyncio.wrap_future(self.submit(work))
+        try:
+            return await asyncio.wrap_future(self.submit(work))
+        except InDoubtError as error:
+            if not again:
+                raise
+            doubt = error
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await asyncio.wrap_future(self.submit(work))
+            except OBShellError as error:
+                if error.code is not SERVER_UNAVAILABLE:
+                    raise
+        raise doubt
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         """Queue ``work`` without waiting; later writes come after it.
@@ -212,13 +234,10 @@ class Database:
                     # SQLAlchemy keeps it, and does not undo it: the connection is of no more use.
                     transaction.rollback()
                     connection.invalidate()
-                    raise _InDoubtError from error
+                    raise _in_doubt(self._kind.coded(error)) from None
             return outcomes
 
-        try:
-            return self._persistently(attempt)
-        except _InDoubtError as error:
-            raise cast(Exception, error.__cause__) from None
+        return self._persistently(attempt)
 
     def _run(self, connection: Connection, job: _Job) -> _Outcome:
         """Run one job in a savepoint of its own, so that its failure undoes nothing but itself."""
@@ -234,8 +253,8 @@ class Database:
         return _Outcome(value)
 
 
-class _InDoubtError(Exception):
-    """Nobody knows whether a transaction was made; its cause says why."""
+def _in_doubt(error: Exception) -> Exception:
+    return InDoubtError(error) if isinstance(error, OBShellError) else error
 
 
 @dataclass(frozen=True, slots=True)

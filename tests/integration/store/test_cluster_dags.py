@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pymysql
 import pytest
+from sqlalchemy import event
 
 from pyobshell import errors
 from pyobshell.errors import OBShellError
@@ -157,6 +159,24 @@ async def test_lost_connections_are_made_again(agents):
         for agent in agents:
             agent.line.drop()
     assert maintainer.maintains
+
+
+@pytest.mark.parametrize("was_made", [True, False])
+async def test_a_dag_whose_commit_is_not_answered_is_recorded_once(agents, was_made):
+    tasks, lost = agents[0].ocs.tasks, []
+    before = [one.id for one in await tasks.dags()]
+    writer = tasks._database._writer
+
+    @event.listens_for(writer, "commit")
+    def lose(connection):
+        if not lost:
+            lost.append(connection.connection.commit() if was_made else None)
+            raise pymysql.err.OperationalError(2013, "Lost connection during query")
+
+    dag = await agents[0].submit(plan(S1, lock=GLOBAL_LOCK))
+    event.remove(writer, "commit", lose)
+    assert (await agents[1].ended(dag.id)).state is State.SUCCEED
+    assert [one.id for one in await tasks.dags()] == [*before, dag.id]
 
 
 async def test_a_dag_that_nobody_was_told_of_is_begun_before_long(agents):

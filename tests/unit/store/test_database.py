@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from pyobshell.store.database import Database, Kind, sqlite_engine
+from pyobshell import errors
+from pyobshell.errors import OBShellError
+from pyobshell.store.database import Database, InDoubtError, Kind, sqlite_engine
 from support.waiting import soon
 
 pytestmark = pytest.mark.anyio
@@ -291,18 +293,66 @@ async def test_in_the_end_a_passing_reason_is_an_error_and_nothing_is_written(of
     assert await database.read(names) == []
 
 
-async def test_a_transaction_that_may_have_been_made_is_not_made_again(of_kind):
-    database = of_kind()
-    attempts = []
+def losing_commits(database, *fates):
+    """Have COMMITs end in doubt: each is made or not before its answer is lost."""
+    pending = list(fates)
 
     @event.listens_for(database._writer, "commit")
-    def fail(_connection):
-        attempts.append(1)
+    def lose(connection):
+        if pending:
+            if pending.pop(0):
+                connection.exec_driver_sql("COMMIT")
+            raise PassingError
+
+    return pending
+
+
+def unavailable(error):
+    known = isinstance(error, OBShellError)
+    return error if known else errors.SERVER_UNAVAILABLE(reason="lost")
+
+
+def add_once(name):
+    return lambda connection: name in names(connection) or add(name)(connection)
+
+
+@pytest.mark.parametrize("fates", [[True], [False], [False, True]])
+async def test_what_may_be_done_twice_is_done_again_when_in_doubt(of_kind, fates):
+    database = of_kind(coded=unavailable)
+    pending = losing_commits(database, *fates)
+    await database.write(add_once("one"), again=True)
+    assert pending == []
+    assert await database.read(names) == ["one"]
+
+
+async def test_a_transaction_that_may_have_been_made_is_not_made_again(of_kind):
+    database = of_kind(coded=unavailable)
+    pending = losing_commits(database, True, False, False, False)
+    with pytest.raises(InDoubtError, match="not known, look before you repeat it"):
+        await database.write(add("one"))
+    assert len(pending) == 3
+    assert await database.read(names) == ["one"]
+    with pytest.raises(InDoubtError):
+        await database.write(add("two"), again=True)
+
+
+async def test_a_doubt_is_not_forgotten_when_nobody_can_be_asked(of_kind):
+    gone = False
+
+    def guard(_connection):
+        if gone:
+            raise errors.SERVER_UNAVAILABLE(reason="gone")
+
+    database = of_kind(coded=unavailable, guard=guard)
+
+    @event.listens_for(database._writer, "commit")
+    def lose(_connection):
+        nonlocal gone
+        gone = True
         raise PassingError
 
-    with pytest.raises(PassingError):
-        await database.write(add("one"))
-    assert attempts == [1]
+    with pytest.raises(InDoubtError):
+        await database.write(add("one"), again=True)
 
 
 async def test_what_the_guard_refuses_is_not_written(of_kind):
