@@ -16,7 +16,8 @@ STREAMS = (("sys", 1), ("META$1002", 1), ("shop", 1), ("shop", 1001))
 class FakeCluster:
     """What operations see of a cluster; every server has a replica of every log stream.
 
-    ``down`` servers do not run, ``behind`` are out of sync, ``leaderless`` tenants have no leader.
+    ``down`` servers do not run, ``behind`` are out of sync, ``hung`` give no sign of life,
+    ``leaderless`` tenants have no leader.
     ``failures`` has errors to be raised by deed (``views`` for reading), ``before`` what happens
     before a deed, and ``deeds`` what was done, in order. ``deleting`` servers go when told to.
     """
@@ -29,6 +30,7 @@ class FakeCluster:
         """All servers run and are in service, and nothing has been done."""
         self.down: set[Address] = set()
         self.behind: set[Address] = set()
+        self.hung: set[Address] = set()
         self.leaderless: set[str] = set()
         self.stopped: set[Address] = set()
         self.stopped_zones: set[str] = set()
@@ -103,6 +105,9 @@ class FakeCluster:
         return LogStream(tenant, ls_id, tuple(replicas))
 
     # --- what it is told -------------------------------------------------------------------------
+
+    async def silent(self, rows: Sequence[ServerRow], deadline: Deadline) -> list[Address]:
+        return [row.address for row in rows if row.address in self.hung]
 
     async def stop_zone(self, zone: str, deadline: Deadline) -> None:
         self._do("stop zone", zone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from pyobshell import errors
 from pyobshell.address import Address
@@ -20,7 +20,8 @@ class RollingCluster:
 
     Servers without an agent here are up. ``deeds`` has the statements carried out; ``stopped``
     servers and zones, ``lost`` servers that nobody sees, ``behind`` servers whose replicas are not
-    in sync, ``failures`` errors by the name of a method, and ``hold`` makes one wait at a gate.
+    in sync, ``hung`` servers that give no sign of life, ``failures`` errors by the name of a
+    method, and ``hold`` makes one wait at a gate.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class RollingCluster:
         self.stopped: set[str | Address] = set()
         self.lost: set[Address] = set()
         self.behind: set[Address] = set()
+        self.hung: set[Address] = set()
         self.deeds: list[str] = []
         self.failures: dict[str, Exception] = {}
         for agent, engine in engines.items():
@@ -49,8 +51,9 @@ class RollingCluster:
 
     def forget(self) -> None:
         """All is well, and nothing was done."""
-        for known in (self.stopped, self.lost, self.behind, self.deeds, self.failures, self._gates):
+        for known in (self.stopped, self.lost, self.behind, self.hung, self.deeds, self._gates):
             known.clear()
+        self.failures.clear()
 
     def _up(self, server: Address) -> bool:
         engine = self._engines.get(server)
@@ -85,6 +88,9 @@ class RollingCluster:
             stopped = server in self.stopped
             rows.append(ServerRow(server, zone, 2881, False, state, up, stopped, "4.3"))
         return rows
+
+    async def silent(self, rows: Sequence[ServerRow], deadline: Deadline) -> list[Address]:
+        return [row.address for row in rows if row.address in self.hung]
 
     async def log_streams(self, deadline: Deadline) -> list[LogStream]:
         await self._do("log_streams")

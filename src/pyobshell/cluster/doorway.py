@@ -132,10 +132,17 @@ class Doorway(Generic[Site]):
         if not known and not procedure.for_guests:
             raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
         caller = Caller(visitor.address, visitor.public_key, known, asked.deadline, log)
-        async with asyncio.timeout(asked.deadline.remaining()):
-            response = await procedure.handler(
-                self._site, caller, procedure.request.model_validate(asked.request)
-            )
+        limit = asyncio.timeout(asked.deadline.remaining())
+        try:
+            async with limit:
+                response = await procedure.handler(
+                    self._site, caller, procedure.request.model_validate(asked.request)
+                )
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            own, cause = self._cluster.view.own, "it was not done by the deadline"
+            raise errors.RPC_REQUEST_FAILED(agent=own, method=asked.name, cause=cause) from None
         dumped: dict[str, Any] = response.model_dump(mode="json")
         return dumped
 

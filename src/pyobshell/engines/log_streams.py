@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyobshell import errors
 from pyobshell.address import Address
@@ -39,6 +39,11 @@ class LogStream:
 
     def __str__(self) -> str:
         return f"{self.tenant} LS {self.ls_id}"
+
+    def without_word_of(self, servers: Collection[Address]) -> LogStream:
+        """As it is known to those who believe nothing that is told of these servers."""
+        told = tuple(one for one in self.replicas if one.server not in servers)
+        return replace(self, replicas=told)
 
     @property
     def leader(self) -> Replica | None:

@@ -6,6 +6,7 @@ taken from its documentation or from what OBShell sends.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import pymysql
 
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
+from pyobshell.engines.greeting import greets
 from pyobshell.engines.log_streams import LogStream, Replica, log_streams, parse_members
 from pyobshell.engines.ob_parameters import ObParameters
 from pyobshell.engines.sql import Refused, Sql
@@ -41,6 +43,8 @@ _CHECKPOINTS = (
 _SESSIONS = "select id from oceanbase.GV$OB_PROCESSLIST where svr_ip = %s and svr_port = %s"
 _UNITS_OF_ZONE = "select count(*) from oceanbase.DBA_OB_UNITS where zone = %s"
 _UNITS = "select unit_id, resource_pool_id, zone, svr_ip, svr_port from oceanbase.DBA_OB_UNITS"
+_GREETING_S = 3.0
+_GREETINGS = 128
 _ZONE_STATUS = 4633  # "zone status not match": it is so already
 
 
@@ -135,6 +139,18 @@ class ObCluster:
             )
             for tenant, ls_id, ip, port, role, in_sync, members, replica_num in rows
         )
+
+    async def silent(self, rows: Sequence[ServerRow], deadline: Deadline) -> list[Address]:
+        """Those of the servers that greet nobody: what the views tell of them is of before."""
+        at_once = asyncio.Semaphore(_GREETINGS)
+
+        async def greeted(row: ServerRow) -> bool:
+            async with at_once:
+                place = Address(row.address.ip, row.sql_port)
+                return await greets(place, deadline.within(_GREETING_S))
+
+        answers = await asyncio.gather(*map(greeted, rows))
+        return [row.address for row, answer in zip(rows, answers, strict=True) if not answer]
 
     async def session_ids(self, server: Address, deadline: Deadline) -> set[int]:
         """The ids of the sessions on one server."""

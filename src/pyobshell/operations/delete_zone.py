@@ -38,7 +38,7 @@ async def delete_zone(site: Site, zone: str) -> Dag | None:
     view.require(Identity.CLUSTER_AGENT)
     cluster = require_cluster(site)
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    seen = await views.ask(site, views.read, Reading(settled=True), patience)
+    seen = await views.look(site, Reading(settled=True), patience)
     found = [row for row in seen.zones if row.name == zone]
     if not found:
         return None

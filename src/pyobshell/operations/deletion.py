@@ -10,10 +10,13 @@ from collections.abc import Collection
 
 from pyobshell import errors
 from pyobshell.address import Address
+from pyobshell.cluster.peers import ignore
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log
 from pyobshell.engines.ob_cluster import DELETING, ObCluster, ServerRow
-from pyobshell.operations import majority, service
+from pyobshell.operations import majority, service, views
+from pyobshell.operations.site import Site
+from pyobshell.operations.views import Reading
 
 
 async def delete_for_good(
@@ -118,15 +121,15 @@ async def require_refuge(cluster: ObCluster, server: Address, deadline: Deadline
 
 
 async def require_majority(
-    cluster: ObCluster, servers: Collection[Address], deadline: Deadline
+    site: Site, servers: Collection[Address], deadline: Deadline, log: Log = ignore
 ) -> None:
     """Raise ``OB.Cluster.MultiPaxosNotAlive`` unless every log stream can do without the servers.
 
     One without a leader, of which nothing is known, cannot.
     """
-    streams = await cluster.log_streams(deadline)
-    lost = majority.lost(streams, servers)
-    if lost or not streams:
+    seen = await views.look(site, Reading(settled=True), deadline, log)
+    lost = majority.lost(seen.log_streams, servers)
+    if lost or not seen.log_streams:
         raise errors.CLUSTER_MULTI_PAXOS_NOT_ALIVE(
             servers=", ".join(map(str, servers)),
             streams=majority.in_words(lost) or "the cluster shows none",

@@ -26,6 +26,7 @@ from pyobshell.tasks.stage import stage
 
 _NO_WAY_BACK = Ability.CONTINUE | Ability.RETRY | Ability.PASS
 _CALLING_OFF_S = 30.0
+_LOOK_S = 30.0
 
 
 class Departure(BaseModel):
@@ -98,8 +99,8 @@ async def _bring_back(run: Run, departure: Departure) -> None:
 @stage("Check multi paxos member alive", Ability.BOTH_WAYS)
 async def check_majority(run: Run, departure: Departure) -> None:
     """See that every log stream keeps its majority without the servers that are to be killed."""
-    cluster = require_cluster(run.site)
-    await deletion.require_majority(cluster, departure.servers, run.deadline)
+    patience = run.deadline.within(_LOOK_S)
+    await deletion.require_majority(run.site, departure.servers, patience, run.log)
     run.log("every log stream keeps its majority")
 
 

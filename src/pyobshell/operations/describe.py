@@ -55,7 +55,7 @@ async def _by_the_cluster(site: Site, deadline: Deadline) -> dict[str, list[Serv
         return None
     try:
         patience = deadline.within(_PATIENCE_S)
-        seen = await views.ask(site, views.read, Reading(log_streams=False), patience)
+        seen = await views.look(site, Reading(log_streams=False), patience)
     except OBShellError:
         return None
     agents = {member.server: member.port for member in site.cluster.view.members}

@@ -35,7 +35,7 @@ def unwell(views: Views) -> list[str]:
             found.append(f"{one.address} is {one.status}")
         elif not one.serves:
             found.append(f"{one.address} does not serve yet")
-    return found
+    return [*found, *(f"{one} gives no sign of life" for one in views.silent)]
 
 
 def before_restart(views: Views, going: Collection[Address]) -> list[str]:

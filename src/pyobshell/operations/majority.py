@@ -45,7 +45,10 @@ def objections(views: Views, leaving: Leaving) -> Iterator[OBShellError]:
     if not views.log_streams:
         yield unchecked("the cluster shows no log stream")
     elif found := lost(views.log_streams, leaving.found_in(views)):
-        yield errors.TENANT_REPLICA_INVALID(leaving=leaving, tenants=in_words(found))
+        tenants = in_words(found)
+        if views.silent:
+            tenants += f" (no sign of life from {', '.join(map(str, views.silent))})"
+        yield errors.TENANT_REPLICA_INVALID(leaving=leaving, tenants=tenants)
 
 
 def lost(streams: Iterable[LogStream], servers: Iterable[Address]) -> dict[str, list[LogStream]]:

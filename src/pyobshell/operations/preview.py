@@ -61,7 +61,7 @@ async def _views(site: Site) -> Views | None:
         return None
     try:
         patience = Deadline.after(site.settings.rpc_timeout_s)
-        return await views.ask(site, views.read, Reading(), patience)
+        return await views.look(site, Reading(), patience)
     except OBShellError:
         return None
 

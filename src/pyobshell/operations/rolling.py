@@ -304,7 +304,7 @@ async def _doubts(site: Site, turn: Turn, deadline: Deadline) -> list[str]:
 
 
 async def _look(site: Site, deadline: Deadline) -> Views:
-    return await views.ask(site, views.read, Reading(settled=True), deadline)
+    return await views.look(site, Reading(settled=True), deadline)
 
 
 async def _not_serving(site: Site, deadline: Deadline) -> list[str]:

@@ -53,7 +53,7 @@ async def scale_in(site: Site, request: ScaleInRequest) -> Dag | None:
         return None
     patience = Deadline.after(site.settings.rpc_timeout_s)
     if request.force_kill:
-        await deletion.require_majority(cluster, [member.server], patience)
+        await deletion.require_majority(site, [member.server], patience)
     await deletion.require_refuge(cluster, member.server, patience)
     departure = Departure(
         leaving=[member], force=request.force_kill, remove_data=request.remove_data

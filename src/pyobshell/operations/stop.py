@@ -96,7 +96,7 @@ async def spared(site: Site, leaving: Leaving) -> AsyncIterator[OBShellError]:
     """Every reason for which the cluster cannot spare what is to leave, as it is now."""
     patience = Deadline.after(site.settings.rpc_timeout_s)
     try:
-        seen = await views.ask(site, views.read, Reading(), patience)
+        seen = await views.look(site, Reading(), patience)
     except OBShellError as error:
         yield majority.unchecked(error)
     else:
@@ -210,7 +210,7 @@ async def _still_spared(run: Run, leaving: Leaving) -> None:
     run.log(f"Look whether every log stream keeps its majority without {leaving}")
     patience = run.deadline.within(_READING_S)
     try:
-        seen = await views.ask(run.site, views.read, Reading(settled=True), patience, run.log)
+        seen = await views.look(run.site, Reading(settled=True), patience, run.log)
     except OBShellError as error:
         raise majority.unchecked(error) from error
     for objection in majority.objections(seen, leaving):

@@ -29,11 +29,16 @@ _ELECTION_S = 10.0  # a leader that died is replaced in less
 
 
 class Views(BaseModel):
-    """Servers, zones and log streams of a cluster, as one of its servers showed them."""
+    """Servers, zones and log streams of a cluster, as one of its servers showed them.
+
+    A server that hangs stays in them for some seconds as it was: replicas on servers that are
+    ``silent`` are left out.
+    """
 
     servers: list[ServerRow]
     zones: list[ZoneRow]
     log_streams: list[LogStream]
+    silent: list[Address] = []
 
     def status_of(self, row: ServerRow) -> str:
         """ACTIVE, INACTIVE, DELETING, or STOPPED if that was asked for it or for its zone."""
@@ -62,11 +67,16 @@ async def read(site: Site, caller: Caller, reading: Reading) -> Views:
 
 
 async def _read(cluster: ObCluster, reading: Reading, deadline: Deadline) -> Views:
-    return Views(
-        servers=await cluster.servers(deadline),
-        zones=await cluster.zones(deadline),
-        log_streams=await cluster.log_streams(deadline) if reading.log_streams else [],
+    views = Views(
+        servers=await cluster.servers(deadline), zones=await cluster.zones(deadline), log_streams=[]
     )
+    if reading.log_streams:
+        streams = await cluster.log_streams(deadline)
+        shown = {replica.server for stream in streams for replica in stream.replicas}
+        counted = [row for row in views.servers if row.address in shown]
+        views.silent = await cluster.silent(counted, deadline)
+        views.log_streams = [stream.without_word_of(views.silent) for stream in streams]
+    return views
 
 
 def _is_settled(views: Views) -> bool:
@@ -76,23 +86,34 @@ def _is_settled(views: Views) -> bool:
 # --- whom to ask ---------------------------------------------------------------------------------
 
 
+async def look(site: Site, reading: Reading, deadline: Deadline, log: Log = ignore) -> Views:
+    """Read the views by way of any agent whose server serves, of another if one cannot tell.
+
+    None has more than half of the time that is left. Raises as :func:`ask`.
+    """
+    return await ask(site, read, reading, deadline, log, share=0.5)
+
+
 async def ask(
     site: Site,
     asked: Procedure[Site, Req, Res],
     request: Req,
     deadline: Deadline,
     log: Log = ignore,
+    *,
+    share: float = 1.0,
 ) -> Res:
     """Have any agent whose server serves run a procedure: this one if it can, else another.
 
     Each can speak for the whole cluster. What is asked may be asked twice: when an agent or its
-    server is lost meanwhile, the next one is asked. Raises what the procedure raised, or
-    ``OB.Server.Unavailable`` when there is nobody left.
+    server is lost meanwhile, or has used up its ``share`` of the time that was left, the next one
+    is asked. Raises what the procedure raised, or ``OB.Server.Unavailable`` when nobody is left.
     """
     reason = "no server of the cluster serves"
     async for agent in _able(site, deadline):
+        patience = deadline.within(share * deadline.remaining())
         try:
-            return await site.peers.call(agent, asked, request, deadline, log)
+            return await site.peers.call(agent, asked, request, patience, log)
         except OBShellError as error:
             if error.code not in (errors.RPC_REQUEST_FAILED, errors.SERVER_UNAVAILABLE):
                 raise

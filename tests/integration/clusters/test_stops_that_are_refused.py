@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 from typing import Any
 
@@ -31,6 +32,28 @@ def test_a_majority_that_would_be_lost_names_tenants_and_log_streams(cluster: Si
     assert [one["errCode"] for one in preview["refusals"]] == [LOST]
     assert [(one["tenant_name"], one["kept"]) for one in preview["majority"]] == [("sys", False)]
     assert cluster.in_zone("zone2")[0].server_pid()
+
+
+def test_a_server_that_hangs_is_not_counted_though_its_cluster_still_shows_it(
+    cluster: SixServers,
+) -> None:
+    _, second, third, *_ = cluster.members
+    cluster.knobs.set(lease_s=60)
+    third.node.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(OBShellHandleError) as refused:
+            cluster.sdk.stop("SERVER", [second.address], terminate=True)
+    finally:
+        third.node.signal(signal.SIGCONT)
+    assert refused.value.err_code == LOST
+    assert f"no sign of life from {third.server}" in str(refused.value)
+
+
+def test_an_agent_whose_own_server_hangs_asks_another(cluster: SixServers) -> None:
+    first, second, *_ = cluster.members
+    first.node.faults.set(hang="GV$OB_LOG_STAT")
+    shown = dry_run(first, "-s", second.address, "-t")
+    assert (shown["refusals"], shown["majority"][0]["kept"]) == ([], True)
 
 
 def test_a_replica_that_falls_behind_during_the_freeze_keeps_the_servers_from_being_killed(

@@ -164,9 +164,8 @@ async def test_a_cluster_that_is_not_well_is_left_alone(cluster, fake):
         return "zone zone3 is stopped"
 
     def stop_a_server():
-        server = server_of(cluster[2])
-        fake.stopped.add(server)
-        return f"{server} is stopped"
+        fake.stopped.add(server_of(cluster[2]))
+        return f"{server_of(cluster[2])} is stopped"
 
     def lose_a_server():
         fake.lost.add(server_of(cluster[2]))
@@ -181,7 +180,11 @@ async def test_a_cluster_that_is_not_well_is_left_alone(cluster, fake):
         fake.failures["log_streams"] = errors.SERVER_UNAVAILABLE(reason="no answer")
         return "the cluster cannot be looked at"
 
-    for harm in (stop_a_zone, stop_a_server, lose_a_server, fall_behind, say_nothing):
+    def hang():
+        fake.hung.add(server_of(cluster[2]))
+        return f"{server_of(cluster[2])} gives no sign of life"
+
+    for harm in (stop_a_zone, stop_a_server, lose_a_server, fall_behind, hang, say_nothing):
         fake.forget()
         doubt = harm()
         answer = await cluster[0].api.post("/ob/restart", {"rolling": True})
@@ -189,8 +192,7 @@ async def test_a_cluster_that_is_not_well_is_left_alone(cluster, fake):
         assert answer.message.startswith("The restart of zone2 would not be safe now")
         assert doubt in answer.message
         assert fake.deeds == []
-    unfinished = (await cluster[0].api.get("/task/dag/unfinish")).contents
-    assert unfinished == []
+    assert (await cluster[0].api.get("/task/dag/unfinish")).contents == []
 
 
 async def test_a_doubt_between_two_zones_ends_it_there(cluster, fake):

@@ -77,6 +77,10 @@ def a_replica(ob):
     ob.behind.add(named(ob, 3))
 
 
+def a_sign_of_life(ob):
+    ob.hung.add(named(ob, 3))
+
+
 def a_server(ob):
     ob.stopped.add(named(ob, 3))
 
@@ -94,6 +98,8 @@ def a_leader(ob):
     [
         (a_replica, {}, LOST, "tenant sys (LS 1)"),
         (a_replica, {"terminate": True}, LOST, "tenant shop (LS 1, LS 1001)"),
+        (a_sign_of_life, {}, LOST, "no sign of life from"),
+        (a_sign_of_life, {"terminate": True}, LOST, "tenant shop (LS 1, LS 1001)"),
         (a_leader, {"terminate": True}, LOST, "LS 1001, now without a leader"),
         (a_server, {}, MULTI, "of zone3 is stopped already"),
         (a_zone, {}, MULTI, "zone zone3 is stopped already"),
