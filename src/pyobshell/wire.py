@@ -165,7 +165,7 @@ class PreviewTenant(BaseModel):
 
 
 class PreviewRefusal(BaseModel):
-    """A reason for which the request itself would be refused."""
+    """A reason for which the request itself would be refused, or its task would fail."""
 
     errCode: str
     message: str
@@ -175,7 +175,9 @@ class StopPreview(BaseModel):
     """``POST /ob/stop`` with ``dryRun``: what would be done, and why it would be refused.
 
     ``majority`` is empty where each server is whole by itself, and null if it could not be found
-    out. ``last_duration_ms`` is what the last such stop took that succeeded at this agent.
+    out. ``obstacles`` are what the task would meet on its way: an agent whose lock is held, which
+    keeps it from beginning, or a target that cannot be reached, which fails alone.
+    ``last_duration_ms`` is what the last such stop took that succeeded at this agent.
     """
 
     name: str
@@ -185,6 +187,7 @@ class StopPreview(BaseModel):
     stages: list[PreviewStage]
     majority: list[PreviewTenant] | None
     refusals: list[PreviewRefusal]
+    obstacles: list[PreviewRefusal]
     last_duration_ms: int | None
 
 

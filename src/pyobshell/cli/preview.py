@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
 
 def show(preview: StopPreview, *, as_json: bool) -> None:
-    """Print it; ends the command with ``Exit.REFUSED`` if the stop itself would be refused."""
+    """Print it; ends with ``Exit.REFUSED`` or ``FAILED`` as the stop itself would, if it would."""
     if as_json:
         output.print_json(preview.model_dump())
     else:
         _print(preview)
     if preview.refusals:
         raise Finished(Exit.REFUSED)
+    if preview.obstacles:
+        raise Finished(Exit.FAILED)
 
 
 def _print(preview: StopPreview) -> None:
@@ -43,6 +45,8 @@ def _print(preview: StopPreview) -> None:
         output.say(f"The last such stop took {text.duration(preview.last_duration_ms)}")
     for refusal in preview.refusals:
         output.say(f"It would be refused: {refusal.message} [{refusal.errCode}]")
+    for obstacle in preview.obstacles:
+        output.say(f"It would fail: {obstacle.message} [{obstacle.errCode}]")
 
 
 def _target(target: PreviewTarget) -> list[str]:

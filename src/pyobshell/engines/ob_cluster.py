@@ -40,7 +40,11 @@ _CHECKPOINTS = (
     "select tenant_id, ls_id, checkpoint_scn from oceanbase.__all_virtual_ls_info"
     " where svr_ip = %s and svr_port = %s"
 )
-_SESSIONS = "select id from oceanbase.GV$OB_PROCESSLIST where svr_ip = %s and svr_port = %s"
+# Without those of the agents' own store.
+_SESSIONS = (
+    "select id from oceanbase.GV$OB_PROCESSLIST where svr_ip = %s and svr_port = %s"
+    " and coalesce(db, '') <> 'ocs'"
+)
 _UNITS_OF_ZONE = "select count(*) from oceanbase.DBA_OB_UNITS where zone = %s"
 _UNITS = "select unit_id, resource_pool_id, zone, svr_ip, svr_port from oceanbase.DBA_OB_UNITS"
 _GREETING_S = 3.0
@@ -153,7 +157,7 @@ class ObCluster:
         return [row.address for row, answer in zip(rows, answers, strict=True) if not answer]
 
     async def session_ids(self, server: Address, deadline: Deadline) -> set[int]:
-        """The ids of the sessions on one server."""
+        """The ids of the sessions on one server, without those of the agents' own store."""
         rows = await self._sql.query(_SESSIONS, server.ip, server.port, deadline=deadline)
         return {row[0] for row in rows}
 

@@ -21,6 +21,7 @@ from pyobshell.operations import deletion, retirement, roster, server
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.retirement import Retiring
 from pyobshell.operations.site import Run, Site
+from pyobshell.operations.sub_dag import Wanting, ready
 from pyobshell.tasks.model import Ability
 from pyobshell.tasks.stage import stage
 
@@ -54,7 +55,7 @@ async def require_free(site: Site, departure: Departure, deadline: Deadline) -> 
 
     One that cannot be reached is lost, which may be why it is to go.
     """
-    answers = await site.peers.call_all(departure.agents, retirement.free, Nothing(), deadline)
+    answers = await site.peers.call_all(departure.agents, ready, Wanting(), deadline)
     for answer in answers.values():
         if isinstance(answer, OBShellError) and answer.code is not errors.RPC_REQUEST_FAILED:
             raise answer

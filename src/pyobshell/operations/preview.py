@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyobshell import errors
 from pyobshell.cluster.model import Member
 from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
@@ -13,6 +14,7 @@ from pyobshell.operations import server, stop, views
 from pyobshell.operations.server import ServerLook
 from pyobshell.operations.site import Site
 from pyobshell.operations.stop import Mode, Order
+from pyobshell.operations.sub_dag import Wanting, ready
 from pyobshell.operations.together import Undertaking
 from pyobshell.operations.views import Reading, Views
 from pyobshell.requests import StopRequest
@@ -47,12 +49,14 @@ async def preview_stop(site: Site, request: StopRequest, language: Language) -> 
             for number, node in enumerate(plan.nodes, start=1)
         ],
         majority=_majority(site, order, seen),
-        refusals=[
-            PreviewRefusal(errCode=one.code.name, message=one.text(language))
-            async for one in stop.objections(site, order)
-        ],
+        refusals=[_in_words(one, language) async for one in stop.objections(site, order)],
+        obstacles=[_in_words(one, language) for one in await _obstacles(site, order)],
         last_duration_ms=await _last_duration_ms(site, order, plan),
     )
+
+
+def _in_words(error: OBShellError, language: Language) -> PreviewRefusal:
+    return PreviewRefusal(errCode=error.code.name, message=error.text(language))
 
 
 async def _views(site: Site) -> Views | None:
@@ -60,10 +64,17 @@ async def _views(site: Site) -> Views | None:
     if site.engine.cluster is None:
         return None
     try:
-        patience = Deadline.after(site.settings.rpc_timeout_s)
-        return await views.look(site, Reading(), patience)
+        return await views.look(site, Reading(), _patience(site))
     except OBShellError:
         return None
+
+
+def _patience(site: Site) -> Deadline:
+    return Deadline.after(site.settings.rpc_timeout_s)
+
+
+def _in_sql(site: Site, order: Order) -> bool:
+    return order.mode is Mode.GENTLE and site.engine.cluster is not None
 
 
 # --- what would be stopped -----------------------------------------------------------------------
@@ -72,10 +83,9 @@ async def _views(site: Site) -> Views | None:
 async def _targets(site: Site, order: Order, seen: Views | None) -> list[PreviewTarget]:
     """The targets, each as its agent sees its server."""
     members = [one for one in site.cluster.view.members if one.address in order.targets.agents]
-    patience = Deadline.after(site.settings.rpc_timeout_s)
     asked = [member.address for member in members]
-    looks = await site.peers.call_all(asked, server.look, Nothing(), patience)
-    in_sql = order.mode is Mode.GENTLE and site.engine.cluster is not None
+    looks = await site.peers.call_all(asked, server.look, Nothing(), _patience(site))
+    in_sql = _in_sql(site, order)
     return [_target(member, looks[member.address], seen, in_sql) for member in members]
 
 
@@ -131,6 +141,22 @@ def _majority(site: Site, order: Order, seen: Views | None) -> list[PreviewTenan
             ],
         )
         for tenant, streams in sorted(tenants.items())
+    ]
+
+
+# --- what the task would meet --------------------------------------------------------------------
+
+
+async def _obstacles(site: Site, order: Order) -> list[OBShellError]:
+    """Locks that are held and not to be passed, and targets whose agents cannot be reached."""
+    wanting, patience = Wanting(force_pass=order.force_pass), _patience(site)
+    answers = await site.peers.call_all(site.cluster.view.addresses, ready, wanting, patience)
+    matters = () if _in_sql(site, order) else order.targets.agents
+    return [
+        answer
+        for agent, answer in answers.items()
+        if isinstance(answer, OBShellError)
+        and (answer.code is not errors.RPC_REQUEST_FAILED or agent in matters)
     ]
 
 

@@ -75,15 +75,6 @@ def plan(retiring: Retiring) -> DagPlan:
 # --- asked by the cluster ------------------------------------------------------------------------
 
 
-@procedure("agent/free")
-async def free(site: Site, caller: Caller, request: Nothing) -> Nothing:
-    """Raise the refusal that names the DAG if something has this agent's lock."""
-    holder = await site.tasks.lock_holder(LOCKED)
-    if holder is not None:
-        raise refusal(site.own, holder)
-    return Nothing()
-
-
 @procedure("agent/retire")
 async def retire(site: Site, caller: Caller, retiring: Retiring) -> Nothing:
     """End the server here and part from the cluster; asked again, it goes on.
@@ -193,4 +184,4 @@ async def _ask(site: Site) -> Standing:
 
 
 STAGES = (kill_observer, be_single)
-PROCEDURES = (free, retire, standing)
+PROCEDURES = (retire, standing)

@@ -33,6 +33,7 @@ from pyobshell.tasks.model import (
 from pyobshell.tasks.stage import Stage, stage
 
 ADVANCE, END = "advance", "end"
+_LOCK = Maintenance(MaintenanceType.GLOBAL)
 _FRESH_S = 5.0  # half of what a server that is lost stays ACTIVE
 _GIVE_WAY_S = 2.0  # locks that are taken at once are let go in a fraction of that
 
@@ -104,12 +105,27 @@ def sub_dag_plan(name: str, part: Part, work: Sequence[Stage[Site, Part]], life:
         name,
         [NodePlan(one) for one in stages],
         part,
-        Maintenance(MaintenanceType.GLOBAL),
+        _LOCK,
         {"main_dag_id": part.main_dag_id, LIFE: life},
     )
 
 
 # --- what the coordinator asks of a member -------------------------------------------------------
+
+
+class Wanting(BaseModel):
+    """A lock that is wanted, even at the cost of these main DAGs."""
+
+    force_pass: list[str] = []
+
+
+@procedure("sub_dag/ready")
+async def ready(site: Site, caller: Caller, wanting: Wanting) -> Nothing:
+    """See that this agent's lock could be taken now; raises as ``prepare`` would, at once."""
+    holder = await site.tasks.lock_holder(_LOCK)
+    if holder is not None and holder.data.get("main_dag_id") not in wanting.force_pass:
+        raise refusal(site.own, holder)
+    return Nothing()
 
 
 @procedure("sub_dag/prepare")
@@ -270,4 +286,4 @@ def _id(site: Site, dag: Dag) -> str:
 
 
 STAGES = (start_preparations, wait_for_task_to_end)
-PROCEDURES = (prepare, advance, resume, holds, watch, end)
+PROCEDURES = (ready, prepare, advance, resume, holds, watch, end)

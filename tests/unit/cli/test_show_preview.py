@@ -42,6 +42,7 @@ def a_preview(**more) -> StopPreview:
             PreviewTenant(tenant_name="sys", kept=True, log_streams=[kept]),
         ],
         "refusals": [],
+        "obstacles": [],
         "last_duration_ms": 1500,
     }
     return StopPreview(**{**given, **more})
@@ -64,6 +65,14 @@ def test_a_stop_that_would_be_refused_says_so_and_exits_accordingly(capsys):
     out = capsys.readouterr().out
     assert "It would be refused: there is a reason [OB.Some.Code]" in out
     assert "could not be found out" in out
+
+
+def test_a_stop_that_would_fail_says_so_and_exits_accordingly(capsys):
+    obstacle = PreviewRefusal(errCode="OB.Some.Code", message="somebody is at it")
+    with pytest.raises(Finished) as finished:
+        preview.show(a_preview(obstacles=[obstacle]), as_json=False)
+    assert finished.value.exit_code is Exit.FAILED
+    assert "It would fail: somebody is at it [OB.Some.Code]" in capsys.readouterr().out
 
 
 def test_a_program_gets_the_document(capsys):

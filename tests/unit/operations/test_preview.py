@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyobshell import errors
 from pyobshell.engines.base import ObState
 from pyobshell.wire import StopPreview
 from support.fake_cluster import form_cluster
@@ -107,6 +108,31 @@ async def test_what_cannot_be_found_out_is_not_made_up(ob, agents):
         "OB.Cluster.ForceStopRequired",
         "OB.Server.Unavailable",
     ]
+
+
+async def test_locks_that_the_task_would_meet_are_told(agents):
+    agents[1].engine.failures["minor_freeze"] = errors.SERVER_UNAVAILABLE(reason="no freeze")
+    failed = (await stop(agents[0], {"type": "GLOBAL"}, terminate=True))["id"]
+    for host in agents:
+        host.engine.start_afresh()
+    seen = await preview(agents[0], servers(agents[1]), force=True)
+    assert [one.errCode for one in seen.obstacles] == ["Agent.UnderMaintenanceDag"] * 3
+    assert all(f"name {failed} in forcePassDag" in one.message for one in seen.obstacles)
+    assert seen.refusals == []
+    passing = {"forcePassDag": {"id": [failed]}}
+    seen = await preview(agents[0], servers(agents[1]), force=True, **passing)
+    assert seen.obstacles == []
+    await stop(agents[0], servers(agents[1]), force=True, **passing)
+
+
+async def test_a_target_that_cannot_be_reached_is_told(start_member):
+    member = await start_member()
+    lost = member.site.cluster.view.others[0]
+    seen = await preview(member, {"type": "SERVER", "target": [str(lost)]}, force=True)
+    assert [one.errCode for one in seen.obstacles] == ["Agent.RPC.RequestFailed"]
+    assert str(lost) in seen.obstacles[0].message
+    own = {"type": "SERVER", "target": [str(member.address)]}
+    assert (await preview(member, own, force=True)).obstacles == []
 
 
 async def test_without_a_mode_the_whole_cluster_would_be_refused(agents):
