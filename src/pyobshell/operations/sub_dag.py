@@ -219,24 +219,18 @@ async def holds(site: Site, caller: Caller, sub_dag: SubDag) -> Progress:
 
 @procedure("sub_dag/watch")
 async def watch(site: Site, caller: Caller, request: Watching) -> Progress:
-    """Log what a sub DAG logs, and answer when its work has ended."""
+    """Log what a sub DAG logs, as it does, and answer when its work has ended."""
     number, seen = (await _meant(site, caller, request)).id, request.seen_lines
-
-    def moved(dag: Dag) -> Dag | None:
-        return dag if dag.state.ended or dag.stage != stage_seen else None
-
-    stage_seen = 0
-    while True:
-        await site.tasks.wait(number, moved, caller.deadline)
-        dag = await site.tasks.dag(number)
+    async for dag in site.tasks.follow(number, caller.deadline):
         lines = _lines(dag)
         for line in lines[seen:]:
             caller.log(line)
-        seen, stage_seen = len(lines), dag.stage
+        seen = len(lines)
         if dag.state.ended:
             return Progress(failure=_ended_early(dag))
         if dag.stage == dag.max_stage:
-            return Progress()
+            break
+    return Progress()
 
 
 def _lines(dag: Dag) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -233,6 +233,17 @@ class TaskEngine(TaskReader, Generic[Site]):
         with contextlib.suppress(TimeoutError, GoingDownError):
             await self.wait(dag_id, passed, Deadline.after(seconds))
 
+    async def follow(self, dag_id: int, deadline: Deadline) -> AsyncIterator[Dag]:
+        """A DAG with its logs, now and after each change and line; raises as ``wait``."""
+        change = self._changes.setdefault(dag_id, _Change())
+        while not self._stopping:
+            change.with_lines = True
+            yield await self.dag(dag_id)
+            async with asyncio.timeout(deadline.remaining()):
+                await change.wait()
+            change = change.following
+        raise GoingDownError(self._own)
+
     # --- running -------------------------------------------------------------------------------
 
     async def take_up(self) -> None:
@@ -329,14 +340,19 @@ class TaskEngine(TaskReader, Generic[Site]):
         return Outcome(State.SUCCEED, run.published)
 
     def _hand(self, claim: Claim, deadline: Deadline) -> Run[Site]:
+        loop = asyncio.get_running_loop()
+
         def log(content: str) -> None:
             now = time.time_ns()
             _log.info(content, action="stage.log", dag_id=claim.dag_id, stage=claim.stage_key)
-            self._database.submit(
-                lambda c: transitions.add_log(
-                    c, claim.sub_task_id, claim.execute_times, content, now
-                )
+            of_task = (claim.sub_task_id, claim.execute_times)
+            written = self._database.submit(
+                lambda c: transitions.add_log(c, *of_task, content, now)
             )
+            change = self._changes.get(claim.dag_id)
+            if change is not None and change.with_lines:
+                tell = partial(self._changed, claim.dag_id)
+                written.add_done_callback(lambda _: loop.call_soon_threadsafe(tell))
 
         return Run(
             site=self._site,
@@ -355,6 +371,7 @@ class TaskEngine(TaskReader, Generic[Site]):
         change = self._changes.get(dag_id)
         if change is not None:
             change.head, change.following = head, _Change()
+            change.following.with_lines = change.with_lines
             self._changes[dag_id] = change.following
             change.set()
 
@@ -363,6 +380,7 @@ class _Change(asyncio.Event):
     """That a DAG has changed, how it stands since if somebody has looked, and the change after."""
 
     head: Dag | None = None
+    with_lines = False  # whether somebody waits for lines, too
     following: _Change
 
 

@@ -66,6 +66,18 @@ async def test_a_stop_by_force_kills_every_server_and_lets_every_agent_go(cluste
     assert logs_of(dag["nodes"][4])[-1] == "All agents succeeded"
 
 
+async def test_what_a_target_says_is_told_while_it_is_at_work(cluster):
+    gate = cluster[2].engine.hold("kill")
+    asked = (await cluster[0].api.post("/ob/stop", FORCE_ALL)).data
+    wanted = f"{cluster[2].address} [Stop observer] the fake server does kill"
+    where = f"/task/dag/{asked['id']}?hold_ms=0"
+    while wanted not in logs_of((await soon(cluster[0].api.get(where))).data["nodes"][3]):
+        await soon(asyncio.sleep(0))
+    assert (await cluster[0].api.get(where)).data["state"] == "RUNNING"
+    gate.open()
+    assert (await wait_end(cluster[0], asked["id"]))["state"] == "SUCCEED"
+
+
 async def test_each_member_has_a_task_of_its_own_that_names_the_main_one(cluster):
     dag = await stop(cluster[0], servers(cluster[1]), force=True)
     for host in cluster:

@@ -324,6 +324,32 @@ async def test_a_wait_ends_with_its_deadline(start_engine):
     gate.open()
 
 
+async def test_a_dag_that_is_followed_is_seen_with_each_line_of_its_log(start_engine):
+    gates = [Gate(), Gate(), Gate()]
+
+    async def act(run):
+        for number, gate in enumerate(gates[:2]):
+            await gate.pass_through()
+            run.log(f"line {number}")
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    dag_id = (await engine.submit(plan(one))).id
+    seen = []
+    async with asyncio.timeout(PATIENCE_S):
+        async for dag in engine.follow(dag_id, Deadline.after(PATIENCE_S)):
+            lines = only(dag, 1).logs
+            seen.append((dag.state, *lines))
+            if dag.state.ended:
+                break
+            gates[len(lines)].open()
+    assert (State.RUNNING, "line 0") in seen
+    assert seen[-1] == (State.SUCCEED, "line 0", "line 1")
+    with pytest.raises(TimeoutError):
+        async for _ in engine.follow(dag_id, Deadline.after(0.05)):
+            pass
+
+
 async def test_many_may_wait_for_one_dag(start_engine):
     gate = Gate()
     one = acts("one", lambda run: gate.pass_through())
