@@ -54,6 +54,12 @@ async def get_agent_unfinished(call: CallDep, site: SiteDep, details: Details = 
     return call.contents([dag_dto(dag, site.own, details=details) for dag in dags])
 
 
+@router.get("/dag/agent/main_dags", response_model=_Dags)
+async def get_main_dags(call: CallDep, site: SiteDep, details: Details = True) -> Response:
+    """The tasks that hold agents: those whose parts at any agent are unfinished."""
+    return call.contents(await inquire.main_dags(site, details=details))
+
+
 @router.get("/dags/agent", response_model=_Dags)
 async def get_agent_dags(call: CallDep, site: SiteDep, details: Details = True) -> Response:
     """All tasks of this agent."""

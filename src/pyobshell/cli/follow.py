@@ -89,7 +89,7 @@ class Follower:
         show, retry, rollback = (
             self.where.command("task", verb, "-i", dag.id) for verb in ("show", "retry", "rollback")
         )
-        further = f"to go on: {retry}   or to undo it: {rollback}"
+        further = f"to go on: {retry}   or, where its stages allow it, to undo it: {rollback}"
         if text.stays_locked(dag):
             further = text.lock_advice(dag)
         return [f"all of its logs: {show} -d", further]

@@ -34,7 +34,7 @@ def show(
     password: Password = None,
     as_json: Json = False,
 ) -> None:
-    """Show a task, or all that are unfinished: not ended, or failed and still holding a lock."""
+    """Show a task, or all that are unfinished: not ended, or still holding a lock of an agent."""
 
     async def work() -> None:
         if detail and task_id is None:
@@ -42,7 +42,9 @@ def show(
         where = place.locate(base_dir, host, password, password_file)
         async with where.client() as client:
             if task_id is None:
-                _print_list(await client.unfinished(), as_json)
+                dags = {dag.id: dag for dag in await client.main_dags()}
+                dags |= {dag.id: dag for dag in await client.unfinished()}
+                _print_list(list(dags.values()), as_json)
                 return
             dag = await client.dag(task_id, details=detail)
         _print_full(dag, detail, as_json)

@@ -263,6 +263,10 @@ class Client:
         """The tasks of all agents that have not ended, or failed and hold a lock."""
         return await self._tasks("/task/dag/unfinish")
 
+    async def main_dags(self) -> list[DagDetailDTO]:
+        """The tasks that hold agents, which may have failed: RETRY is for them."""
+        return await self._tasks("/task/dag/agent/main_dags")
+
     async def newest_maintenance(self) -> list[DagDetailDTO]:
         """For each agent its newest maintenance task."""
         return await self._tasks("/task/dag/maintain/agents")

@@ -6,6 +6,7 @@ then at the other agents in turn.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any, TypeVar
 
@@ -148,6 +149,22 @@ async def newest_maintenance_of(
     patience = Deadline.after(site.settings.rpc_timeout_s)
     found = await site.peers.call(agent, answer_newest_maintenance, question, patience)
     return found.dags[0] if found.dags else None
+
+
+async def main_dags(site: Site, *, details: bool) -> list[DagDetailDTO]:
+    """The main DAGs, ended or not, whose parts at agents that can be reached are unfinished."""
+    parts = await _ask_all(site, answer_unfinished, Question(number=0))
+    named = [(part.additional_data or {}).get("main_dag_id") for part in parts]
+    wanted = dict.fromkeys(one for one in named if one is not None)
+    asked = [get_dag(site, task_id, details=details) for task_id in wanted]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    found = []
+    for answer in answers:
+        if isinstance(answer, DagDetailDTO):
+            found.append(answer)
+        elif not isinstance(answer, OBShellError):  # an agent out of reach, or rebuilt since
+            raise answer
+    return found
 
 
 async def newest_maintenance_everywhere(site: Site, *, details: bool) -> list[DagDetailDTO]:

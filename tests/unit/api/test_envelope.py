@@ -55,6 +55,7 @@ EXAMPLES = {
     ("GET", "/task/dag/maintain/ob"): (MEMBER, None),
     ("GET", "/task/dag/maintain/agent"): (MEMBER, None),
     ("GET", "/task/dag/maintain/agents"): (MEMBER, None),
+    ("GET", "/task/dag/agent/main_dags"): (MEMBER, None),
     ("GET", "/task/dag/{id}"): (MEMBER, None),
     ("POST", "/task/dag/{id}"): (MEMBER, {"operator": "PASS"}),
     ("GET", "/task/node/{id}"): (MEMBER, None),
@@ -80,6 +81,7 @@ LISTS = {
     "/task/dag/agent/unfinish",
     "/task/dags/agent",
     "/task/dag/maintain/agents",
+    "/task/dag/agent/main_dags",
 }
 NO_DATA = {("POST", "/task/dag/{id}"), ("POST", "/task/node/{id}")}
 every_route = pytest.mark.parametrize(

@@ -381,7 +381,8 @@ async def test_what_agents_have_unfinished_is_listed_while_the_clusters_database
 
 
 async def test_lists_of_an_agent_that_never_did_anything_are_empty(start_host, host):
-    for path in ("/task/dags/agent", "/task/dag/unfinish", "/task/dag/maintain/agents"):
+    paths = ("/dags/agent", "/dag/unfinish", "/dag/maintain/agents", "/dag/agent/main_dags")
+    for path in (f"/task{one}" for one in paths):
         assert (await host.api.get(path)).contents == []
     alone = await start_host()
     assert (await alone.api.get("/task/dag/unfinish")).contents == []

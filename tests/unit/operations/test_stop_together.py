@@ -78,6 +78,21 @@ async def test_what_a_target_says_is_told_while_it_is_at_work(cluster):
     assert (await wait_end(cluster[0], asked["id"]))["state"] == "SUCCEED"
 
 
+async def test_a_task_that_failed_and_holds_agents_is_listed_with_its_parts(cluster):
+    cluster[1].engine.failures["minor_freeze"] = errors.SERVER_UNAVAILABLE(reason="no freeze")
+    failed = (await stop(cluster[0], {"type": "GLOBAL"}, terminate=True))["id"]
+
+    async def listed(path):
+        return [(dag["id"], dag["state"]) for dag in (await cluster[2].api.get(path)).contents]
+
+    assert await listed("/task/dag/agent/main_dags") == [(failed, "FAILED")]
+    assert failed not in [one for one, _ in await listed("/task/dag/unfinish")]
+    cluster[1].engine.failures.clear()
+    await cluster[2].api.post(f"/task/dag/{failed}", {"operator": "RETRY"})
+    assert (await wait_end(cluster[2], failed))["state"] == "SUCCEED"
+    assert await listed("/task/dag/agent/main_dags") == []
+
+
 async def test_each_member_has_a_task_of_its_own_that_names_the_main_one(cluster):
     dag = await stop(cluster[0], servers(cluster[1]), force=True)
     for host in cluster:
