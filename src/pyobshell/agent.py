@@ -68,6 +68,10 @@ FindOcs = Callable[[Engine], Connect | None]
 MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
+_NOT_TAKEN_OVER = (
+    "there is a server of a cluster here; to take it over start the agent with the password of "
+    "root@sys (OB_ROOT_PASSWORD)"
+)
 _SHUTDOWN_S = 3
 
 
@@ -96,7 +100,7 @@ class Agent:
     """An agent; ``serve`` runs it until ``stop`` is called.
 
     ``make_engine`` makes the door to its database server, ``find_ocs`` that to its cluster's
-    database.
+    database. ``note`` is what whoever started it should know.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Agent:
         find_ocs: FindOcs = find_ocs,
     ) -> None:
         self.settings = settings
+        self.note = ""
         self._take_over = take_over or TakeOver()
         self._make_engine = make_engine
         self._find_ocs = find_ocs
@@ -149,6 +154,7 @@ class Agent:
         await site.keeper.resume()
         await release.look_after_all(site)
         await self._take_part(site)
+        self.note = site.unidentified
         await invited.look_after_all(site)
         retirement.look_whether_parted(site)
         servers = [
@@ -185,11 +191,8 @@ class Agent:
         elif view.identity is Identity.UNIDENTIFIED and recorded is not None:
             password = self._take_over.root_password
             if password is None:
-                _log.warning(
-                    "there is a server of a cluster here; to take it over start the agent with "
-                    "the password of root@sys (OB_ROOT_PASSWORD)",
-                    action="takeover.wait",
-                )
+                site.unidentified = _NOT_TAKEN_OVER
+                _log.warning(_NOT_TAKEN_OVER, action="takeover.wait")
                 return
             await takeover.check_password(site, password)
             site.background.begin(takeover.identify(site, recorded, password))

@@ -211,7 +211,10 @@ class AgentSecret(BaseModel):
 
 
 class AgentStatus(BaseModel):
-    """``GET /status``: ``state`` is the agent's (2 running), ``obState`` its server's (0 to 3)."""
+    """``GET /status``: ``state`` is the agent's (2 running), ``obState`` its server's (0 to 3).
+
+    ``unidentified`` says of an agent that is so why it does not know yet what it is.
+    """
 
     agent: AgentWithIdentity
     state: int
@@ -222,6 +225,7 @@ class AgentStatus(BaseModel):
     obState: int
     sqlPort: int | None = None
     underMaintenance: bool
+    unidentified: str | None = None
 
 
 class AgentInfoDTO(BaseModel):

@@ -43,9 +43,9 @@ class RunningAgent:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
     def command(
-        self, verb: str, *options: str, password: str | None = None
+        self, verb: str, *options: str, password: str | None = None, of: str = "agent"
     ) -> subprocess.CompletedProcess[str]:
-        command = [*OBSHELL, "agent", verb, "--base-dir", str(self.base_dir), *options]
+        command = [*OBSHELL, of, verb, "--base-dir", str(self.base_dir), *options]
         given = {} if password is None else {"OB_ROOT_PASSWORD": password}
         environment = os.environ | given
         return subprocess.run(command, text=True, capture_output=True, timeout=60, env=environment)

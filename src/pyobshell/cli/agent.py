@@ -218,6 +218,8 @@ def _say_up(running: Running, as_json: bool) -> None:
         output.print_json(running.document)
     else:
         output.say(f"Agent {running.address} is up (pid {running.pid}, {running.base_dir})")
+        if running.note:
+            output.say(f"It does not know yet what it is: {running.note}")
 
 
 async def _end(home: Path) -> int | None:
@@ -250,7 +252,8 @@ async def _status(where: place.Place, as_json: bool) -> None:
         output.print_json(status.model_dump(exclude_none=True))
         return
     output.say(f"agent       {status.agent.ip}:{status.agent.port} (pid {status.pid})")
-    output.say(f"identity    {status.agent.identity}")
+    why = f": {status.unidentified}" if status.unidentified else ""
+    output.say(f"identity    {status.agent.identity}{why}")
     output.say(f"version     {status.version}")
     sql = f", SQL port {status.sqlPort}" if status.sqlPort else ""
     output.say(f"server      {_STATES[status.obState]}{sql}")

@@ -34,11 +34,13 @@ class Running:
     pid: int
     address: str
     base_dir: Path
+    note: str = ""
 
     @property
     def document(self) -> dict[str, Any]:
         """What others' scripts are told of it."""
-        return {"pid": self.pid, "address": self.address, "base_dir": str(self.base_dir)}
+        told = {"pid": self.pid, "address": self.address, "base_dir": str(self.base_dir)}
+        return {**told, "note": self.note} if self.note else told
 
 
 class Launch:
@@ -70,7 +72,7 @@ class Launch:
         said = json.loads(word)
         if "error" in said:
             raise CommandError(Exit(said["exit"]), said["error"])
-        return Running(said["pid"], said["address"], self.base_dir)
+        return Running(said["pid"], said["address"], self.base_dir, said["note"])
 
 
 def launch(

@@ -45,6 +45,7 @@ class Word:
 
     pid: int
     address: str = ""
+    note: str = ""
     error: str = ""
     exit: Exit = Exit.OK
 
@@ -91,7 +92,7 @@ async def _serve(settings: Settings, report: Report, take_over: TakeOver) -> Non
     if ready.is_set():
         keep(settings)
         try:
-            report(Word(os.getpid(), str(settings.address)))
+            report(Word(os.getpid(), str(settings.address), agent.note))
         except BrokenPipeError:
             agent.stop()  # whoever launched it has given up
     await serving
@@ -162,7 +163,7 @@ def serve_in_foreground(
             return
         _tell_systemd("READY=1")
         if as_json:
-            print_json(Running(word.pid, word.address, Path(given["base_dir"])).document)
+            print_json(Running(word.pid, word.address, Path(given["base_dir"]), word.note).document)
             sys.stdout.flush()
 
     return serve(given, answer, TakeOver(**take_over), log_to_file=False)
@@ -193,7 +194,8 @@ class _Pipe:
         file, self._file = self._file, None
         said = {"error": word.error, "exit": int(word.exit)} if word.error else {}
         with file:
-            file.write(json.dumps({"pid": word.pid, "address": word.address, **said}) + "\n")
+            told = {"pid": word.pid, "address": word.address, "note": word.note}
+            file.write(json.dumps({**told, **said}) + "\n")
 
 
 def serve_detached(given: dict[str, Any], pipe: int, take_over: dict[str, Any]) -> Exit:

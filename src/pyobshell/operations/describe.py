@@ -19,7 +19,7 @@ _PATIENCE_S = 5.0
 async def ob_info(site: Site) -> ObInfo:
     """The cluster as it is now; a server whose agent cannot be reached is INACTIVE."""
     view = site.cluster.view
-    if view.identity is Identity.SINGLE:
+    if view.identity in (Identity.SINGLE, Identity.UNIDENTIFIED):
         alone = AgentInstance(
             ip=site.own.ip, port=site.own.port, zone="", identity=view.identity, version=API_VERSION
         )

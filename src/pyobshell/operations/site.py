@@ -38,6 +38,7 @@ class Site:
 
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``ocs`` is the cluster's own database, where servers share one.
+    ``unidentified`` says of an agent that is so why it does not know yet what it is.
     """
 
     settings: Settings
@@ -54,6 +55,7 @@ class Site:
     doorway: Doorway[Site] = field(init=False)
     api: Application = field(init=False)
     ocs: Ocs | None = None
+    unidentified: str = ""
 
     def require_ocs(self) -> Ocs:
         """The cluster's own database; raises ``Agent.Maintainer.NotActive`` if there is none."""

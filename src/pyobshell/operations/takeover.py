@@ -76,13 +76,16 @@ async def check_password(site: Site, password: str) -> None:
 async def identify(site: Site, recorded: ServerConfig, password: str) -> None:
     """Find out what this agent is, and begin what follows from it; goes on until it is known."""
     pause = _FIRST_PAUSE_S
+    site.unidentified = "looking for its place in the cluster of the server here"
     while True:
         try:
             registered = await _identify(site, recorded, password)
         except OBShellError as error:
+            site.unidentified = str(error)
             _log.warning("not identified yet", action="takeover.look", cause=str(error))
         else:
             await _enter(site, recorded, password, registered)
+            site.unidentified = ""
             return
         await asyncio.sleep(pause)  # the server may be starting, or without a majority
         pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -90,6 +90,17 @@ def test_a_wrong_password_is_refused(agents):
     assert "wrong" not in said.replace("Wrong", "")
 
 
+def test_an_agent_without_the_password_says_what_it_needs(agents):
+    options = ("--port", str(agents[0].port), "--observer", str(OBSERVER))
+    started = agents[0].command("start", *options)
+    told = agents[0].command("status").stdout
+    shown = agents[0].command("show", of="cluster").stdout
+    agents[0].end()
+    assert "to take it over start the agent with the password of root@sys" in started.stdout
+    assert "UNIDENTIFIED: there is a server of a cluster here" in told
+    assert "UNIDENTIFIED" in shown
+
+
 def test_the_last_agent_that_comes_makes_members_of_all(agents):
     for agent in agents[:2]:
         agent.take_over()
