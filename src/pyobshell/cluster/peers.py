@@ -216,14 +216,14 @@ class Peers(Generic[Site]):
         limit = aiohttp.ClientTimeout(total=_CONNECT_TIMEOUT_S)
         try:
             async with self._http.get(f"http://{peer}{path}", timeout=limit) as response:
-                response.raise_for_status()
-                data = (await response.json())["data"]
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError) as error:
+                status, content = response.status, await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             cause = str(error) or type(error).__name__
             raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause) from error
-        if not isinstance(data, dict):
-            raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause="no data")
-        return data
+        if status != HTTPStatus.OK:
+            cause = _reason(status, content)
+            raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause)
+        return _data(peer, path, content)
 
     def forget(self, peer: Address) -> None:
         """Let go of the session with a peer, whose key may have changed."""
@@ -287,6 +287,17 @@ async def _read_answer(
         if "line" not in content:
             return content
         log(content["line"])
+
+
+def _data(peer: Address, path: str, content: bytes) -> dict[str, Any]:
+    """What an envelope carries."""
+    try:
+        data = json.loads(content)["data"]
+    except (ValueError, KeyError, TypeError):
+        data = None
+    if not isinstance(data, dict):
+        raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause="no data")
+    return data
 
 
 def _reason(status: int, content: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.model import Identity
 from pyobshell.engines.ob_cluster import UnitRow
@@ -107,6 +108,16 @@ async def test_a_scale_out_into_a_zone_that_is_stopped(pair, ob):
 async def test_a_scale_out_of_another_version(pair, ob, monkeypatch, mine, code):
     monkeypatch.setattr(scale_out, "API_VERSION", mine)
     assert (await ask(pair)).refusal == (code, 400)
+
+
+async def test_why_an_agent_cannot_say_what_it_is_is_told(pair, ob, monkeypatch):
+    async def version():
+        raise errors.SERVER_UNAVAILABLE(reason="/opt/observer: permission denied")
+
+    monkeypatch.setattr(pair[1].engine, "version", version)
+    answer = await ask(pair)
+    assert answer.refusal == ("Agent.RPC.RequestFailed", 500)
+    assert "/opt/observer: permission denied" in answer.message
 
 
 async def test_a_scale_out_of_an_agent_that_is_not_free(pair, ob, monkeypatch):
