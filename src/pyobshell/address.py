@@ -40,10 +40,11 @@ class Address(NamedTuple):
         return cls(canonical, port)
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str, default_port: int | None = DEFAULT_AGENT_PORT) -> Address:
         """Parse ``ip``, ``ip:port``, ``ipv6`` or ``[ipv6]:port``; without a port it is 2886.
 
-        Raises ``Common.InvalidAddress``, ``Common.InvalidIp`` or ``Common.InvalidPort``.
+        With ``default_port`` None it must have one. Raises ``Common.InvalidAddress``,
+        ``Common.InvalidIp`` or ``Common.InvalidPort``.
         """
         if text.startswith("["):
             ip, bracket, rest = text[1:].partition("]")
@@ -57,7 +58,9 @@ class Address(NamedTuple):
         if not ip:
             raise errors.INVALID_ADDRESS(text=text)
         if port is None:
-            return cls.of(ip, DEFAULT_AGENT_PORT)
+            if default_port is None:
+                raise errors.INVALID_ADDRESS(text=text)
+            return cls.of(ip, default_port)
         return cls.of(ip, parse_port(port))
 
 

@@ -26,7 +26,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log
 from pyobshell.errors import OBShellError
 from pyobshell.operations import server
-from pyobshell.operations.join import LOCKED, own_member, verify_address
+from pyobshell.operations.join import LOCKED, own_member, require_empty_home, verify_address
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.local_scale_out import (
     FINISH,
@@ -106,11 +106,7 @@ async def probe(site: Site, caller: Caller, knock: Knock) -> Member:
     await _check(site, caller, knock)
     if await site.tasks.lock_holder(LOCKED) is not None:
         raise errors.AGENT_UNDER_MAINTENANCE(agent=site.own)
-    if site.engine.is_initialized():
-        raise errors.ILLEGAL_ARGUMENT(
-            name="agentInfo",
-            reason=f"{site.engine.home} on {site.own} has the files of a server; remove them first",
-        )
+    require_empty_home(site)
     return await own_member(site, Identity.CLUSTER_AGENT, "")
 
 

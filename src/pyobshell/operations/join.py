@@ -33,13 +33,15 @@ async def join(site: Site, request: JoinRequest) -> Dag:
     """Begin to lead (own address), or to follow the agent named.
 
     Raises ``Agent.Identify.NotSupportOperation``, ``OB.Zone.Name.Empty``, the errors of an address
-    and of versions, or ``Common.Unexpected`` when the agent named cannot be reached.
+    and of versions, ``Common.IllegalArgument`` if a server has been here before, or
+    ``Common.Unexpected`` when the agent named cannot be reached.
     """
     view = site.cluster.view
     view.require(Identity.SINGLE)
     if not request.zoneName.strip():
         raise errors.ZONE_NAME_EMPTY()
     master = Address.of(request.agentInfo.ip, request.agentInfo.port)
+    require_empty_home(site)
     joining = Joining(master=master, zone=request.zoneName)
     if master == site.own:
         return await site.submit(DagPlan("Join self", [NodePlan(join_self)], joining, LOCKED))
@@ -48,6 +50,15 @@ async def join(site: Site, request: JoinRequest) -> Dag:
     joining.sealed_password = site.vault.seal(request.masterPassword)
     nodes = [NodePlan(join_to_master), NodePlan(be_follower)]
     return await site.submit(DagPlan("Join to master", nodes, joining, LOCKED))
+
+
+def require_empty_home(site: Site) -> None:
+    """Raise ``Common.IllegalArgument`` if a server has left its files here, or runs on them."""
+    if site.engine.is_initialized():
+        raise errors.ILLEGAL_ARGUMENT(
+            name="agentInfo",
+            reason=f"{site.engine.home} on {site.own} has the files of a server; remove them first",
+        )
 
 
 async def _check_master(site: Site, master: Address) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from pydantic import BaseModel
@@ -26,7 +26,7 @@ from pyobshell.wire import (
 
 _PATIENCE_S = 30.0
 _CLUSTER, _TENANT = "CLUSTER", "TENANT"
-_ALL_USER = "ALL_USER"
+_ALL_USER, _SYS = "ALL_USER", "sys"
 
 
 class Parameters(BaseModel):
@@ -91,7 +91,7 @@ def _for_cluster(param: ParameterSetting) -> Iterator[Setting]:
     for zone in param.zones:
         yield Setting(param.name, param.value, zone=zone)
     for server in param.servers:
-        yield Setting(param.name, param.value, server=str(Address.parse(server)))
+        yield Setting(param.name, param.value, server=str(Address.parse(server, None)))
     if not (param.zones or param.servers):
         yield Setting(param.name, param.value)
 
@@ -107,7 +107,7 @@ def _for_tenants(param: ParameterSetting) -> Iterator[Setting]:
     if param.all_user_tenant:
         yield Setting(param.name, param.value, tenant=_ALL_USER)
     elif not param.tenants:
-        yield Setting(param.name, param.value, tenant="sys")
+        yield Setting(param.name, param.value, tenant=_SYS)
 
 
 # --- what an agent does whose server serves ------------------------------------------------------
@@ -147,13 +147,16 @@ def _half_done(error: OBShellError, failed: Setting, done: list[str]) -> OBShell
     return errors.MYSQL_ERROR(cause=said)
 
 
-async def _check(site: Site, settings: Iterable[Setting], deadline: Deadline) -> None:
+async def _check(site: Site, settings: Sequence[Setting], deadline: Deadline) -> None:
     """Raise for what the cluster does not have, before anything is changed."""
     cluster = require_cluster(site)
     known = {row.name: row for row in await cluster.parameters.rows(deadline)}
     zones = {zone.name for zone in await cluster.zones(deadline)}
     servers = {str(row.address) for row in await cluster.servers(deadline)}
-    tenants = {*await cluster.parameters.tenants(deadline), _ALL_USER}
+    tenants = {*await cluster.parameters.tenants(deadline)}
+    if tenants <= {_SYS} and any(setting.tenant == _ALL_USER for setting in settings):
+        raise errors.ILLEGAL_ARGUMENT(name="all_user_tenant", reason="users have no tenant yet")
+    tenants.add(_ALL_USER)
     for setting in settings:
         row = known.get(setting.name.lower())
         if row is None:

@@ -71,7 +71,7 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     server = server_settings(view, request.zone, checked_options(request.obConfigs))
     await _check_agent(site, target)
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    _check_ports(await cluster.servers(patience), Address(target.ip, server.rpc_port), server)
+    _check_ports(await cluster.servers(patience), target, server)
     is_new = await _is_new(cluster, request.zone, patience)
     secret = await site.peers.ask(target, "/api/v1/secret")
     key = PublicKey.from_text(secret["public_key"])
@@ -114,14 +114,18 @@ def _number(version: str) -> list[int]:
     return [int(part) for part in version.replace("-", ".").split(".") if part.isdigit()]
 
 
-def _check_ports(rows: list[ServerRow], server: Address, settings: ServerSettings) -> None:
-    """No server of that host may have a port of the new one."""
-    if settings.mysql_port == settings.rpc_port:
+def _check_ports(rows: list[ServerRow], agent: Address, settings: ServerSettings) -> None:
+    """No server of that host may have a port of the new one, nor its own agent."""
+    server = Address(agent.ip, settings.rpc_port)
+    wanted = {settings.mysql_port, settings.rpc_port}
+    if len(wanted) == 1:
         raise errors.ILLEGAL_ARGUMENT(name="obConfigs", reason="mysql_port and rpc_port are equal")
+    if agent.port in wanted:
+        raise errors.ILLEGAL_ARGUMENT(name="obConfigs", reason=f"the agent has port {agent.port}")
     for row in rows:
         if row.address == server:
             raise errors.AGENT_ALREADY_EXISTS(agent=server)
-        taken = {row.address.port, row.sql_port} & {settings.mysql_port, settings.rpc_port}
+        taken = {row.address.port, row.sql_port} & wanted
         if row.address.ip == server.ip and taken:
             raise errors.ILLEGAL_ARGUMENT(
                 name="obConfigs", reason=f"server {row.address} has port {taken.pop()}"

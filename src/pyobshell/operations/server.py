@@ -11,6 +11,7 @@ from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log, ObState
 from pyobshell.errors import OBShellError
+from pyobshell.operations.join import require_empty_home
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Site
 
@@ -54,7 +55,9 @@ async def look(site: Site, caller: Caller, request: Nothing) -> ServerLook:
 
 @procedure("server/deploy")
 async def deploy(site: Site, caller: Caller, request: ServerSettings) -> Nothing:
-    """Make the directories of a server to be."""
+    """Make the directories of a server to be; one that this agent has deployed is fine."""
+    if not site.keeper.deployed:
+        require_empty_home(site)
     if not site.engine.is_initialized():
         await site.keeper.deploy(request, caller.log)
     return Nothing()

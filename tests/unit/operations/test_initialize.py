@@ -102,6 +102,18 @@ async def test_a_making_that_fails_is_rolled_back_everywhere(agents):
     assert (await ask(master, "/ob/init", {}))["state"] == "SUCCEED"
 
 
+async def test_a_home_with_the_files_of_another_server_is_left_alone(agents):
+    master, follower = agents
+    follower.engine.initialized = True
+    dag = await ask(master, "/ob/init", {})
+    assert (dag["state"], dag["stage"]) == ("FAILED", 2)
+    assert any("has the files of a server" in line for line in logs_of(dag["nodes"][1]))
+    await master.api.post(f"/task/dag/{dag['id']}", {"operator": "ROLLBACK"})
+    assert (await wait_end(master, dag["id"]))["state"] == "SUCCEED"
+    assert follower.engine.deeds == []
+    assert follower.engine.initialized
+
+
 async def test_a_making_that_fails_can_be_tried_again(agents):
     master, follower = agents
     follower.engine.failures["set_root_password"] = errors.MYSQL_ERROR(cause="busy")

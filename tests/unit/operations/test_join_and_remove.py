@@ -122,6 +122,16 @@ async def test_an_agent_that_cannot_be_reached_cannot_be_joined(start_host):
     assert await host.site.tasks.dags() == []
 
 
+async def test_an_agent_beside_the_files_of_another_server_cannot_join(start_host):
+    host = await start_host()
+    host.engine.initialized = True
+    body = {"agentInfo": host.address.wire, "zoneName": "zone1"}
+    answer = await host.api.post("/agent/join", body)
+    assert answer.refusal == ("Common.IllegalArgument", 400)
+    assert "remove them first" in answer.message
+    assert await host.site.tasks.dags() == []
+
+
 async def test_only_a_master_of_the_same_versions_can_be_joined(hosts, start_host, monkeypatch):
     async with hosts.serving(2, [SINGLE, MASTER]) as (single, master):
         host = await start_host()

@@ -91,6 +91,13 @@ async def test_a_scale_out_of_a_server_that_is_there(pair, ob):
     assert "has port 3881" in answer.message
 
 
+async def test_a_scale_out_on_the_port_of_the_agent(pair, ob):
+    port = str(pair[1].address.port)
+    answer = await ask(pair, obConfigs={"mysql_port": port, "rpc_port": "3882"})
+    assert answer.refusal == ILLEGAL
+    assert f"the agent has port {port}" in answer.message
+
+
 async def test_a_scale_out_into_a_zone_that_is_stopped(pair, ob):
     ob.stopped_zones.add("zone1")
     answer = await ask(pair)

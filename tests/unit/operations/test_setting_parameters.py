@@ -35,6 +35,7 @@ class FakeParameters:
 
     done: list[str] = field(default_factory=list)
     fails: dict[str, Exception] = field(default_factory=dict)
+    known_tenants: tuple[str, ...] = ("sys", "t1")
 
     async def rows(self, deadline):
         of_tenants = [
@@ -51,7 +52,7 @@ class FakeParameters:
         ]
 
     async def tenants(self, deadline):
-        return ["sys", "t1"]
+        return self.known_tenants
 
     async def set(self, setting, deadline):
         if error := self.fails.get(str(setting)):
@@ -121,6 +122,13 @@ def test_places_that_contradict_each_other_are_refused(where, named):
     assert refused.value.code is errors.ILLEGAL_ARGUMENT
 
 
+def test_a_server_is_named_with_its_port():
+    asked = ParameterSetting(name="p", value="1", scope="CLUSTER", servers=["10.0.0.1"])
+    with pytest.raises(errors.OBShellError) as refused:
+        list(parameters._settings(asked))
+    assert refused.value.code is errors.INVALID_ADDRESS
+
+
 # --- checking and setting ------------------------------------------------------------------------
 
 
@@ -142,6 +150,14 @@ async def test_nothing_is_set_if_one_of_all_cannot_be(bad, why, site, fake):
         await write(site, Setting("cpu_count", "2"), bad)
     assert refused.value.code is errors.ILLEGAL_ARGUMENT
     assert fake.done == []
+
+
+async def test_all_tenants_of_users_are_no_place_if_there_is_none(site, fake):
+    fake.known_tenants = ("sys",)
+    with pytest.raises(errors.OBShellError, match="users have no tenant yet"):
+        await write(site, Setting("undo_retention", "3", tenant="ALL_USER"))
+    await write(site, Setting("undo_retention", "3", tenant="sys"))
+    assert fake.done == ["undo_retention TENANT sys = 3"]
 
 
 async def test_settings_are_made_in_their_order_hidden_ones_too(site, fake):
