@@ -7,7 +7,7 @@ import subprocess
 
 from standin.control import OBSERVER
 
-DISTRIBUTED = ("--engine", "oceanbase", "--observer", OBSERVER)
+DISTRIBUTED = ("--observer", OBSERVER)  # its name tells its kind
 
 
 def test_down_removes_what_the_servers_made_and_keeps_what_came_later(
@@ -41,7 +41,10 @@ def test_one_that_fails_half_way_leaves_nothing(obshell, tmp_path, processes_in)
     directory = tmp_path / "box"
     command = [*obshell.command, "sandbox", "up", "--base-dir", directory, "--nodes", "1"]
     with subprocess.Popen(
-        [*command, *DISTRIBUTED], stderr=subprocess.PIPE, env=obshell.environment, text=True
+        [*command, "--engine", "oceanbase", *DISTRIBUTED],
+        stderr=subprocess.PIPE,
+        env=obshell.environment,
+        text=True,
     ) as coming_up:
         while not list(directory.glob("node1/run/observer.pid")):
             assert coming_up.poll() is None

@@ -107,6 +107,20 @@ def test_details_of_all_tasks_at_once_are_refused(obshell):
     assert "needs --id" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--engine", "oceanbase"), "name its program: --observer PATH"),
+        (("--engine", "mysql"), "use seekdb or oceanbase"),
+    ],
+)
+def test_a_sandbox_without_its_program_is_refused_beforehand(obshell, tmp_path, words, why):
+    code, _, err = obshell("sandbox", "up", "--base-dir", str(tmp_path / "box"), *words)
+    assert code == 2
+    assert why in err
+    assert not (tmp_path / "box").exists()
+
+
 def test_every_exit_code_and_every_setting_is_in_the_operations_guide():
     guide = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     assert [code for code in Exit if f"| {int(code)} | " not in guide] == []

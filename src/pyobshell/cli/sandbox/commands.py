@@ -37,14 +37,20 @@ def up(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the cluster.")] = "sandbox",
     engine: Annotated[
-        str, typer.Option("--engine", help="Kind of server: seekdb or oceanbase.")
-    ] = "seekdb",
+        str | None,
+        typer.Option(
+            "--engine",
+            help="Kind of server: seekdb or oceanbase.",
+            show_default="that of the program",
+        ),
+    ] = None,
     observer: Annotated[
         Path | None,
         typer.Option(
             "--observer",
             metavar="PATH",
-            help="The server program to run. Default: the installed seekdb.",
+            help="The server program to run; oceanbase needs it.",
+            show_default="the installed seekdb",
         ),
     ] = None,
     opt_str: OptStr = None,
@@ -63,7 +69,8 @@ def up(
             raise CommandError(Exit.USAGE, f"{nodes} nodes cannot be in {count} zones")
         program = None if observer is None else startwith.program(observer)
         options = server_options(None, None, None, None, None, opt_str)
-        plan = Plan(base_dir, nodes, count, name, engine, program, options)
+        kind = _kind(engine, base_dir, program)
+        plan = Plan(base_dir, nodes, count, name, kind, program, options)
         sandbox = await bring_up(plan, Steps(sys.stderr))
         if as_json:
             output.print_json(await described(sandbox))
@@ -71,6 +78,17 @@ def up(
             await _print_sandbox(sandbox)
 
     run(work(), as_json=as_json)
+
+
+def _kind(engine: str | None, base_dir: Path, program: Path | None) -> str:
+    from pyobshell.engines import comes_installed, kind_of
+
+    kind = kind_of(engine, base_dir, program)
+    if program is None and not comes_installed(kind):
+        raise CommandError(
+            Exit.USAGE, f"{kind} does not come installed; name its program: --observer PATH"
+        )
+    return kind
 
 
 @app.command()
