@@ -39,6 +39,7 @@ from pyobshell.operations import (
     local_scale_out,
     maintainer,
     parameters,
+    passwords,
     release,
     remove,
     retirement,
@@ -73,6 +74,7 @@ _NOT_TAKEN_OVER = (
     "root@sys (OB_ROOT_PASSWORD)"
 )
 _SHUTDOWN_S = 3
+_KEEP_ALIVE_S = 75  # longer than clients and agents keep one: who closes must not be who is asked
 
 
 class BaseDirInUseError(Exception):
@@ -157,6 +159,7 @@ class Agent:
         self.note = site.unidentified
         await invited.look_after_all(site)
         retirement.look_whether_parted(site)
+        passwords.look_whether_changed(site)
         servers = [
             _Server(self._config(site, trusted=False), tcp),
             _Server(self._config(site, trusted=True), local),
@@ -242,6 +245,7 @@ class Agent:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_SHUTDOWN_S,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             backlog=_BACKLOG,
         )
 
@@ -276,6 +280,7 @@ def procedures() -> ProcedureTable:
         init,
         takeover,
         server,
+        passwords,
         views,
         in_sql,
         parameters,

@@ -35,6 +35,7 @@ class FakeEngine:
         self.failures: dict[str, Exception] = {}
         self.closed = False
         self.session_count = 0
+        self.logins = 0
         self._gates: dict[str, Gate] = {}
         self._state = ObState.PROCESS_NOT_RUNNING
         self._ended = asyncio.Event()
@@ -157,7 +158,7 @@ class FakeEngine:
         await self._do("create_proxyro", log)
 
     async def login(self, password: str) -> bool:
-        self.deeds.append("login")
+        self.logins += 1
         if self._state is not ObState.CONNECTION_AVAILABLE:
             raise errors.SERVER_UNAVAILABLE(reason="the fake server is down")
         return password == self.password

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from pyobshell import errors
 from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
-from pyobshell.operations.server import accept_password
+from pyobshell.operations import passwords
 from pyobshell.operations.site import Site
 from pyobshell.security.verify import check_binding, verify
 
@@ -41,7 +41,7 @@ async def authorise(call: CallDep, site: SiteDep) -> None:
     identity = site.cluster.view.identity
     if identity is Identity.FOLLOWER:
         raise ForwardToMaster
-    accept = partial(accept_password, site)
+    accept = partial(passwords.accept, site)
     await verify(identity, credentials, site.cluster.passwords, accept)
 
 

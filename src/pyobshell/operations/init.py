@@ -21,6 +21,7 @@ from pyobshell.operations.birth import (
 )
 from pyobshell.operations.join import DEFAULT_MYSQL_PORT, LOCKED
 from pyobshell.operations.keeper import ServerSettings
+from pyobshell.operations.passwords import Password
 from pyobshell.operations.site import Run, Site
 from pyobshell.requests import InitRequest
 from pyobshell.security.verify import Passwords
@@ -153,7 +154,7 @@ async def see_it_serve(run: Run, making: Making) -> None:
 @stage("Modify password", Ability.BOTH_WAYS)
 async def modify_password(run: Run, making: Making) -> None:
     """Give root its password on one server."""
-    new = server.NewPassword(password=run.site.cluster.passwords.root or "")
+    new = Password(password=run.site.cluster.passwords.root or "")
     await _ask(run, server.set_password, new, _short(run))
 
 
@@ -161,7 +162,7 @@ async def modify_password(run: Run, making: Making) -> None:
 async def create_proxyro(run: Run, making: Making) -> None:
     """Make the user by which an obproxy reads."""
     password = run.site.vault.open_text(making.sealed_proxyro_password or "")
-    await _ask(run, server.create_proxyro, server.NewPassword(password=password), _short(run))
+    await _ask(run, server.create_proxyro, Password(password=password), _short(run))
 
 
 # --- becoming a cluster --------------------------------------------------------------------------

@@ -13,9 +13,8 @@ from pyobshell.engines.base import Log, ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations.join import require_empty_home
 from pyobshell.operations.keeper import ServerSettings
+from pyobshell.operations.passwords import Password
 from pyobshell.operations.site import Site
-
-_TELL_S = 2.0
 
 
 class ServerStatus(BaseModel):
@@ -98,41 +97,15 @@ async def kill(site: Site, caller: Caller, request: Nothing) -> Nothing:
     return Nothing()
 
 
-class NewPassword(BaseModel):
-    """The password root is to get."""
-
-    password: str
-
-
 @procedure("server/password")
-async def set_password(site: Site, caller: Caller, request: NewPassword) -> Nothing:
+async def set_password(site: Site, caller: Caller, request: Password) -> Nothing:
     """Change the password of root on the server here."""
     await site.engine.set_root_password(request.password, caller.log)
     return Nothing()
 
 
-@procedure("server/learn_password")
-async def learn_password(site: Site, caller: Caller, request: NewPassword) -> Nothing:
-    """Keep a password that another agent's server has accepted, if the server here does so too."""
-    await site.try_password(request.password)
-    return Nothing()
-
-
-async def accept_password(site: Site, offered: str) -> bool:
-    """Whether the server here takes a password that is not the one we know.
-
-    If so it was changed in the database. It is kept, and the others are told, as servers may share
-    it; who cannot be told in time learns it when it is used there.
-    """
-    if not await site.try_password(offered):
-        return False
-    told, patience = NewPassword(password=offered), Deadline.after(_TELL_S)
-    await site.peers.call_all(site.cluster.view.others, learn_password, told, patience)
-    return True
-
-
 @procedure("server/proxyro")
-async def create_proxyro(site: Site, caller: Caller, request: NewPassword) -> Nothing:
+async def create_proxyro(site: Site, caller: Caller, request: Password) -> Nothing:
     """Make the user by which an obproxy reads the server here."""
     await site.engine.create_proxyro(request.password, caller.log)
     return Nothing()
@@ -167,7 +140,6 @@ PROCEDURES = (
     start,
     kill,
     set_password,
-    learn_password,
     create_proxyro,
     freeze,
 )

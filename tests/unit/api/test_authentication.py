@@ -174,9 +174,9 @@ async def test_a_password_changed_in_the_database_is_noticed_and_kept(start_memb
     assert outcome(await host.api.get(AGENTS, password="wrong")) == WRONG_ROOT
     assert outcome(await host.api.get(AGENTS, password="changed")) is None
     assert host.engine.used_password == "changed"
-    tried = host.engine.deeds.count("login")
+    tried = host.engine.logins
     assert outcome(await host.api.get(AGENTS, password="changed")) is None
-    assert host.engine.deeds.count("login") == tried
+    assert host.engine.logins == tried
     assert outcome(await host.api.get(AGENTS, password=ROOT_PASSWORD)) == WRONG_ROOT
 
 
