@@ -34,7 +34,7 @@ _DECRYPT_FAILED = "Security.Authentication.Header.DecryptFailed"
 _TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
 _HOLD_MS = 5000
-IDLE_S = 2.0  # agents close connections that are idle for 5 s, maybe just when one is used again
+IDLE_S = 30.0  # agents keep a connection longer: it is not closed just when it is used again
 _ENDED = ("SUCCEED", "FAILED")
 
 
