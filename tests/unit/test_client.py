@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import uvicorn
+import pytest
 
+from pyobshell import agent
 from pyobshell.client import client
+from pyobshell.cluster import peers
 
 
-def test_a_connection_is_let_go_before_the_agent_closes_it():
-    agents = uvicorn.Config(lambda: None)
-    assert agents.timeout_keep_alive > 2 * client.IDLE_S
+@pytest.mark.parametrize("kept_s", [client.IDLE_S, peers._KEEPALIVE_S])
+def test_a_connection_is_let_go_before_the_agent_closes_it(kept_s):
+    assert agent._KEEP_ALIVE_S >= kept_s + 10
