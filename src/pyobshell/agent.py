@@ -216,7 +216,8 @@ class Agent:
         )
         if self._take_over.wanted and not cluster.is_identified and engine.recorded() is not None:
             cluster.view = view.model_copy(update={"identity": Identity.UNIDENTIFIED})
-        if cluster.passwords.root is not None and cluster.server_settings is not None:
+        keeper = ServerKeeper(engine, cluster, settings.start_timeout_s)
+        if cluster.passwords.root is not None and keeper.has_password:
             engine.use_password(cluster.passwords.root)
         site = Site(
             settings=settings,
@@ -224,7 +225,7 @@ class Agent:
             vault=vault,
             cluster=cluster,
             engine=engine,
-            keeper=ServerKeeper(engine, cluster, settings.start_timeout_s),
+            keeper=keeper,
             works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
         site.tasks = TaskEngine(database, catalogue(), site.own, site)

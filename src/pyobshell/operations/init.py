@@ -145,7 +145,8 @@ async def start_observer(run: Run, making: Making) -> None:
 @stage("Cluster boostrap", Ability.BOTH_WAYS)
 async def see_it_serve(run: Run, making: Making) -> None:
     """See that one server serves; each is whole by itself and needs no more to be born."""
-    status = await run.site.peers.call(run.agent, server.status, Nothing(), _short(run))
+    patience = _short(run)
+    status = await run.site.peers.call(run.agent, server.status, Nothing(), patience, again=True)
     if status.state is not ObState.CONNECTION_AVAILABLE:
         raise errors.SERVER_UNAVAILABLE(reason=f"{run.agent}: obState {int(status.state)}")
     run.log(f"{run.agent} serves, version {status.version}")
@@ -218,8 +219,9 @@ def _short(run: Run) -> Deadline:
 async def _ask(
     run: Run, asked: Procedure[Site, Req, Nothing], request: Req, patience: Deadline
 ) -> None:
-    """Have the agent of this sub task do something, and log what it says."""
-    await run.site.peers.call(run.agent, asked, request, patience, run.log_from(run.agent))
+    """Have the agent of this sub task do what may be done twice, and log what it says."""
+    log = run.log_from(run.agent)
+    await run.site.peers.call(run.agent, asked, request, patience, log, again=True)
 
 
 # --- what a member is told -----------------------------------------------------------------------

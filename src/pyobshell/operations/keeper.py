@@ -13,6 +13,7 @@ import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
+from pyobshell.cluster.model import Identity
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Engine, Log, ObState, ServerConfig
@@ -23,7 +24,10 @@ _STEADY_S = 60.0
 
 
 class ServerSettings(BaseModel):
-    """How the server is deployed and started, as it travels between agents and lies on disk."""
+    """How the server is deployed and started, as it travels between agents and lies on disk.
+
+    ``password_set``: root has got the password of the cluster that is being made.
+    """
 
     mysql_port: int
     rpc_port: int
@@ -34,6 +38,7 @@ class ServerSettings(BaseModel):
     cluster: str = ""
     cluster_id: int = 0
     parameters: dict[str, str] = {}
+    password_set: bool = False
 
     def config(self, home: Path, ip: str) -> ServerConfig:
         """The engine's form of it, for a server reached at that ip."""
@@ -64,16 +69,30 @@ class ServerKeeper:
     @property
     def config(self) -> ServerConfig:
         """How the server was deployed; raises ``OB.Cluster.NotInitialized`` if it was not."""
+        return self._settings.config(self._engine.home, self._cluster.view.own.ip)
+
+    @property
+    def _settings(self) -> ServerSettings:
         text = self._cluster.server_settings
         if text is None:
             raise errors.CLUSTER_NOT_INITIALIZED()
-        settings = ServerSettings.model_validate_json(text)
-        return settings.config(self._engine.home, self._cluster.view.own.ip)
+        return ServerSettings.model_validate_json(text)
 
     @property
     def deployed(self) -> bool:
         """Whether a server was deployed here."""
         return self._cluster.server_settings is not None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether root has the cluster's password on the server here, or still none."""
+        unborn = self._cluster.view.identity in (Identity.MASTER, Identity.FOLLOWER)
+        return self.deployed and (self._settings.password_set or not unborn)
+
+    async def note_password(self) -> None:
+        """Record that root has got its password."""
+        changed = self._settings.model_copy(update={"password_set": True})
+        await self._cluster.remember_server(changed.model_dump_json())
 
     async def deploy(self, settings: ServerSettings, log: Log) -> None:
         """Make the server's directories, and remember how it is to be started."""

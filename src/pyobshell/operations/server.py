@@ -15,6 +15,7 @@ from pyobshell.operations.join import require_empty_home
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.passwords import Password
 from pyobshell.operations.site import Site
+from pyobshell.security.verify import Passwords
 
 
 class ServerStatus(BaseModel):
@@ -80,6 +81,7 @@ async def remove(site: Site, log: Log, deadline: Deadline) -> None:
         await site.keeper.kill(log, deadline.within(site.settings.stop_timeout_s))
     await site.engine.destroy(config, log)
     await site.cluster.remember_server(None)
+    site.engine.use_password("")
 
 
 @procedure("server/start")
@@ -99,8 +101,11 @@ async def kill(site: Site, caller: Caller, request: Nothing) -> Nothing:
 
 @procedure("server/password")
 async def set_password(site: Site, caller: Caller, request: Password) -> Nothing:
-    """Change the password of root on the server here."""
+    """Change the password of root on the server here, and keep it for this agent's next start."""
     await site.engine.set_root_password(request.password, caller.log)
+    passwords = Passwords(root=request.password, agent=site.cluster.passwords.agent)
+    await site.cluster.change(lambda view: view, passwords)
+    await site.keeper.note_password()
     return Nothing()
 
 

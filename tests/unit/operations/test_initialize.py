@@ -102,6 +102,24 @@ async def test_a_making_that_fails_is_rolled_back_everywhere(agents):
     assert (await ask(master, "/ob/init", {}))["state"] == "SUCCEED"
 
 
+async def test_what_was_rolled_back_has_no_password_any_more(agents):
+    master, follower = agents
+    body = {"clusterId": 9, "clusterName": "made", "rootPwd": PASSWORD}
+    await ask(master, "/obcluster/config", body)
+    master.api.password = follower.api.password = PASSWORD
+    follower.engine.failures["create_proxyro"] = errors.MYSQL_ERROR(cause="no")
+    proxy = {"create_proxyro_user": True, "proxyro_password": "p"}
+    dag = await ask(master, "/ob/init", proxy)
+    assert (dag["state"], dag["stage"]) == ("FAILED", 6)
+    assert [host.engine.used_password for host in agents] == [PASSWORD, PASSWORD]
+    await master.api.post(f"/task/dag/{dag['id']}", {"operator": "ROLLBACK"})
+    assert (await wait_end(master, dag["id"]))["state"] == "SUCCEED"
+    assert [host.engine.used_password for host in agents] == ["", ""]
+    follower.engine.failures.clear()
+    assert (await ask(master, "/ob/init", proxy))["state"] == "SUCCEED"
+    assert [host.engine.used_password for host in agents] == [PASSWORD, PASSWORD]
+
+
 async def test_a_home_with_the_files_of_another_server_is_left_alone(agents):
     master, follower = agents
     follower.engine.initialized = True
