@@ -52,7 +52,8 @@ def coded(error: BaseException) -> OBShellError:
     """The error itself if it has a code, else ``Common.Unexpected`` with its text as the cause."""
     if isinstance(error, OBShellError):
         return error
-    return UNEXPECTED(cause=str(error) or type(error).__name__)
+    told = getattr(error, "orig", None) or error  # of SQLAlchemy's: without statement and values
+    return UNEXPECTED(cause=str(told) or type(told).__name__)
 
 
 _E = ErrorCode
@@ -369,6 +370,12 @@ SERVER_PROCESS_CHECK_FAILED = _E(
 )
 SERVER_UNAVAILABLE = _E(
     "OB.Server.Unavailable", 500, "The server is not available: {reason}", "数据库不可用：{reason}"
+)
+OUTCOME_UNKNOWN = _E(
+    "OB.Server.OutcomeUnknown",
+    500,
+    "Whether this was done is not known, look before you repeat it: {cause}",
+    "无法得知是否已完成，请先确认再重试：{cause}",
 )
 
 # --- tasks ---------------------------------------------------------------------------------------

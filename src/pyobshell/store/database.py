@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
-from pyobshell.errors import SERVER_UNAVAILABLE, OBShellError
+from pyobshell.errors import OUTCOME_UNKNOWN, SERVER_UNAVAILABLE, OBShellError
 from pyobshell.store import mysql
 
 T = TypeVar("T")
@@ -53,8 +53,7 @@ class InDoubtError(OBShellError):
     """Nobody knows whether a transaction was made: its COMMIT was not answered."""
 
     def __init__(self, cause: OBShellError) -> None:
-        why = f"whether this was done is not known, look before you repeat it ({cause})"
-        super().__init__(SERVER_UNAVAILABLE, {"reason": why})
+        super().__init__(OUTCOME_UNKNOWN, {"cause": cause})
 
 
 class _Job:
@@ -138,7 +137,7 @@ class Database:
             try:
                 return await asyncio.wrap_future(self.submit(work))
             except OBShellError as error:
-                if error.code is not SERVER_UNAVAILABLE:
+                if error.code not in (SERVER_UNAVAILABLE, OUTCOME_UNKNOWN):
                     raise
         raise doubt
 

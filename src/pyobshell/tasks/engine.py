@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
-from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import Connection
@@ -20,8 +19,9 @@ from sqlalchemy import Connection
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
-from pyobshell.store.database import Database
+from pyobshell.store.database import Database, InDoubtError
 from pyobshell.tasks import records, transitions
+from pyobshell.tasks.changes import Changes
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag, DagPlan, Operator, State
 from pyobshell.tasks.operators import check_node_operator, check_operator
@@ -86,8 +86,7 @@ class TaskEngine(TaskReader, Generic[Site]):
         self._running: dict[int, dict[int, asyncio.Task[Outcome]]] = {}
         self._cancelling: set[int] = set()
         self._undivided = Undivided()
-        # An event lives as long as somebody waits for it.
-        self._changes: WeakValueDictionary[int, _Change] = WeakValueDictionary()
+        self._changes = Changes()
         self._stopping = False
 
     # --- life --------------------------------------------------------------------------------
@@ -109,8 +108,7 @@ class TaskEngine(TaskReader, Generic[Site]):
     async def stop(self) -> None:
         """Let go of everything that runs; it stays RUNNING on disk and is recovered at start."""
         self._stopping = True
-        for dag_id in list(self._changes):
-            self._changed(dag_id)
+        self._changes.tell_all()
         tasks = [task for running in self._running.values() for task in running.values()]
         for task in tasks:
             task.cancel()
@@ -158,9 +156,9 @@ class TaskEngine(TaskReader, Generic[Site]):
                 transitions.pass_dag(connection, dag_id, now)
 
         async def operate() -> None:
-            await self._database.write(apply)
+            await self._write(apply)
             _log.info("operated", action="dag.operate", dag_id=dag_id, operator=str(operator))
-            self._changed(dag_id)
+            self._changes.tell(dag_id)
             if operator is Operator.CANCEL:
                 self._cancel_running(dag_id)
             elif operator is not Operator.PASS:
@@ -179,9 +177,9 @@ class TaskEngine(TaskReader, Generic[Site]):
             return dag.id, transitions.pass_node(connection, dag.id, node.id, time.time_ns())
 
         async def operate() -> None:
-            dag_id, claims = await self._database.write(apply)
+            dag_id, claims = await self._write(apply)
             self._cancelling.discard(dag_id)
-            self._changed(dag_id)
+            self._changes.tell(dag_id)
             self._launch(claims)
 
         await self._undivided.do(operate())
@@ -190,10 +188,18 @@ class TaskEngine(TaskReader, Generic[Site]):
         """Give a DAG a signal; it is recorded, so a stage that waits for it later has it too."""
 
         async def give() -> None:
-            await self._database.write(lambda c: transitions.give_signal(c, dag_id, name))
-            self._changed(dag_id)
+            await self._write(lambda c: transitions.give_signal(c, dag_id, name))
+            self._changes.tell(dag_id)
 
         await self._undivided.do(give())
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        """Make a change that has consequences here; one in doubt is left to a recovery."""
+        try:
+            return await self._database.write(work)
+        except InDoubtError as error:
+            self._failed(error)
+            raise
 
     # --- waiting -------------------------------------------------------------------------------
 
@@ -202,7 +208,7 @@ class TaskEngine(TaskReader, Generic[Site]):
 
         Raises TimeoutError if it does not in time, GoingDownError if the engine is stopped first.
         """
-        change = self._changes.setdefault(dag_id, _Change())
+        change = self._changes.of(dag_id)
         head: Dag | None = None
         async with asyncio.timeout(deadline.remaining()):
             while True:
@@ -235,7 +241,7 @@ class TaskEngine(TaskReader, Generic[Site]):
 
     async def follow(self, dag_id: int, deadline: Deadline) -> AsyncIterator[Dag]:
         """A DAG with its logs, now and after each change and line; raises as ``wait``."""
-        change = self._changes.setdefault(dag_id, _Change())
+        change = self._changes.of(dag_id)
         while not self._stopping:
             change.with_lines = True
             yield await self.dag(dag_id)
@@ -268,7 +274,7 @@ class TaskEngine(TaskReader, Generic[Site]):
 
         def change(connection: Connection) -> tuple[list[Claim], Dag | None]:
             claims = transition(connection)
-            looked_at = dag_id in self._changes or not claims
+            looked_at = self._changes.are_awaited(dag_id) or not claims
             return claims, records.read_dag_head(connection, dag_id) if looked_at else None
 
         async def settle() -> None:
@@ -280,7 +286,7 @@ class TaskEngine(TaskReader, Generic[Site]):
                 return
             if head is not None and head.state.ended:
                 _log.info("ended", action="dag.end", dag_id=dag_id, state=str(head.state))
-            self._changed(dag_id, head)
+            self._changes.tell(dag_id, head)
             self._launch(claims)
 
         self._undivided.begin(settle())
@@ -349,9 +355,8 @@ class TaskEngine(TaskReader, Generic[Site]):
             written = self._database.submit(
                 lambda c: transitions.add_log(c, *of_task, content, now)
             )
-            change = self._changes.get(claim.dag_id)
-            if change is not None and change.with_lines:
-                tell = partial(self._changed, claim.dag_id)
+            if self._changes.are_awaited(claim.dag_id, with_lines=True):
+                tell = partial(self._changes.tell, claim.dag_id)
                 written.add_done_callback(lambda _: loop.call_soon_threadsafe(tell))
 
         return Run(
@@ -366,22 +371,6 @@ class TaskEngine(TaskReader, Generic[Site]):
             _signals=_Signals(self),
             cancelled=lambda: claim.dag_id in self._cancelling,
         )
-
-    def _changed(self, dag_id: int, head: Dag | None = None) -> None:
-        change = self._changes.get(dag_id)
-        if change is not None:
-            change.head, change.following = head, _Change()
-            change.following.with_lines = change.with_lines
-            self._changes[dag_id] = change.following
-            change.set()
-
-
-class _Change(asyncio.Event):
-    """That a DAG has changed, how it stands since if somebody has looked, and the change after."""
-
-    head: Dag | None = None
-    with_lines = False  # whether somebody waits for lines, too
-    following: _Change
 
 
 class _Signals:

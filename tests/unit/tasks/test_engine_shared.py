@@ -7,13 +7,14 @@ import time
 
 import pytest
 
+from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.store.database import Database
+from pyobshell.store.database import Database, InDoubtError
 from pyobshell.tasks import transitions
 from pyobshell.tasks.engine import TaskEngine
-from pyobshell.tasks.model import NodePlan, State
+from pyobshell.tasks.model import NodePlan, Operator, State
 from pyobshell.tasks.stage import Catalogue
-from support.staging import OTHERS, OWN, acts, ended, only, plan, run_dag
+from support.staging import OTHERS, OWN, acts, ended, fails, only, plan, run_dag
 from support.waiting import Gate, soon
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +77,31 @@ async def test_the_agent_that_executes_is_recorded(start_shared, database: Datab
     await database.write(lambda c: transitions.set_agent(c, task.id, elsewhere))
     engine = await start_shared(stage)
     assert only(await engine.dag(dag.id), 1).agent == elsewhere
+
+
+@pytest.mark.parametrize("asked", ["operate", "operate_node", "signal"])
+async def test_what_may_have_been_done_is_left_to_a_recovery(
+    start_shared, database: Database, monkeypatch, asked
+):
+    told = asyncio.Queue()
+    stage = acts("s", fails)
+    engine = await start_shared(stage, failed=told.put_nowait)
+    dag = await run_dag(engine, stage)
+    write = database.write
+
+    async def lose_the_answer(work):
+        await write(work)
+        raise InDoubtError(errors.SERVER_UNAVAILABLE(reason="lost"))
+
+    monkeypatch.setattr(database, "write", lose_the_answer)
+    ask = {
+        "operate": lambda: engine.operate(dag.id, Operator.RETRY),
+        "operate_node": lambda: engine.operate_node(dag.nodes[0].id, "PASS"),
+        "signal": lambda: engine.signal(dag.id, "go"),
+    }
+    with pytest.raises(InDoubtError):
+        await ask[asked]()
+    assert (await soon(told.get())).code is errors.OUTCOME_UNKNOWN
 
 
 async def test_an_end_that_cannot_be_recorded_is_told(start_shared, database: Database):
