@@ -17,6 +17,7 @@ from pyobshell.cluster.peers import RPC_PREFIX, SESSION_HEADER, SESSION_PATH, fr
 from pyobshell.operations.site import Site
 
 _FRAMES = "application/octet-stream"
+_ALIVE_S = 4.0  # a fraction of the silence after which an agent is taken for lost
 
 
 class Rpc:
@@ -61,7 +62,8 @@ class Rpc:
     async def _answer(self, asked: Asked) -> AsyncIterator[bytes]:
         """Run what was asked for, and pass its frames on as they come.
 
-        When the asking agent hangs up, the response is cancelled, and the work with it.
+        When the asking agent hangs up, the response is cancelled, and the work with it. While it
+        goes on it shows so: an agent that is silent is lost.
         """
         frames: asyncio.Queue[bytes | None] = asyncio.Queue()
 
@@ -73,8 +75,18 @@ class Rpc:
 
         running = asyncio.create_task(work())
         try:
-            while (frame := await frames.get()) is not None:
+            while (frame := await self._next(frames, asked)) is not None:
                 yield frame
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+    async def _next(self, frames: asyncio.Queue[bytes | None], asked: Asked) -> bytes | None:
+        """The next frame, or a sign of life if there is none for a while."""
+        try:
+            async with asyncio.timeout(_ALIVE_S):
+                return await frames.get()
+        except TimeoutError:
+            if not frames.empty():
+                return frames.get_nowait()
+            return self._site.doorway.sign_of_life(asked)

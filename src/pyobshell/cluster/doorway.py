@@ -123,6 +123,11 @@ class Doorway(Generic[Site]):
             else:
                 send({"response": response})
 
+    def sign_of_life(self, asked: Asked) -> bytes:
+        """A frame that says that the work goes on."""
+        content = json.dumps({"alive": True}).encode()
+        return framed(asked.visitor.session.seal(content, asked.binding))
+
     async def _run(self, asked: Asked, log: Log) -> dict[str, Any]:
         visitor = asked.visitor
         procedure = self._procedures.get(asked.name)

@@ -41,6 +41,7 @@ SESSION_HEADER = "X-Pyobshell-Session"
 RPC_PREFIX = "/rpc/v1/"
 SESSION_PATH = RPC_PREFIX + "session"
 _CONNECT_TIMEOUT_S = 3.0
+_LONGEST_SILENCE_S = 15.0
 _KEEPALIVE_S = 60.0
 _GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
 _CONCURRENT_CALLS = 64
@@ -69,8 +70,7 @@ class Peers(Generic[Site]):
         self._met: dict[Address, PublicKey] = {}
         self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S)
         )
 
     async def call(
@@ -241,9 +241,8 @@ class Peers(Generic[Site]):
             session = await self._session(peer)
             frame = session.seal(json.dumps(body).encode(), binding)
             headers = {SESSION_HEADER: session.id}
-            async with self._http.post(
-                f"http://{peer}{path}", data=frame, headers=headers
-            ) as response:
+            url, limit = f"http://{peer}{path}", _limit()
+            async with self._http.post(url, data=frame, headers=headers, timeout=limit) as response:
                 if response.status == HTTPStatus.OK:
                     return await _read_answer(response.content, session, binding, log)
                 reason = _reason(response.status, await response.read())
@@ -264,7 +263,8 @@ class Peers(Generic[Site]):
         pending, hello = await asyncio.to_thread(
             make_hello, own, self._key, peer, peer_key, time.time()
         )
-        async with self._http.post(f"http://{peer}{SESSION_PATH}", json=hello) as response:
+        url, limit = f"http://{peer}{SESSION_PATH}", _limit()
+        async with self._http.post(url, json=hello, timeout=limit) as response:
             content = await response.read()
         if response.status != HTTPStatus.OK:
             raise errors.RPC_REQUEST_FAILED(
@@ -273,10 +273,20 @@ class Peers(Generic[Site]):
         return pending.confirm(str(json.loads(content).get("session")))
 
 
+def _limit() -> aiohttp.ClientTimeout:
+    """No limit but that of silence: an agent that is paused or whose host is lost says nothing."""
+    return aiohttp.ClientTimeout(
+        total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_LONGEST_SILENCE_S
+    )
+
+
 async def _read_answer(
     stream: aiohttp.StreamReader, session: PeerSession, binding: bytes, log: Log
 ) -> dict[str, Any]:
-    """Read frames until the one that is the answer; lines logged before it go to ``log``."""
+    """Read frames until the one that is the answer; lines logged before it go to ``log``.
+
+    Signs of life come as long as the other agent is at work.
+    """
     while True:
         try:
             length = int.from_bytes(await stream.readexactly(LENGTH_BYTES))
@@ -284,9 +294,10 @@ async def _read_answer(
         except asyncio.IncompleteReadError as error:
             raise aiohttp.ClientPayloadError("the answer broke off") from error
         content: dict[str, Any] = json.loads(session.open(frame, binding))
-        if "line" not in content:
+        if "line" in content:
+            log(content["line"])
+        elif "alive" not in content:
             return content
-        log(content["line"])
 
 
 def _data(peer: Address, path: str, content: bytes) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from pyobshell.operations.remove import forget_cluster
 from pyobshell.operations.site import Site, refusal
 from pyobshell.security.keys import PublicKey
 from pyobshell.tasks.ids import GenericId
-from pyobshell.tasks.model import Dag, Operator, State
+from pyobshell.tasks.model import Dag, DagPlan, Operator, State
 
 _log = structlog.get_logger(__name__)
 _UNDO_S = 300.0
@@ -151,12 +151,18 @@ async def begin(site: Site, caller: Caller, invitation: Invitation) -> Begun:
             server=invitation.server,
             sealed_root_password=None if root is None else site.vault.seal(root),
         )
-        made = await site.submit(plan(joining, invitation.cluster_dag_id))
-        look_after(site, made)
+        made = await site.background.do(_begin(site, plan(joining, invitation.cluster_dag_id)))
     await _until(site, made.id, READY, caller.deadline)
     if not site.cluster.knows(caller.address, caller.public_key):
         raise refusal(site.own, made)
     return Begun(id=str(GenericId(made.id, site.own)))
+
+
+async def _begin(site: Site, wanted: DagPlan) -> Dag:
+    """Record it and look after it: neither without the other, if the asker hangs up."""
+    made = await site.submit(wanted)
+    look_after(site, made)
+    return made
 
 
 def _is(caller: Caller, member: Member) -> bool:

@@ -19,7 +19,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.site import Site
 from pyobshell.tasks.ids import GenericId
-from pyobshell.tasks.model import Ability, Dag, Operator, State
+from pyobshell.tasks.model import Ability, Dag, DagPlan, Operator, State
 
 _log = structlog.get_logger(__name__)
 _FIRST_LOOK_S, _LONGEST_PAUSE_S = 1.0, 60.0
@@ -67,6 +67,20 @@ async def look_after_all(site: Site) -> None:
     """Look after every sub DAG that an earlier life of this agent left unfinished."""
     for dag in await site.tasks.dags(unfinished=True):
         look_after(site, dag)
+
+
+async def begin(site: Site, plan: DagPlan) -> Dag:
+    """Record a sub DAG and look after it: neither without the other, if the asker hangs up.
+
+    Raises MaintenanceConflictError when the lock is held.
+    """
+
+    async def begun() -> Dag:
+        made = await site.tasks.submit(plan)
+        look_after(site, made)
+        return made
+
+    return await site.background.do(begun())
 
 
 def is_sub_dag(dag: Dag) -> bool:

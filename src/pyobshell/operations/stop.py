@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from enum import StrEnum
 from typing import Self
 
 from pyobshell import errors
+from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView, Identity
 from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations import in_sql, majority, server, together, views
+from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
@@ -177,15 +180,18 @@ make_sure_all_are_ready = stage(
 @stage("Minor freeze before stop server", Ability.ALL)
 async def minor_freeze(run: Run, task: Undertaking) -> None:
     """Flush every target; a server that cannot be flushed keeps all of them from being killed."""
-    site = run.site
     run.log(f"Minor freeze of {', '.join(map(str, task.targets))}")
+    failed: dict[Address, OBShellError] = {}
+
+    async def flush(agent: Address) -> None:
+        try:
+            await ask_until_done(run, agent, server.freeze, Nothing(), run.log_from(agent))
+        except OBShellError as error:
+            run.log(f"{agent} {error.logged()}")
+            failed[agent] = error
+
     reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
-    patience = run.deadline.within(site.settings.freeze_timeout_s)
-    requests = dict.fromkeys(reachable, Nothing())
-    answers = await site.peers.call_each(requests, server.freeze, patience, run.log, again=True)
-    failed = {agent: one for agent, one in answers.items() if isinstance(one, OBShellError)}
-    for agent, error in failed.items():
-        run.log(f"{agent} {error.logged()}")
+    await asyncio.gather(*map(flush, reachable))
     if failed:
         detail = "; ".join(f"{agent}: {error}" for agent, error in failed.items())
         raise errors.SERVER_UNAVAILABLE(

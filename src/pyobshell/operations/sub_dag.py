@@ -16,7 +16,7 @@ from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.operations.majority import Leaving
-from pyobshell.operations.release import LIFE, life_of, look_after, release
+from pyobshell.operations.release import LIFE, begin, life_of, release
 from pyobshell.operations.site import Run, Site, refusal
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.locks import MaintenanceConflictError
@@ -140,9 +140,7 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     plan = sub_dag_plan(name, part, work, life)
     while True:
         try:
-            made = await site.tasks.submit(plan)
-            look_after(site, made)
-            return SubDag(id=_id(site, made))
+            return SubDag(id=_id(site, await begin(site, plan)))
         except MaintenanceConflictError as conflict:
             holder = await site.tasks.dag(conflict.dag_id, logs=False)
         main_dag_id = holder.data.get("main_dag_id")

@@ -12,6 +12,8 @@ import pytest
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.agent import procedures
+from pyobshell.api import rpc
+from pyobshell.cluster import peers
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import (
     Nothing,
@@ -131,6 +133,22 @@ async def test_a_call_ends_with_its_deadline_on_both_sides(pair):
     error = await refusal(call)
     assert error.code is errors.RPC_REQUEST_FAILED
     assert "not done by the deadline" in str(error) or "TimeoutError" in str(error)
+    await gate.given_up()
+
+
+async def test_an_agent_at_work_gives_signs_of_life_one_that_is_silent_is_lost(pair, monkeypatch):
+    asking, asked = pair
+    monkeypatch.setattr(peers, "_LONGEST_SILENCE_S", 0.4)
+    monkeypatch.setattr(rpc, "_ALIVE_S", 0.1)
+    gate = asked.engine.hold("minor_freeze")
+    call = asyncio.create_task(
+        asking.site.peers.call(asked.address, server.freeze, Nothing(), in_time())
+    )
+    done, _ = await asyncio.wait([call], timeout=1.0)
+    assert not done
+    monkeypatch.setattr(rpc, "_ALIVE_S", 100)
+    error = await refusal(call)
+    assert error.code is errors.RPC_REQUEST_FAILED
     await gate.given_up()
 
 

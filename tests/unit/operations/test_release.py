@@ -76,6 +76,25 @@ async def test_an_agent_that_is_told_to_prepare_too_late_lets_itself_go(host):
     assert host.engine.deeds == []
 
 
+async def test_an_agent_whose_asker_hangs_up_lets_itself_go(host, monkeypatch):
+    """The lock has been taken, and nobody knows of it any more."""
+    submitted, real = asyncio.Event(), host.site.tasks.submit
+
+    async def submit(plan):
+        made = await real(plan)
+        submitted.set()
+        await asyncio.sleep(0)
+        return made
+
+    monkeypatch.setattr(host.site.tasks, "submit", submit)
+    asking = asyncio.create_task(prepared(host, id_of(host, 99)))
+    await soon(submitted.wait())
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    (dag,) = await host.site.tasks.dags()
+    await is_let_go(host, dag.id)
+
+
 async def test_a_lock_that_is_still_needed_is_kept(host):
     gate = host.engine.hold("kill")
     asked = await host.api.post("/ob/stop", FORCE_ALL)
