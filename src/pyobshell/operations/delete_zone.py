@@ -17,6 +17,7 @@ from pyobshell.operations.departure import (
     set_scaling_in,
     wait_deleted,
 )
+from pyobshell.operations.in_sql import Leave
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.majority import Leaving, objections
 from pyobshell.operations.site import Run, Site
@@ -90,7 +91,7 @@ async def _start_zone(run: Run, departure: Departure) -> None:
 @stage("Stop zone", Ability.BOTH_WAYS, undo=_start_zone, retry_undoes=False)
 async def stop_zone(run: Run, departure: Departure) -> None:
     """Take the zone out of service."""
-    leaving = Leaving(zones=[departure.zone], alone=True)
+    leaving = Leave(zones=[departure.zone], alone=True)
     await views.ask(run.site, in_sql.leave, leaving, run.deadline, run.log)
 
 

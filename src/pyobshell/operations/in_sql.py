@@ -5,8 +5,11 @@ Any agent whose server serves can do it (``operations.views.ask``), and it may b
 
 from __future__ import annotations
 
+import time
+
 from pydantic import BaseModel
 
+from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.engines.ob_cluster import INACTIVE
@@ -14,14 +17,22 @@ from pyobshell.operations import service, views
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.majority import Leaving, objections
 from pyobshell.operations.site import Site
+from pyobshell.operations.sub_dag import FRESH_S
 from pyobshell.operations.views import Reading, Views
 
 
+class Leave(Leaving):
+    """What is to leave, and when (Unix seconds) that was still wanted, if it can be given up."""
+
+    asked_at: float | None = None
+
+
 @procedure("cluster/leave")
-async def leave(site: Site, caller: Caller, leaving: Leaving) -> Nothing:
+async def leave(site: Site, caller: Caller, leaving: Leave) -> Nothing:
     """STOP what is to leave, if the cluster can spare it; what is stopped already is fine.
 
     Looked at and stopped by the same agent, so that as little as possible can happen in between.
+    Raises ``OB.Server.Unavailable`` if too much may have happened since it was asked for.
     """
     cluster = require_cluster(site)
     seen = await views.read.handler(site, caller, Reading(settled=True))
@@ -30,6 +41,9 @@ async def leave(site: Site, caller: Caller, leaving: Leaving) -> Nothing:
         return Nothing()
     for objection in objections(seen, leaving):
         raise objection
+    age_s = 0.0 if leaving.asked_at is None else abs(time.time() - leaving.asked_at)
+    if age_s > FRESH_S:
+        raise errors.SERVER_UNAVAILABLE(reason=f"{site.own} could look only after {age_s:.1f} s")
     for zone in leaving.zones:
         caller.log(f"STOP ZONE {zone}")
         await cluster.stop_zone(zone, caller.deadline)

@@ -28,7 +28,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations import doubts, in_sql, server, service, together, views
 from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.held import ask_until_done
-from pyobshell.operations.in_sql import Entering
+from pyobshell.operations.in_sql import Entering, Leave
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import Targets, resolve
 from pyobshell.operations.site import Run, Site
@@ -214,7 +214,8 @@ async def stop(run: Run, task: Rolling) -> None:
         if not _is_out(await _look(site, patience), turn):
             await _require_locks(run)  # again: since the check this agent may have been away
             await _require_well(site, turn, patience)
-            await views.ask(site, in_sql.leave, turn.leaving, patience, run.log)
+            leave = Leave.model_validate(turn.leaving.model_dump())
+            await views.ask(site, in_sql.leave, leave, patience, run.log)
 
         async def led_there() -> list[str]:
             seen = await _look(site, patience)

@@ -85,6 +85,8 @@ async def start_zone(run: Run, task: Undertaking) -> None:
     servers = [member.server for member in members if member.address in expected]
     entering = Entering(zones=task.zones, servers=servers)
     patience = run.deadline.within(run.site.settings.start_timeout_s)
+    async with together.releasing_all(run):
+        await together.require_locks(run)
     try:
         await views.ask(run.site, in_sql.enter, entering, patience, run.log)
     except OBShellError as error:

@@ -18,6 +18,7 @@ from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations import in_sql, majority, server, together, views
 from pyobshell.operations.held import ask_until_done
+from pyobshell.operations.in_sql import Leave
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
@@ -208,7 +209,8 @@ async def advance_all(run: Run, task: Undertaking) -> None:
         async with together.releasing_all(run):
             await _still_spared(run, task.leaving)
         looked_at = time.time()
-    await together.advance_all_after(run, task, looked_at)
+    waited = looked_at is not None or task.mode == Mode.TERMINATE
+    await together.advance_all_after(run, task, looked_at, waited=waited)
 
 
 async def _still_spared(run: Run, leaving: Leaving) -> None:
@@ -238,8 +240,14 @@ async def execute_stop_sql(run: Run, task: Undertaking) -> None:
     """
     if task.leaving is not None:
         patience = run.deadline.within(run.site.settings.stop_timeout_s)
+        leave = Leave.model_validate(task.leaving.model_dump())
+
+        async def look_at_locks() -> None:
+            await together.require_locks(run)
+            leave.asked_at = time.time()
+
         async with together.releasing_all(run):
-            await views.ask(run.site, in_sql.leave, task.leaving, patience, run.log)
+            await views.ask(run.site, in_sql.leave, leave, patience, run.log, before=look_at_locks)
         return
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]

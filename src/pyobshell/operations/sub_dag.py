@@ -34,7 +34,7 @@ from pyobshell.tasks.stage import Stage, stage
 
 ADVANCE, END = "advance", "end"
 _LOCK = Maintenance(MaintenanceType.GLOBAL)
-_FRESH_S = 5.0  # half of what a server that is lost stays ACTIVE
+FRESH_S = 5.0  # half of what a server that is lost stays ACTIVE
 _GIVE_WAY_S = 2.0  # locks that are taken at once are let go in a fraction of that
 
 
@@ -190,7 +190,7 @@ async def advance(site: Site, caller: Caller, go: GoAhead) -> Nothing:
     if dag.state.ended:
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {_ended_early(dag)}")
     age_s = 0.0 if go.looked_at is None else abs(time.time() - go.looked_at)
-    if dag.stage == 1 and age_s > _FRESH_S:
+    if dag.stage == 1 and age_s > FRESH_S:
         late = f"it was told {age_s:.1f} s after the cluster was looked at, and has done nothing"
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {late}")
     await site.tasks.signal(dag.id, ADVANCE)

@@ -14,6 +14,7 @@ last stage names it. A member that is no target and cannot be reached is left ou
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Literal, TypeVar
@@ -36,10 +37,12 @@ from pyobshell.operations.sub_dag import (
     Watching,
     advance,
     end,
+    holds,
     prepare,
     watch,
 )
 from pyobshell.tasks.model import Ability
+from pyobshell.wire import NANOSECONDS
 
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
@@ -48,6 +51,7 @@ Res = TypeVar("Res", bound=BaseModel)
 COORDINATION = Ability.CONTINUE | Ability.CANCEL
 
 _RELEASE_TIMEOUT_S = 300.0
+_MOMENT_S = 1.0
 
 
 class Undertaking(BaseModel):
@@ -128,11 +132,20 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
 
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work."""
-    await advance_all_after(run, task, None)
+    await advance_all_after(run, task)
 
 
-async def advance_all_after(run: Run, task: Undertaking, looked_at: float | None) -> None:
-    """Let every agent begin its work; ``looked_at`` as in :class:`GoAhead`."""
+async def advance_all_after(
+    run: Run, task: Undertaking, looked_at: float | None = None, *, waited: bool = False
+) -> None:
+    """Let every agent begin its work; ``looked_at`` as in :class:`GoAhead`.
+
+    Not if the task has been given up meanwhile: it may have, if it has ``waited`` for something,
+    or goes on for more than a moment.
+    """
+    if waited or run.continuing or not await _has_just_begun(run):
+        async with releasing_all(run):
+            await require_locks(run)
     shared = Shared.model_validate(run.data)
     for agent, answer in (await go_ahead(run, shared.sub_dags, looked_at)).items():
         if not isinstance(answer, OBShellError):
@@ -201,6 +214,29 @@ async def releasing_all(run: Run) -> AsyncIterator[None]:
     except OBShellError:
         await _end_all(run, Shared.model_validate(run.data).sub_dags)
         raise
+
+
+async def require_locks(run: Run) -> None:
+    """Raise if an agent has been released by somebody else, who has thus given this task up.
+
+    One that cannot be asked is no reason: it may be lost.
+    """
+    shared = Shared.model_validate(run.data)
+    gone: dict[str, str] = {}
+    for agent, answer in (await call_all(run, shared.sub_dags, holds)).items():
+        if isinstance(answer, OBShellError):
+            if answer.code is errors.TASK_NOT_FOUND:  # it was rebuilt
+                gone[str(agent)] = str(answer)
+        elif answer.failure is not None:
+            gone[str(agent)] = answer.failure
+    if gone:
+        raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=_listed(gone))
+
+
+async def _has_just_begun(run: Run) -> bool:
+    """Whether nobody can have given the task up since it began."""
+    head = await run.site.tasks.wait(run.dag_id, lambda dag: dag, Deadline.after(_prompt(run)))
+    return time.time() - head.start_time / NANOSECONDS < _MOMENT_S
 
 
 async def _end_all(run: Run, sub_dags: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:

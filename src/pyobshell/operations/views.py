@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -102,15 +102,19 @@ async def ask(
     log: Log = ignore,
     *,
     share: float = 1.0,
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> Res:
     """Have any agent whose server serves run a procedure: this one if it can, else another.
 
     Each can speak for the whole cluster. What is asked may be asked twice: when an agent or its
     server is lost meanwhile, or has used up its ``share`` of the time that was left, the next one
-    is asked. Raises what the procedure raised, or ``OB.Server.Unavailable`` when nobody is left.
+    is asked. Raises what the procedure raised, or ``OB.Server.Unavailable`` when nobody is left;
+    and what is awaited ``before`` each of them is asked.
     """
     reason = "no server of the cluster serves"
     async for agent in _able(site, deadline):
+        if before is not None:
+            await before()
         patience = deadline.within(share * deadline.remaining())
         try:
             return await site.peers.call(agent, asked, request, patience, log)

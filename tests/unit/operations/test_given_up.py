@@ -1,0 +1,59 @@
+"""A task whose agents were released by somebody else has been given up, and does nothing more."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.operations import together
+from support.fake_cluster import form_cluster
+from support.undertakings import locked, logs_of, servers, states, stop, wait_end
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def cluster(cluster_of_three):
+    """Three members of a running cluster, one in each zone, that reach each other."""
+    yield cluster_of_three
+    assert await locked(cluster_of_three) == [False] * 3
+    for host in cluster_of_three:
+        host.engine.start_afresh()
+
+
+async def test_a_terminate_that_was_given_up_does_not_kill_when_it_is_tried_again(cluster):
+    first, second, _ = cluster
+    second.engine.failures["minor_freeze"] = errors.SERVER_UNAVAILABLE(reason="no freeze")
+    given_up = (await stop(first, servers(second), terminate=True))["id"]
+    second.engine.failures.clear()
+    answer = await first.api.post(
+        "/ob/start", {"scope": servers(second), "forcePassDag": {"id": [given_up]}}
+    )
+    assert (await wait_end(first, answer.data["id"]))["state"] == "SUCCEED"
+    assert (await first.api.post(f"/task/dag/{given_up}", {"operator": "RETRY"})).status == 200
+    dag = await wait_end(first, given_up)
+    assert (dag["state"], dag["stage"]) == ("FAILED", 4)
+    said = logs_of(dag["nodes"][3])[-1]
+    assert "[Task.SubDag.NotAllAdvanced]" in said
+    assert "released by forcePassDag" in said
+    assert await states(cluster) == [3, 3, 3]
+
+
+async def test_a_stop_that_has_not_been_given_up_asks_for_its_locks_and_goes_on(
+    cluster, monkeypatch
+):
+    monkeypatch.setattr(together, "_MOMENT_S", 0.0)
+    dag = await stop(cluster[0], servers(cluster[1]), force=True)
+    assert dag["state"] == "SUCCEED"
+    assert await states(cluster) == [3, 0, 3]
+
+
+async def test_what_is_asked_for_long_ago_is_not_stopped_in_sql(cluster, monkeypatch):
+    ob = form_cluster(cluster, ("zone1", "zone2", "zone3"))
+    monkeypatch.setattr("pyobshell.operations.in_sql.FRESH_S", -1.0)
+    dag = await stop(cluster[0], servers(cluster[1]))
+    for host in cluster:
+        del host.engine.cluster
+    assert (dag["state"], dag["stage"]) == ("FAILED", 5)
+    assert "could look only after" in logs_of(dag["nodes"][4])[-1]
+    assert ob.deeds == []
