@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView
 from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.errors import OBShellError
 from pyobshell.operations import service
-from pyobshell.operations.site import Run, Site
+from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.tasks.model import Ability
 from pyobshell.tasks.stage import stage
 
@@ -49,7 +48,7 @@ async def bootstrap(run: Run, making: Making) -> None:
         if server not in known:
             run.log(f"adding {server} to zone {zone}")
             await cluster.add_server(server, zone, deadline)
-    await service.until_in_service(cluster, set(wanted), run.log, deadline)
+    await service.until_in_service(site, set(wanted), run.log, deadline)
 
 
 async def _is_born(cluster: ObCluster, deadline: Deadline) -> bool:
@@ -71,15 +70,6 @@ def first_of_zones(view: ClusterView) -> list[tuple[str, Address]]:
     for member in [*mine, *view.members]:
         first.setdefault(member.zone, member.server)
     return list(first.items())
-
-
-def require_cluster(site: Site) -> ObCluster:
-    """The cluster of servers; raises where each is whole by itself."""
-    if site.engine.cluster is None:
-        raise errors.ILLEGAL_ARGUMENT(
-            name="engine", reason=f"servers of the kind {site.engine.name} form no cluster"
-        )
-    return site.engine.cluster
 
 
 @stage("Migrate table", Ability.BOTH_WAYS)

@@ -7,7 +7,6 @@ from pyobshell.cluster.model import Identity
 from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_cluster import ServerRow
 from pyobshell.operations import deletion, in_sql, views
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.departure import (
     Departure,
     delete_agent,
@@ -20,7 +19,7 @@ from pyobshell.operations.departure import (
 from pyobshell.operations.in_sql import Leave
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.majority import Leaving, objections
-from pyobshell.operations.site import Run, Site
+from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.operations.views import Reading
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage

@@ -18,9 +18,8 @@ from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations import deletion, retirement, roster, server
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.retirement import Retiring
-from pyobshell.operations.site import Run, Site
+from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.operations.sub_dag import Wanting, ready
 from pyobshell.tasks.model import Ability
 from pyobshell.tasks.stage import stage

@@ -14,9 +14,8 @@ from pyobshell.address import Address
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.engines.ob_cluster import INACTIVE
 from pyobshell.operations import service, views
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.majority import Leaving, objections
-from pyobshell.operations.site import Site
+from pyobshell.operations.site import Site, require_cluster
 from pyobshell.operations.sub_dag import FRESH_S
 from pyobshell.operations.views import Reading, Views
 
@@ -84,7 +83,7 @@ async def enter(site: Site, caller: Caller, entering: Entering) -> Nothing:
         await cluster.start_servers(entering.started, caller.deadline)
     if entering.servers:
         await service.until_in_service(
-            cluster, entering.servers, caller.log, caller.deadline, alone=True
+            site, entering.servers, caller.log, caller.deadline, alone=True
         )
     return Nothing()
 

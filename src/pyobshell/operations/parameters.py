@@ -15,8 +15,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_parameters import ParameterRow, Setting
 from pyobshell.errors import OBShellError
 from pyobshell.operations import views
-from pyobshell.operations.birth import require_cluster
-from pyobshell.operations.site import Site
+from pyobshell.operations.site import Site, require_cluster
 from pyobshell.requests import ParameterSetting, SetParametersRequest
 from pyobshell.wire import (
     ClusterParameter,

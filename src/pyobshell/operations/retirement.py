@@ -20,11 +20,10 @@ from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations import server
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.release import is_sub_dag, release
 from pyobshell.operations.remove import forget_cluster
-from pyobshell.operations.site import Run, Site, refusal
+from pyobshell.operations.site import Run, Site, refusal, require_cluster
 from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator, State
 from pyobshell.tasks.stage import stage

@@ -26,7 +26,6 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations import doubts, in_sql, server, service, together, views
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.in_sql import Entering, Leave
 from pyobshell.operations.majority import Leaving
@@ -259,7 +258,7 @@ async def wait_for_sync(run: Run, task: Rolling) -> None:
     async with _turn(run, task):
         servers = [member.server for member in run.site.cluster.view.members]
         patience = run.deadline.within(run.site.settings.sync_timeout_s)
-        await service.until_in_service(require_cluster(run.site), servers, run.log, patience)
+        await service.until_in_service(run.site, servers, run.log, patience)
 
 
 @asynccontextmanager
@@ -347,7 +346,7 @@ async def _what_is_out(site: Site) -> str:
         found = await _not_serving(site, deadline)
     else:
         try:
-            found = doubts.unwell(await _look(site, deadline))
+            found = doubts.unwell(await views.look(site, Reading(), deadline))
         except OBShellError as error:
             return f"not known, as the cluster cannot be looked at ({error})"
     return "; ".join(found) or "nothing"

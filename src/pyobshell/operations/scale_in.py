@@ -12,7 +12,6 @@ from pyobshell.address import Address
 from pyobshell.cluster.model import Identity
 from pyobshell.deadline import Deadline
 from pyobshell.operations import deletion
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.departure import (
     Departure,
     check_majority,
@@ -26,7 +25,7 @@ from pyobshell.operations.departure import (
     wait_deleted,
 )
 from pyobshell.operations.join import LOCKED
-from pyobshell.operations.site import Site
+from pyobshell.operations.site import Site, require_cluster
 from pyobshell.requests import ScaleInRequest
 from pyobshell.tasks.model import Dag, DagPlan, NodePlan
 

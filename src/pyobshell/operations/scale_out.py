@@ -16,7 +16,6 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_cluster import ACTIVE, ObCluster, ServerRow
 from pyobshell.errors import OBShellError
 from pyobshell.operations import invited, roster
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.configure import checked_options
 from pyobshell.operations.deletion import delete_for_good
 from pyobshell.operations.held import ask_until_done
@@ -34,7 +33,7 @@ from pyobshell.operations.local_scale_out import (
     STARTED,
 )
 from pyobshell.operations.service import until_in_service
-from pyobshell.operations.site import Run, Site
+from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.requests import ScaleOutRequest
 from pyobshell.security.keys import PublicKey
 from pyobshell.settings import API_VERSION
@@ -314,9 +313,8 @@ async def add_agent(run: Run, growth: Growth) -> None:
 @stage("Check cluster scale_out whether finished", Ability.BOTH_WAYS)
 async def check_finished(run: Run, growth: Growth) -> None:
     """See the server serve, and the agent know that it is a member."""
-    cluster = require_cluster(run.site)
     patience = run.deadline.within(run.site.settings.start_timeout_s)
-    await until_in_service(cluster, {growth.member.server}, run.log, patience)
+    await until_in_service(run.site, {growth.member.server}, run.log, patience)
     await _advance(run, growth, FINISH, DONE)
 
 

@@ -9,10 +9,14 @@ from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Engine, Log, ObState
-from pyobshell.engines.ob_cluster import ACTIVE, DELETING, ObCluster
+from pyobshell.engines.ob_cluster import ACTIVE, DELETING
 from pyobshell.errors import OBShellError
+from pyobshell.operations import views
+from pyobshell.operations.site import Site
+from pyobshell.operations.views import Reading, Views
 
 _PACE_S = 0.2
+_LOOK_S = 20.0
 
 
 async def until_usable(engine: Engine, log: Log, deadline: Deadline) -> None:
@@ -38,7 +42,7 @@ _UNUSABLE = {
 
 
 async def until_in_service(
-    cluster: ObCluster,
+    site: Site,
     servers: Collection[Address],
     log: Log,
     deadline: Deadline,
@@ -53,7 +57,9 @@ async def until_in_service(
     """
 
     async def missing() -> list[str]:
-        return await _missing(cluster, servers, deadline, alone)
+        patience = deadline.within(_LOOK_S)
+        seen = await views.look(site, Reading(greeted=False), patience)
+        return _missing(seen, servers, alone)
 
     await until_nothing_is_missing(missing, "The wait for service", log, deadline)
     log(f"{', '.join(map(str, servers))} serve, and are in sync")
@@ -86,12 +92,9 @@ async def _answered(look: Callable[[], Awaitable[list[str]]]) -> list[str]:
         return [str(error)]
 
 
-async def _missing(
-    cluster: ObCluster, servers: Collection[Address], deadline: Deadline, alone: bool
-) -> list[str]:
+def _missing(seen: Views, servers: Collection[Address], alone: bool) -> list[str]:
     """What is not as it should be, in words."""
-    rows = {row.address: row for row in await cluster.servers(deadline)}
-    streams = await cluster.log_streams(deadline)
+    rows = {row.address: row for row in seen.servers}
     found = []
     for server in servers:
         row = rows.get(server)
@@ -103,7 +106,7 @@ async def _missing(
             found.append(f"{server} is {row.status} and does not serve yet")
     behind = [
         str(stream)
-        for stream in streams
+        for stream in seen.log_streams
         if (
             stream.is_behind_on(servers) if alone else stream.is_on(servers) and not stream.is_whole
         )

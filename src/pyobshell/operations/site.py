@@ -13,6 +13,7 @@ from pyobshell.cluster.doorway import Doorway
 from pyobshell.cluster.peers import Peers
 from pyobshell.cluster.state import ClusterState
 from pyobshell.engines.base import Engine
+from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
@@ -93,6 +94,15 @@ class Site:
 
 
 Run = StageRun[Site]
+
+
+def require_cluster(site: Site) -> ObCluster:
+    """The cluster of servers; raises where each is whole by itself."""
+    if site.engine.cluster is None:
+        raise errors.ILLEGAL_ARGUMENT(
+            name="engine", reason=f"servers of the kind {site.engine.name} form no cluster"
+        )
+    return site.engine.cluster
 
 
 def refusal(own: Address, holder: Dag) -> errors.OBShellError:

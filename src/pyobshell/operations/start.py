@@ -164,7 +164,7 @@ async def _enter(run: Run, cluster: ObCluster, deadline: Deadline) -> None:
         raise errors.AGENT_NOT_EXIST(agent=run.site.own)
     run.log(f"START SERVER {me.server}")
     await cluster.start_servers([me.server], deadline)
-    await service.until_in_service(cluster, [me.server], run.log, deadline, alone=True)
+    await service.until_in_service(run.site, [me.server], run.log, deadline, alone=True)
     for zone in await cluster.zones(deadline):
         if zone.name == me.zone and zone.status != ACTIVE:
             run.log(f"WARNING: its zone {me.zone} is {zone.status}, until that is started too")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pyobshell.cluster.model import Identity
 from pyobshell.operations import stop
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import ScopeType
-from pyobshell.operations.site import Site
+from pyobshell.operations.site import Site, require_cluster
 from pyobshell.operations.stop import Mode
 from pyobshell.operations.together import Undertaking
 from pyobshell.requests import StopZoneRequest

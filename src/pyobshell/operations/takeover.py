@@ -29,10 +29,9 @@ from pyobshell.engines.base import ServerConfig
 from pyobshell.engines.ob_cluster import ServerRow
 from pyobshell.errors import OBShellError
 from pyobshell.operations import service
-from pyobshell.operations.birth import require_cluster
 from pyobshell.operations.join import LOCKED, own_member
 from pyobshell.operations.keeper import ServerSettings
-from pyobshell.operations.site import Run, Site
+from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage

@@ -18,8 +18,7 @@ from pyobshell.engines.log_streams import LogStream
 from pyobshell.engines.ob_cluster import ACTIVE, INACTIVE, ObCluster, ServerRow, ZoneRow
 from pyobshell.errors import OBShellError
 from pyobshell.operations import server
-from pyobshell.operations.birth import require_cluster
-from pyobshell.operations.site import Site
+from pyobshell.operations.site import Site, require_cluster
 
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
@@ -47,10 +46,15 @@ class Views(BaseModel):
 
 
 class Reading(BaseModel):
-    """What is to be read; ``settled``: not while a log stream elects its leader."""
+    """What is to be read.
+
+    ``settled``: not while a log stream elects its leader. ``greeted``: with servers asked whether
+    they live, which is for who takes something away, not for who waits.
+    """
 
     log_streams: bool = True
     settled: bool = False
+    greeted: bool = True
 
 
 @procedure("cluster/views")
@@ -58,9 +62,10 @@ async def read(site: Site, caller: Caller, reading: Reading) -> Views:
     """What the server here tells of its cluster."""
     cluster = require_cluster(site)
     views = await _read(cluster, reading, caller.deadline)
-    patience = caller.deadline.within(_ELECTION_S)
-    while reading.settled and not _is_settled(views) and not patience.passed():
+    patience = caller.deadline.within(min(_ELECTION_S, caller.deadline.remaining() / 2))
+    if reading.settled and not _is_settled(views):
         caller.log("a log stream has no leader: looking again")
+    while reading.settled and not _is_settled(views) and not patience.passed():
         await asyncio.sleep(_PACE_S)  # views tell nobody of their change
         views = await _read(cluster, reading, caller.deadline)
     return views
@@ -72,6 +77,8 @@ async def _read(cluster: ObCluster, reading: Reading, deadline: Deadline) -> Vie
     )
     if reading.log_streams:
         streams = await cluster.log_streams(deadline)
+        views.log_streams = streams
+    if reading.log_streams and reading.greeted:
         shown = {replica.server for stream in streams for replica in stream.replicas}
         counted = [row for row in views.servers if row.address in shown]
         views.silent = await cluster.silent(counted, deadline)

@@ -11,7 +11,7 @@ from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_cluster import UnitRow
 from pyobshell.errors import OBShellError
-from pyobshell.operations import deletion, service
+from pyobshell.operations import deletion
 from support.fake_cluster import FakeCluster
 from support.waiting import PATIENCE_S, soon
 
@@ -76,12 +76,3 @@ async def test_a_server_is_kept_as_long_as_it_is_there(ob, lines):
     ob.places.remove((SECOND, "zone1"))
     with pytest.raises(OBShellError, match="cannot be brought back"):
         await deletion.call_off(ob, [FIRST, SECOND], lines.append, patience())
-
-
-async def test_a_server_that_is_to_go_serves_until_then(ob, lines):
-    """A cluster that was down in the middle of a deletion may need all its servers to come up."""
-    ob.deleting.add(SECOND)
-    await service.until_in_service(ob, [FIRST, SECOND], lines.append, patience(), alone=True)
-    ob.down.add(SECOND)
-    with pytest.raises(OBShellError, match="is DELETING and does not serve yet"):
-        await service.until_in_service(ob, [SECOND], lines.append, Deadline.after(0), alone=True)

@@ -8,6 +8,7 @@ from pyobshell import errors
 from pyobshell.engines.base import ObState
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
+from support.fake_cluster import form_cluster
 from support.undertakings import locked, logs_of, outline, servers, states, stop, wait_end
 
 pytestmark = pytest.mark.anyio
@@ -72,3 +73,23 @@ async def test_a_start_of_zones_asks_those_that_ran_already_as_well(cluster):
     dag = await start(cluster[0], {"type": "ZONE", "target": ["zone1"]})
     assert (dag["state"], dag["max_stage"]) == ("SUCCEED", 6)
     assert logs_of(dag["nodes"][4]) == ["1 of 1 servers serve"]
+
+
+async def test_a_server_that_is_to_go_is_started_like_the_others(cluster):
+    """A cluster that was down in the middle of a deletion may need all its servers to come up."""
+    ob = form_cluster(cluster, ("zone1", "zone2", "zone3"))
+    ob.deleting.add(ob.places[1][0])
+    cluster[1].engine.set_state(ObState.PROCESS_NOT_RUNNING)
+    dag = await start(cluster[0], {"type": "GLOBAL"})
+    assert dag["state"] == "SUCCEED"
+    assert await states(cluster) == [3, 3, 3]
+
+
+async def test_an_agent_whose_own_server_does_not_tell_has_another_one_asked(cluster):
+    ob = form_cluster(cluster, ("zone1", "zone2", "zone3"))
+    silent = form_cluster(cluster[:1], ("zone1",))
+    silent.start_zone = ob.start_zone
+    silent.failures["views"] = errors.SERVER_UNAVAILABLE(reason="it gives no answer to SQL")
+    dag = await start(cluster[0], {"type": "ZONE", "target": ["zone2"]})
+    assert dag["state"] == "SUCCEED"
+    assert logs_of(dag["nodes"][4])[-1].endswith("serve, and are in sync")
