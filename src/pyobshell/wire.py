@@ -176,7 +176,8 @@ class StopPreview(BaseModel):
 
     ``majority`` is empty where each server is whole by itself, and null if it could not be found
     out. ``obstacles`` are what the task would meet on its way: an agent whose lock is held, which
-    keeps it from beginning, or a target that cannot be reached, which fails alone.
+    keeps it from beginning, a target that cannot be flushed, which keeps all from being killed, or
+    one that cannot be reached, which fails alone.
     ``last_duration_ms`` is what the last such stop took that succeeded at this agent.
     """
 

@@ -52,11 +52,13 @@ def _print(preview: StopPreview) -> None:
 def _target(target: PreviewTarget) -> list[str]:
     host = f"[{target.svr_ip}]" if ":" in target.svr_ip else target.svr_ip
     known = [target.pid, target.sessions]
+    hangs = target.status == "ACTIVE" and target.obState not in (None, 3)
+    state = f"{target.status}, obState {target.obState}" if hangs else target.status
     return [
         target.zone,
         f"{host}:{target.svr_port}",
         target.agent,
-        target.status,
+        state,
         *("-" if one is None else str(one) for one in known),
     ]
 

@@ -112,7 +112,7 @@ def stop(
             output.confirm(f"{'Kill' if force else 'Stop'} {targets}?", assume_yes=yes)
         where = place.locate(base_dir, host, password, password_file)
         if dry_run:
-            await _preview(where, targets, mode, as_json=as_json)
+            await _preview(where, targets, mode, split(force_pass), as_json=as_json)
             return
         words = ("cluster", "stop", *targets.words, *chosen)
         order = Order(where, targets, words, split(force_pass), as_json, verbose)
@@ -153,12 +153,18 @@ def start(
 
 
 async def _preview(
-    where: place.Place, targets: Targets, mode: dict[str, bool], *, as_json: bool
+    where: place.Place,
+    targets: Targets,
+    mode: dict[str, bool],
+    force_pass: list[str],
+    *,
+    as_json: bool,
 ) -> None:
     from pyobshell.cli import preview
 
     async with where.client() as client:
-        found = await client.preview_stop(targets.scope, await targets.named(client), **mode)
+        names = await targets.named(client)
+        found = await client.preview_stop(targets.scope, names, **mode, force_pass_dag=force_pass)
     preview.show(found, as_json=as_json)
 
 

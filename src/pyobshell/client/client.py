@@ -165,13 +165,20 @@ class Client:
         return await self._task("/ob/stop", body)
 
     async def preview_stop(
-        self, scope: str, target: list[str], *, force: bool = False, terminate: bool = False
+        self,
+        scope: str,
+        target: list[str],
+        *,
+        force: bool = False,
+        terminate: bool = False,
+        force_pass_dag: list[str] | None = None,
     ) -> StopPreview:
         """What a stop would do, and why it would be refused; nothing is done."""
         body = {
             "scope": {"type": scope, "target": target},
             "force": force,
             "terminate": terminate,
+            "forcePassDag": force_pass_dag or [],
             "dryRun": True,
         }
         return StopPreview.model_validate(await self.call("POST", "/ob/stop", body))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 from pyobshell import errors
+from pyobshell.address import Address
 from pyobshell.cluster.model import Member
 from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
@@ -38,19 +42,22 @@ async def preview_stop(site: Site, request: StopRequest, language: Language) -> 
     """
     order = Order.of(request, site.cluster.view)
     plan = stop.plan(site, order)
-    seen = await _views(site)
+    seen, looks, refusals, locks = await asyncio.gather(
+        _views(site), _looks(site, order), _refusals(site, order), _locks(site, order)
+    )
+    obstacles = [*locks, *_not_to_be_flushed(order, looks)]
     return StopPreview(
         name=plan.name,
         mode=order.mode,
         scope=order.targets.type,
-        targets=await _targets(site, order, seen),
+        targets=_targets(site, order, seen, looks),
         stages=[
             PreviewStage(stage=number, name=node.stage.name)
             for number, node in enumerate(plan.nodes, start=1)
         ],
         majority=_majority(site, order, seen),
-        refusals=[_in_words(one, language) async for one in stop.objections(site, order)],
-        obstacles=[_in_words(one, language) for one in await _obstacles(site, order)],
+        refusals=[_in_words(one, language) for one in refusals],
+        obstacles=[_in_words(one, language) for one in obstacles],
         last_duration_ms=await _last_duration_ms(site, order, plan),
     )
 
@@ -80,11 +87,16 @@ def _in_sql(site: Site, order: Order) -> bool:
 # --- what would be stopped -----------------------------------------------------------------------
 
 
-async def _targets(site: Site, order: Order, seen: Views | None) -> list[PreviewTarget]:
-    """The targets, each as its agent sees its server."""
+Looks = Mapping[Address, ServerLook | OBShellError]
+
+
+async def _looks(site: Site, order: Order) -> Looks:
+    """The targets' servers, each as its agent sees it."""
+    return await site.peers.call_all(order.targets.agents, server.look, Nothing(), _patience(site))
+
+
+def _targets(site: Site, order: Order, seen: Views | None, looks: Looks) -> list[PreviewTarget]:
     members = [one for one in site.cluster.view.members if one.address in order.targets.agents]
-    asked = [member.address for member in members]
-    looks = await site.peers.call_all(asked, server.look, Nothing(), _patience(site))
     in_sql = _in_sql(site, order)
     return [_target(member, looks[member.address], seen, in_sql) for member in members]
 
@@ -147,7 +159,24 @@ def _majority(site: Site, order: Order, seen: Views | None) -> list[PreviewTenan
 # --- what the task would meet --------------------------------------------------------------------
 
 
-async def _obstacles(site: Site, order: Order) -> list[OBShellError]:
+async def _refusals(site: Site, order: Order) -> list[OBShellError]:
+    return [one async for one in stop.objections(site, order)]
+
+
+def _not_to_be_flushed(order: Order, looks: Looks) -> list[OBShellError]:
+    """The targets that a freeze would fail at."""
+    if order.mode is not Mode.TERMINATE:
+        return []
+    states = {agent: one.state for agent, one in looks.items() if isinstance(one, ServerLook)}
+    fine = (ObState.CONNECTION_AVAILABLE, ObState.PROCESS_NOT_RUNNING)
+    found = [(agent, state) for agent, state in states.items() if state not in fine]
+    return [
+        errors.SERVER_UNAVAILABLE(reason=f"{agent}: {server.not_to_be_flushed(state)}")
+        for agent, state in found
+    ]
+
+
+async def _locks(site: Site, order: Order) -> list[OBShellError]:
     """Locks that are held and not to be passed, and targets whose agents cannot be reached."""
     wanting, patience = Wanting(force_pass=order.force_pass), _patience(site)
     answers = await site.peers.call_all(site.cluster.view.addresses, ready, wanting, patience)

@@ -104,7 +104,7 @@ async def restart_cluster(site: Site, request: RestartRequest) -> Dag:
         work="restart",
         mode=Mode.GENTLE if site.engine.cluster is None else Mode.FORCE,
         targets=list(targets.agents),
-        force_pass=request.forcePassDag.id,
+        force_pass=together.given_up(request.forcePassDag),
         all_or_none=True,
         turns=turns,
     )

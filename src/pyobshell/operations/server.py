@@ -17,6 +17,8 @@ from pyobshell.operations.passwords import Password
 from pyobshell.operations.site import Site
 from pyobshell.security.verify import Passwords
 
+_SESSIONS_S = 3.0
+
 
 class ServerStatus(BaseModel):
     """How far a server can be used, and its version."""
@@ -49,7 +51,8 @@ async def look(site: Site, caller: Caller, request: Nothing) -> ServerLook:
             return ServerLook(state=ObState.PROCESS_NOT_RUNNING, sessions=0)
         process.close()
         seen.pid = process.pid
-        seen.sessions = await site.engine.sessions(caller.deadline)
+        if seen.state is ObState.CONNECTION_AVAILABLE:
+            seen.sessions = await site.engine.sessions(caller.deadline.within(_SESSIONS_S))
     return seen
 
 
@@ -131,10 +134,15 @@ async def flush(site: Site, log: Log, deadline: Deadline) -> None:
     elif state is ObState.CONNECTION_AVAILABLE:
         await site.engine.minor_freeze(log, deadline.within(site.settings.freeze_timeout_s))
     else:
-        raise errors.SERVER_UNAVAILABLE(
-            reason=f"its process runs but accepts no SQL (obState {int(state)}), so it cannot be "
-            "flushed; 'force' stops it without"
-        )
+        raise not_to_be_flushed(state)
+
+
+def not_to_be_flushed(state: ObState) -> OBShellError:
+    """Why a server that runs in this state cannot be flushed."""
+    return errors.SERVER_UNAVAILABLE(
+        reason=f"its process runs but accepts no SQL (obState {int(state)}), so it cannot be "
+        "flushed; 'force' stops it without"
+    )
 
 
 PROCEDURES = (

@@ -57,6 +57,13 @@ def test_a_person_sees_tables(capsys):
     assert "The last such stop took 1.5 s" in out
 
 
+def test_a_server_that_is_in_service_and_does_not_answer_is_seen(capsys):
+    (target,) = a_preview().targets
+    hangs = target.model_copy(update={"obState": 1})
+    preview.show(a_preview(targets=[hangs]), as_json=False)
+    assert "ACTIVE, obState 1  77 " in capsys.readouterr().out
+
+
 def test_a_stop_that_would_be_refused_says_so_and_exits_accordingly(capsys):
     refusal = PreviewRefusal(errCode="OB.Some.Code", message="there is a reason")
     with pytest.raises(Finished) as finished:

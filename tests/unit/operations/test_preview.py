@@ -125,6 +125,17 @@ async def test_locks_that_the_task_would_meet_are_told(agents):
     await stop(agents[0], servers(agents[1]), force=True, **passing)
 
 
+async def test_a_target_that_cannot_be_flushed_is_told(ob, agents):
+    agents[1].engine.set_state(ObState.PROCESS_RUNNING)
+    seen = await preview(agents[0], servers(agents[1]), terminate=True)
+    assert (seen.targets[0].obState, seen.targets[0].sessions) == (1, None)
+    (obstacle,) = seen.obstacles
+    assert obstacle.errCode == "OB.Server.Unavailable"
+    assert f"{agents[1].address}: " in obstacle.message
+    assert "cannot be flushed" in obstacle.message
+    assert (await preview(agents[0], servers(agents[1]), force=True)).obstacles == []
+
+
 async def test_a_target_that_cannot_be_reached_is_told(start_member):
     member = await start_member()
     lost = member.site.cluster.view.others[0]
