@@ -70,7 +70,7 @@ MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
 _BACKLOG = 1024
 _NOT_TAKEN_OVER = (
-    "there is a server of a cluster here; to take it over start the agent with the password of "
+    "there is a server of a cluster here; to take it over restart the agent with the password of "
     "root@sys (OB_ROOT_PASSWORD)"
 )
 _SHUTDOWN_S = 3

@@ -172,10 +172,16 @@ def _print_list(dags: list[DagDetailDTO], as_json: bool) -> None:
         output.say("No unfinished tasks")
     else:
         rows = [
-            [dag.id, dag.name, f"{dag.stage}/{dag.max_stage}", dag.state, str(dag.start_time)]
+            [dag.id, _named(dag), f"{dag.stage}/{dag.max_stage}", dag.state, str(dag.start_time)]
             for dag in dags
         ]
         output.print_table(["ID", "NAME", "STAGE", "STATE", "START"], rows)
+
+
+def _named(dag: DagDetailDTO) -> str:
+    """Its name, and of a part the task that it belongs to, whose agent may be out of reach."""
+    main = (dag.additional_data or {}).get("main_dag_id")
+    return dag.name if main is None else f"{dag.name} (part of {main})"
 
 
 def _print_full(dag: DagDetailDTO, detail: bool, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from pyobshell.tasks.stage import stage
 _NO_WAY_BACK = Ability.CONTINUE | Ability.RETRY | Ability.PASS
 _CALLING_OFF_S = 30.0
 _LOOK_S = 30.0
+_GONE = (errors.RPC_REQUEST_FAILED, errors.INCORRECT_TOKEN)
 
 
 class Departure(BaseModel):
@@ -52,11 +53,11 @@ class Departure(BaseModel):
 async def require_free(site: Site, departure: Departure, deadline: Deadline) -> None:
     """Raise the refusal of an agent whose lock is held: it could not part in the end.
 
-    One that cannot be reached is lost, which may be why it is to go.
+    One that cannot be reached, or has forgotten the cluster, may be to go for just that.
     """
     answers = await site.peers.call_all(departure.agents, ready, Wanting(), deadline)
     for answer in answers.values():
-        if isinstance(answer, OBShellError) and answer.code is not errors.RPC_REQUEST_FAILED:
+        if isinstance(answer, OBShellError) and answer.code not in _GONE:
             raise answer
 
 

@@ -89,7 +89,7 @@ async def integrate_config(run: Run, making: Making) -> None:
                 raise errors.ILLEGAL_ARGUMENT(
                     name="mysql_port, rpc_port",
                     reason=f"{member.address} and {other} would share port {port}; "
-                    "set them apart with observer/config",
+                    "set them apart with observer/config, or let one join with other ports",
                 )
         ports[member.address] = {
             "mysql_port": settings.mysql_port,

@@ -23,6 +23,7 @@ from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.executor import Executor
+from pyobshell.operations.retirement import look_whether_parted
 from pyobshell.operations.site import Run, Site
 from pyobshell.store.database import Database
 from pyobshell.store.mysql import Connect
@@ -78,6 +79,7 @@ class Maintainer:
                 unforeseen = None if isinstance(error, OBShellError) else error
                 cause = str(error)
                 _log.warning("no lease", action="lease.look", cause=cause, exc_info=unforeseen)
+                look_whether_parted(self._site)  # a server that was removed tells nothing any more
                 pause = self._terms.renewal_s
             with contextlib.suppress(TimeoutError):
                 # Not all at the same moment.

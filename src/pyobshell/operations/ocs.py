@@ -18,6 +18,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations.cluster_tasks import ClusterTasks
 from pyobshell.operations.executor import Executor
 from pyobshell.operations.maintainer import Maintainer
+from pyobshell.operations.retirement import look_whether_parted
 from pyobshell.operations.site import Site
 from pyobshell.store.database import Database
 from pyobshell.store.migrate import migrate_ocs
@@ -104,6 +105,7 @@ class Ocs:
             view = self._site.cluster.view
             if all(member.address != view.own for member in listed.members):
                 _log.warning("is no member of its cluster", action="members.missing")
+                look_whether_parted(self._site)
             elif listed.version != view.members_version:
                 await self._site.cluster.change(listed.adopted_by)
 

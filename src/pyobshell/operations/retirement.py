@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 
 import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.model import Identity
+from pyobshell.cluster.model import Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
@@ -24,6 +25,7 @@ from pyobshell.operations.join import LOCKED
 from pyobshell.operations.release import is_sub_dag, release
 from pyobshell.operations.remove import forget_cluster
 from pyobshell.operations.site import Run, Site, refusal, require_cluster
+from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator, State
 from pyobshell.tasks.stage import stage
@@ -31,6 +33,7 @@ from pyobshell.tasks.stage import stage
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _UNDER_WAY_S = 10.0
+_ASKED = 3  # a cluster may be large, and all of its agents in doubt at once
 _ABLE = Ability.CONTINUE | Ability.RETRY
 
 
@@ -120,16 +123,28 @@ async def _let_go(site: Site, holder: Dag, deadline: Deadline) -> None:
 
 
 class Standing(BaseModel):
-    """What the agent that asks is in the cluster, and whether its server is one of the cluster."""
+    """What the agent that asks is in the cluster, and whether its server is one of the cluster.
+
+    ``files_go``: it was removed with its server's files, or its scale out was rolled back.
+    """
 
     identity: Identity | None
     has_server: bool
+    files_go: bool = False
 
 
 class Question(BaseModel):
-    """About the server of the agent that asks, by its rpc port."""
+    """About the server of the agent that asks, by its rpc port, and the DAG that scaled it out."""
 
     rpc_port: int
+    scaled_out_by: str = ""
+
+
+class _Removal(BaseModel):
+    """Of the parameters of a DAG that removes agents: which, and whether with their files."""
+
+    leaving: list[Member]
+    remove_data: bool = False
 
 
 @procedure("agent/standing", for_guests=True)
@@ -144,16 +159,42 @@ async def standing(site: Site, caller: Caller, question: Question) -> Standing:
     return Standing(
         identity=me.identity if me is not None and known else None,
         has_server=any(row.address == server for row in rows),
+        files_go=await _files_go(site, caller.address, question.scaled_out_by),
     )
 
 
+async def _files_go(site: Site, agent: Address, scaled_out_by: str) -> bool:
+    """What the cluster's own tasks say of the files of a server that is none of it."""
+    tasks = site.require_ocs().tasks
+
+    def removes(dag: Dag) -> bool:
+        if dag.name != "Cluster scale in":
+            return False
+        removal = _Removal.model_validate_json(dag.params)
+        return any(member.address == agent for member in removal.leaving)
+
+    removed = await tasks.newest(removes)
+    if removed is not None and _Removal.model_validate_json(removed.params).remove_data:
+        return True
+    if not scaled_out_by:
+        return False
+    number = GenericId.parse(scaled_out_by).number
+    grown = await tasks.newest(lambda dag: dag.id == number)
+    undone = grown is not None and grown.operator is Operator.ROLLBACK
+    return undone and grown is not None and grown.state is State.SUCCEED
+
+
 def look_whether_parted(site: Site) -> None:
-    """At the agent's start: part from a cluster that has removed it while it was down."""
-    if site.ocs is not None and site.cluster.view.identity in (
-        Identity.CLUSTER_AGENT,
-        Identity.SCALING_IN,
+    """Part from a cluster that has removed this agent while it was down or out of reach.
+
+    Begun at the agent's start, and whenever something makes it doubt that it is a member.
+    """
+    if (
+        site.ocs is not None
+        and site.cluster.view.identity in (Identity.CLUSTER_AGENT, Identity.SCALING_IN)
+        and (site.doubting is None or site.doubting.done())
     ):
-        site.background.begin(_look(site))
+        site.doubting = site.background.begin(_look(site))
 
 
 async def _look(site: Site) -> None:
@@ -167,7 +208,8 @@ async def _look(site: Site) -> None:
             if found.identity is None and not found.has_server:
                 _log.warning("is no member any more: parting", action="standing.none")
                 patience = Deadline.after(site.settings.stop_timeout_s)
-                await _begin(site, Retiring(cluster_dag_id=""), patience)
+                retiring = Retiring(cluster_dag_id="", remove_data=found.files_go)
+                await _begin(site, retiring, patience)
                 return
         except OBShellError as error:
             _log.info("not yet", action="standing.ask", cause=str(error))
@@ -178,8 +220,13 @@ async def _look(site: Site) -> None:
 async def _ask(site: Site) -> Standing:
     view = site.cluster.view
     me = view.member(site.own)
-    question = Question(rpc_port=me.rpc_port if me else 0)
-    return await site.peers.call_any(view.others, standing, question, site.settings.rpc_timeout_s)
+    grown = await site.tasks.newest(lambda dag: "cluster_dag_id" in dag.data)
+    question = Question(
+        rpc_port=me.rpc_port if me else 0,
+        scaled_out_by=grown.data["cluster_dag_id"] if grown else "",
+    )
+    some = random.sample(view.others, min(_ASKED, len(view.others)))
+    return await site.peers.call_any(some, standing, question, site.settings.rpc_timeout_s)
 
 
 STAGES = (kill_observer, be_single)

@@ -104,7 +104,7 @@ async def restart_cluster(site: Site, request: RestartRequest) -> Dag:
         work="restart",
         mode=Mode.GENTLE if site.engine.cluster is None else Mode.FORCE,
         targets=list(targets.agents),
-        force_pass=together.given_up(request.forcePassDag),
+        force_pass=request.forcePassDag.id,
         all_or_none=True,
         turns=turns,
     )
@@ -272,9 +272,10 @@ async def _turn(run: Run, task: Rolling) -> AsyncIterator[Turn]:
     )
     try:
         yield turn
-    except OBShellError:
+    except OBShellError as error:
         run.log(f"Out of service: {await _what_is_out(run.site)}")
-        run.log(advice)
+        given_up = error.code is errors.SUB_DAG_NOT_ALL_ADVANCED
+        run.log("It has been given up: begin a new one" if given_up else advice)
         raise
     except asyncio.CancelledError:
         dag = await run.site.tasks.dag(run.dag_id, logs=False)
@@ -332,7 +333,7 @@ async def _require_locks(run: Run) -> None:
     found = await asyncio.gather(*(lost(agent, one) for agent, one in sub_dags.items()))
     gone = [f"{agent}: {why}" for agent, why in zip(sub_dags, found, strict=True) if why]
     if gone:
-        raise errors.SUB_DAG_NOT_ALL_SUCCEED(agents="; ".join(gone))
+        raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents="; ".join(gone))
 
 
 def _is_out(seen: Views, turn: Turn) -> bool:

@@ -11,6 +11,7 @@ from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations.retirement import look_whether_parted
 from pyobshell.operations.site import Run, Site
 
 
@@ -50,6 +51,8 @@ async def learn(site: Site, caller: Caller, listed: MemberList) -> Nothing:
         return listed.adopted_by(view) if newer and not waits else view
 
     await site.cluster.change(adopt)
+    if site.cluster.view.identity is Identity.SCALING_IN:
+        look_whether_parted(site)
     return Nothing()
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.model import Identity, Member
+from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_cluster import ACTIVE, ObCluster, ServerRow
 from pyobshell.errors import OBShellError
@@ -68,9 +68,11 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     if not request.zone.strip():
         raise errors.ZONE_NAME_EMPTY()
     server = server_settings(view, request.zone, checked_options(request.obConfigs))
+    if view.member(target) is not None:
+        raise errors.AGENT_ALREADY_EXISTS(agent=target)
     await _check_agent(site, target)
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    _check_ports(await cluster.servers(patience), target, server)
+    _check_ports(view, await cluster.servers(patience), target, server)
     is_new = await _is_new(cluster, request.zone, patience)
     secret = await site.peers.ask(target, "/api/v1/secret")
     key = PublicKey.from_text(secret["public_key"])
@@ -113,14 +115,19 @@ def _number(version: str) -> list[int]:
     return [int(part) for part in version.replace("-", ".").split(".") if part.isdigit()]
 
 
-def _check_ports(rows: list[ServerRow], agent: Address, settings: ServerSettings) -> None:
-    """No server of that host may have a port of the new one, nor its own agent."""
+def _check_ports(
+    view: ClusterView, rows: list[ServerRow], agent: Address, settings: ServerSettings
+) -> None:
+    """No server of that host may have a port of the new one, nor any agent."""
     server = Address(agent.ip, settings.rpc_port)
     wanted = {settings.mysql_port, settings.rpc_port}
     if len(wanted) == 1:
         raise errors.ILLEGAL_ARGUMENT(name="obConfigs", reason="mysql_port and rpc_port are equal")
-    if agent.port in wanted:
-        raise errors.ILLEGAL_ARGUMENT(name="obConfigs", reason=f"the agent has port {agent.port}")
+    for other in (agent, *view.addresses):
+        if other.ip == agent.ip and other.port in wanted:
+            raise errors.ILLEGAL_ARGUMENT(
+                name="obConfigs", reason=f"agent {other} has port {other.port}"
+            )
     for row in rows:
         if row.address == server:
             raise errors.AGENT_ALREADY_EXISTS(agent=server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -39,7 +40,8 @@ class Site:
 
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``ocs`` is the cluster's own database, where servers share one.
-    ``unidentified`` says of an agent that is so why it does not know yet what it is.
+    ``unidentified`` says of an agent that is so why it does not know yet what it is, ``doubting``
+    asks whether it is still a member.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class Site:
     api: Application = field(init=False)
     ocs: Ocs | None = None
     unidentified: str = ""
+    doubting: asyncio.Task[None] | None = None
 
     def require_ocs(self) -> Ocs:
         """The cluster's own database; raises ``Agent.Maintainer.NotActive`` if there is none."""

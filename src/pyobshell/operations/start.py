@@ -28,7 +28,7 @@ async def start_cluster(site: Site, request: StartRequest) -> Dag:
     if not site.engine.is_initialized():
         raise errors.CLUSTER_NOT_INITIALIZED()
     view.require(Identity.CLUSTER_AGENT)
-    return await site.submit(plan(view, targets, together.given_up(request.forcePassDag)))
+    return await site.submit(plan(view, targets, request.forcePassDag.id))
 
 
 def plan(view: ClusterView, targets: Targets, force_pass: list[str]) -> DagPlan:

@@ -55,7 +55,7 @@ class Order:
         """Read a request; raises the errors of a scope, of identity, and of flags in conflict."""
         targets = resolve(request.scope, view)
         view.require(Identity.CLUSTER_AGENT)
-        return cls(targets, _mode(request), together.given_up(request.forcePassDag))
+        return cls(targets, _mode(request), request.forcePassDag.id)
 
 
 def _mode(request: StopRequest) -> Mode:

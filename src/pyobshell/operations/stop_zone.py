@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyobshell.cluster.model import Identity
-from pyobshell.operations import stop, together
+from pyobshell.operations import stop
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import ScopeType
 from pyobshell.operations.site import Site, require_cluster
@@ -59,6 +59,6 @@ def plan(site: Site, zone: str, request: StopZoneRequest) -> DagPlan:
         scope=ScopeType.ZONE,
         targets=site.cluster.view.in_zones([zone]),
         leaving=_leaving(zone),
-        force_pass=together.given_up(request.forcePassDag),
+        force_pass=request.forcePassDag.id,
     )
     return DagPlan(stop.NAME, nodes, undertaking)

@@ -41,8 +41,6 @@ from pyobshell.operations.sub_dag import (
     prepare,
     watch,
 )
-from pyobshell.requests import ForcePassDag
-from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Ability
 from pyobshell.wire import NANOSECONDS
 
@@ -77,13 +75,6 @@ class Undertaking(BaseModel):
     def works(self, agent: Address) -> bool:
         """Whether an agent has something to do to its server."""
         return agent in self.targets and not self.in_sql
-
-
-def given_up(named: ForcePassDag) -> list[str]:
-    """The tasks that a request gives up; raises ``Task.GenericID.Invalid``."""
-    for task_id in named.id:
-        GenericId.parse(task_id)
-    return named.id
 
 
 class Shared(BaseModel):

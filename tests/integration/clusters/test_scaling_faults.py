@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from support.observer_clusters import Member, SixServers
@@ -96,3 +99,35 @@ def test_an_agent_that_was_down_when_it_was_removed_parts_when_it_is_back(
     eventually(lambda: spare.identity() == "SINGLE")
     assert spare.server_pid() is None
     spare.remove_files()
+
+
+def test_an_agent_that_was_paused_while_it_was_removed_parts_when_it_goes_on(
+    six: SixServers, spare: Spare
+) -> None:
+    ended(six, spare.scale_out(six))
+    six.knobs.set(delete_never=True)
+    dag = six.sdk.scale_in(spare.ip, spare.port)
+    at_stage(six, dag, "Wait delete observer success")
+    os.kill(spare.pid(), signal.SIGSTOP)
+    try:
+        six.knobs.clear()
+        dag = ended(six, dag)
+    finally:
+        os.kill(spare.pid(), signal.SIGCONT)
+    assert dag.state == "SUCCEED", logs(dag)
+    assert "is to end its server when it comes back" in logs(dag)
+    eventually(lambda: spare.identity() == "SINGLE", patience_s=60)
+    assert spare.server_pid() is None
+    spare.remove_files()
+
+
+def test_an_agent_that_was_down_when_it_was_removed_with_its_files_removes_them(
+    six: SixServers, spare: Spare
+) -> None:
+    ended(six, spare.scale_out(six))
+    kill_agent(spare)
+    words = ("-s", spare.address, "--remove-data", "-y")
+    done = six.members[0].command("scale-in", *words, of="cluster")
+    assert done.returncode == 0, done.stderr
+    spare.start()
+    eventually(spare.is_clean)

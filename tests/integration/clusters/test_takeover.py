@@ -96,7 +96,7 @@ def test_an_agent_without_the_password_says_what_it_needs(agents):
     told = agents[0].command("status").stdout
     shown = agents[0].command("show", of="cluster").stdout
     agents[0].end()
-    assert "to take it over start the agent with the password of root@sys" in started.stdout
+    assert "to take it over restart the agent with the password of root@sys" in started.stdout
     assert "UNIDENTIFIED: there is a server of a cluster here" in told
     assert "UNIDENTIFIED" in shown
 
