@@ -52,7 +52,7 @@ def test_a_server_comes_and_goes(six: SixServers, spare: Spare) -> None:
     assert (stopped.state, started.state) == ("SUCCEED", "SUCCEED")
     where = (spare.ip, spare.port)
     refused("OB.Server.DeleteSelf", spare.sdk().scale_in, *where)
-    refused("Agent.Identify.NotSupportOperation", six.sdk.scale_out, *where, "zone2", {})
+    refused("Agent.AlreadyExists", six.sdk.scale_out, *where, "zone2", {})
 
     dag = six.members[1].sdk().scale_in_sync(*where)
     assert (dag.name, stages(dag)) == (
