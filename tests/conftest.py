@@ -36,6 +36,7 @@ _ONE_CLUSTER = {
     "tests/integration/clusters/test_rolling_restart_of_agents.py": "six",
     "tests/integration/clusters/test_scaling.py": "six",
     "tests/integration/clusters/test_scaling_faults.py": "six",
+    "tests/integration/clusters/test_stops_given_up.py": "six",
     "tests/integration/clusters/test_stops_that_are_refused.py": "six",
 }
 

@@ -69,12 +69,13 @@ class Kind:
     """What databases differ in.
 
     ``guard`` begins each transaction that writes; if it raises, nothing is written. ``passing``
-    says whether a transaction that failed did nothing, for a reason that passes, and ``coded``
-    what its error is called.
+    says whether a transaction that failed did nothing, for a reason that passes, ``undone`` whether
+    even a COMMIT that failed certainly did nothing, and ``coded`` what an error is called.
     """
 
     guard: Callable[[Connection], None] = lambda _: None
     passing: Callable[[Exception], bool] = lambda _: False
+    undone: Callable[[Exception], bool] = lambda _: False
     coded: Callable[[Exception], Exception] = lambda error: error
     readers: int = 1
 
@@ -118,7 +119,7 @@ class Database:
             mysql.mysql_engine(connect, statement_s=statement_s),
             # All that is read in one transaction is of one moment.
             mysql.mysql_engine(connect, isolation="REPEATABLE-READ", statement_s=statement_s),
-            Kind(guard, mysql.is_passing, mysql.coded, _MYSQL_READERS),
+            Kind(guard, mysql.is_passing, mysql.is_undone, mysql.coded, _MYSQL_READERS),
         )
 
     async def write(self, work: Callable[[Connection], T], *, again: bool = False) -> T:
@@ -233,6 +234,8 @@ class Database:
                     # SQLAlchemy keeps it, and does not undo it: the connection is of no more use.
                     transaction.rollback()
                     connection.invalidate()
+                    if self._kind.undone(error):
+                        raise
                     raise _in_doubt(self._kind.coded(error)) from None
             return outcomes
 

@@ -63,6 +63,15 @@ def is_passing(error: Exception) -> bool:
     )
 
 
+def is_undone(error: Exception) -> bool:
+    """Whether the server says that a transaction was undone: no answer says nothing."""
+    return (
+        isinstance(error, DBAPIError)
+        and not error.connection_invalidated
+        and _number(error.orig) in _IN_THE_WAY
+    )
+
+
 def coded(error: Exception) -> Exception:
     """An error of the driver as one of the catalogue, without the statement; others as they are."""
     original = error.orig if isinstance(error, DBAPIError) else error

@@ -325,6 +325,14 @@ async def test_what_may_be_done_twice_is_done_again_when_in_doubt(of_kind, fates
     assert await database.read(names) == ["one"]
 
 
+async def test_a_commit_that_was_answered_with_an_undoing_is_no_doubt(of_kind):
+    database = of_kind(coded=unavailable, undone=lambda error: isinstance(error, PassingError))
+    pending = losing_commits(database, False)
+    await database.write(add("one"))
+    assert pending == []
+    assert await database.read(names) == ["one"]
+
+
 async def test_a_transaction_that_may_have_been_made_is_not_made_again(of_kind):
     database = of_kind(coded=unavailable)
     pending = losing_commits(database, True, False, False, False)

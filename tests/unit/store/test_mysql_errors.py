@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from pyobshell import errors
-from pyobshell.store.mysql import coded, is_passing
+from pyobshell.store.mysql import coded, is_passing, is_undone
 
 STATEMENT = "INSERT INTO t VALUES ('s3cret')"
 
@@ -55,3 +55,10 @@ def test_another_attempt_is_worth_it_after_a_loss_and_when_somebody_was_in_the_w
     for number in (1062, 4012, 1045, 2003):
         assert not is_passing(failed(pymysql.err.OperationalError(number, "")))
     assert not is_passing(ValueError())
+
+
+def test_only_a_server_that_answers_says_that_a_commit_came_to_nothing():
+    assert is_undone(failed(pymysql.err.OperationalError(6002, "Transaction rollbacked")))
+    assert not is_undone(failed(pymysql.err.OperationalError(2013, "Lost"), lost=True))
+    assert not is_undone(failed(pymysql.err.OperationalError(4012, "Timeout")))
+    assert not is_undone(ValueError())
