@@ -90,6 +90,7 @@ def test_a_wrong_password_is_refused(agents):
     assert "wrong" not in said.replace("Wrong", "")
 
 
+@pytest.mark.long
 def test_an_agent_without_the_password_says_what_it_needs(agents):
     options = ("--port", str(agents[0].port), "--observer", str(OBSERVER))
     started = agents[0].command("start", *options)
