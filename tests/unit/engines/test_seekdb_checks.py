@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyobshell import errors
+from pyobshell.cli.sandbox.ports import hold
 from pyobshell.engines import ServerConfig
 from pyobshell.engines.seekdb_checks import check_start
 from pyobshell.engines.seekdb_files import Layout
@@ -21,8 +22,9 @@ GIB = 1 << 30
 
 @pytest.fixture
 def port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """One that nobody gets meanwhile, as ports of clients are."""
+    with hold(1) as ports:
+        yield ports[0]
 
 
 def check(home, port, binary=BINARY, **config):
