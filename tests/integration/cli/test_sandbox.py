@@ -113,6 +113,7 @@ def test_one_that_is_interrupted_again_and_again_cleans_up(in_terminal, nothing_
     assert child.wait() == 130
 
 
+@pytest.mark.long
 def test_without_a_home_to_write_in_one_comes_up_and_is_only_not_listed(obshell, nothing_is_left):
     homeless = {"HOME": "/dev/null", "XDG_STATE_HOME": ""}
     told = obshell.json("sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1", **homeless)
@@ -121,7 +122,9 @@ def test_without_a_home_to_write_in_one_comes_up_and_is_only_not_listed(obshell,
     obshell("sandbox", "down", "--base-dir", nothing_is_left, **homeless)
 
 
-@pytest.mark.parametrize("step", ["agents started", "rows written"])
+@pytest.mark.parametrize(
+    "step", [pytest.param("agents started", marks=pytest.mark.long), "rows written"]
+)
 def test_a_demo_whose_output_nobody_reads_any_more_leaves_nothing(
     obshell, tmp_path, processes_in, step
 ):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.observer_clusters import SixServers
 from support.running import stage_logs
 from support.standin_clusters import eventually
 
 
+@pytest.mark.long
 def test_a_stop_that_hangs_and_is_given_up_for_a_start_stops_nothing_in_the_end(
     cluster: SixServers,
 ) -> None:

@@ -139,6 +139,7 @@ def test_an_agent_that_lost_its_files_is_rebuilt_from_the_cluster(members, deplo
     assert dag.state == "SUCCEED"
 
 
+@pytest.mark.long
 def test_an_agent_told_not_to_take_over_is_a_member_of_nothing(members):
     members[0].lose_its_files()
     options = ("--port", str(members[0].port), "--observer", str(OBSERVER), "--takeover", "0")
