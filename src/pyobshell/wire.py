@@ -214,7 +214,8 @@ class AgentSecret(BaseModel):
 class AgentStatus(BaseModel):
     """``GET /status``: ``state`` is the agent's (2 running), ``obState`` its server's (0 to 3).
 
-    ``unidentified`` says of an agent that is so why it does not know yet what it is.
+    ``unidentified``, on the local socket alone, says of an agent that is so why it does not know
+    yet what it is.
     """
 
     agent: AgentWithIdentity

@@ -83,7 +83,7 @@ async def get_status(call: CallDep, site: SiteDep) -> Response:
         sqlPort=site.keeper.config.mysql_port if site.keeper.deployed else None,
         underMaintenance=await site.tasks.lock_holder(Maintenance(MaintenanceType.GLOBAL))
         is not None,
-        unidentified=site.unidentified or None,
+        unidentified=(site.unidentified or None) if call.trusted else None,
     )
     return call.answer(status.model_dump(exclude_none=True))
 
