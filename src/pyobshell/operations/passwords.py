@@ -76,16 +76,20 @@ async def _is_known(site: Site, refused: set[str]) -> bool:
     try:
         if known not in refused and await site.engine.login(known):
             return True
-        refused.add(known)
-        for agent in site.cluster.view.others:
-            patience = Deadline.after(site.settings.rpc_timeout_s)
-            told = (await site.peers.call(agent, tell, Nothing(), patience)).password
-            if told not in refused and await site.try_password(told):
-                _log.info("learned from another agent", action="password.learn", agent=str(agent))
-                return True
-            refused.add(told)
-    except OBShellError as error:
+    except OBShellError as error:  # it is down
         _log.info("not known yet", action="password.look", cause=str(error))
+        return False
+    refused.add(known)
+    for agent in site.cluster.view.others:
+        patience = Deadline.after(site.settings.rpc_timeout_s)
+        try:
+            told = (await site.peers.call(agent, tell, Nothing(), patience)).password
+        except OBShellError:
+            continue  # the next one may know
+        if told not in refused and await site.try_password(told):
+            _log.info("learned from another agent", action="password.learn", agent=str(agent))
+            return True
+        refused.add(told)
     return False
 
 

@@ -34,6 +34,7 @@ async def test_who_notices_a_new_password_tells_those_whose_servers_share_it(hos
 async def test_an_agent_that_was_down_meanwhile_asks_the_others(hosts):
     places = [free_address() for _ in range(3)]
     members = [a_member(one, hosts.keys[n], f"zone{n + 1}") for n, one in enumerate(places)]
+    members.insert(0, a_member(free_address(), hosts.keys[3], "zone4"))  # which is lost
     known = [Passwords(root=one) for one in ("older still", "changed", ROOT_PASSWORD)]
 
     def beside_a_changed_server(settings, make_engine):
