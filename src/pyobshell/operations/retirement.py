@@ -25,7 +25,6 @@ from pyobshell.operations.join import LOCKED
 from pyobshell.operations.release import is_sub_dag, release
 from pyobshell.operations.remove import forget_cluster
 from pyobshell.operations.site import Run, Site, refusal, require_cluster
-from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator, State
 from pyobshell.tasks.stage import stage
@@ -33,6 +32,8 @@ from pyobshell.tasks.stage import stage
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _UNDER_WAY_S = 10.0
+_GROWTH = "Cluster scale out"
+_CONCERNING = (_GROWTH, "Cluster scale in", "Delete zone")
 _ASKED = 3  # a cluster may be large, and all of its agents in doubt at once
 _ABLE = Ability.CONTINUE | Ability.RETRY
 
@@ -134,17 +135,23 @@ class Standing(BaseModel):
 
 
 class Question(BaseModel):
-    """About the server of the agent that asks, by its rpc port, and the DAG that scaled it out."""
+    """About the server of the agent that asks, by its rpc port."""
 
     rpc_port: int
-    scaled_out_by: str = ""
 
 
-class _Removal(BaseModel):
-    """Of the parameters of a DAG that removes agents: which, and whether with their files."""
+class _Concerned(BaseModel):
+    """Of the parameters of a DAG that removes or adds agents: which; and whether files go."""
 
-    leaving: list[Member]
+    leaving: list[Member] = []
+    member: Member | None = None
     remove_data: bool = False
+
+    def has(self, caller: Caller) -> bool:
+        """Whether this very agent is one of them, in the life that it lives."""
+        members = self.leaving if self.member is None else [self.member]
+        asking = (caller.address, caller.public_key)
+        return any((one.address, one.public_key) == asking for one in members)
 
 
 @procedure("agent/standing", for_guests=True)
@@ -159,29 +166,23 @@ async def standing(site: Site, caller: Caller, question: Question) -> Standing:
     return Standing(
         identity=me.identity if me is not None and known else None,
         has_server=any(row.address == server for row in rows),
-        files_go=await _files_go(site, caller.address, question.scaled_out_by),
+        files_go=await _files_go(site, caller),
     )
 
 
-async def _files_go(site: Site, agent: Address, scaled_out_by: str) -> bool:
-    """What the cluster's own tasks say of the files of a server that is none of it."""
-    tasks = site.require_ocs().tasks
+async def _files_go(site: Site, caller: Caller) -> bool:
+    """Whether the last task of the cluster that concerned an agent lets its server's files go."""
 
-    def removes(dag: Dag) -> bool:
-        if dag.name != "Cluster scale in":
-            return False
-        removal = _Removal.model_validate_json(dag.params)
-        return any(member.address == agent for member in removal.leaving)
+    def concerns(dag: Dag) -> bool:
+        return dag.name in _CONCERNING and _Concerned.model_validate_json(dag.params).has(caller)
 
-    removed = await tasks.newest(removes)
-    if removed is not None and _Removal.model_validate_json(removed.params).remove_data:
-        return True
-    if not scaled_out_by:
+    last = await site.require_ocs().tasks.newest(concerns)
+    if last is None or last.state is not State.SUCCEED:
         return False
-    number = GenericId.parse(scaled_out_by).number
-    grown = await tasks.newest(lambda dag: dag.id == number)
-    undone = grown is not None and grown.operator is Operator.ROLLBACK
-    return undone and grown is not None and grown.state is State.SUCCEED
+    undone = last.operator is Operator.ROLLBACK
+    if last.name == _GROWTH:
+        return undone
+    return not undone and _Concerned.model_validate_json(last.params).remove_data
 
 
 def look_whether_parted(site: Site) -> None:
@@ -220,11 +221,7 @@ async def _look(site: Site) -> None:
 async def _ask(site: Site) -> Standing:
     view = site.cluster.view
     me = view.member(site.own)
-    grown = await site.tasks.newest(lambda dag: "cluster_dag_id" in dag.data)
-    question = Question(
-        rpc_port=me.rpc_port if me else 0,
-        scaled_out_by=grown.data["cluster_dag_id"] if grown else "",
-    )
+    question = Question(rpc_port=me.rpc_port if me else 0)
     some = random.sample(view.others, min(_ASKED, len(view.others)))
     return await site.peers.call_any(some, standing, question, site.settings.rpc_timeout_s)
 

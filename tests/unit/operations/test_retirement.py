@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from pyobshell.operations.join import LOCKED
 from pyobshell.operations.retirement import Retiring, retire
 from pyobshell.operations.sub_dag import ADVANCE, start_preparations
 from pyobshell.tasks.model import DagPlan, NodePlan, Operator, State
+from support.agents import a_member
 from support.fake_cluster import form_cluster
 from support.undertakings import (
     a_failed_sub_dag,
@@ -107,3 +109,49 @@ async def test_something_else_is_not_ended(departing):
     await departing.site.tasks.wait_end(dag.id, Deadline.after(PATIENCE_S))
     await asyncio.gather(asked(departing), asked(departing))
     await is_single(departing)
+
+
+# --- the files of a server that is none of the cluster -------------------------------------------
+
+
+def task(name, member, **more):
+    """A task of the cluster that concerned an agent: how it ended, and what was asked for."""
+    of_growth = name == "Cluster scale out"
+    parts = {"member": member} if of_growth else {"leaving": [member]}
+    wanted = {"remove_data": more.pop("remove_data", False), **parts}
+    params = retirement._Concerned(**wanted).model_dump_json()
+    how = {"state": State.SUCCEED, "operator": Operator.RUN, **more}
+    return SimpleNamespace(name=name, params=params, **how)
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "go"),
+    [
+        (["Cluster scale in"], {"remove_data": True}, True),
+        (["Cluster scale in"], {"remove_data": False}, False),
+        (["Cluster scale in"], {"remove_data": True, "operator": Operator.ROLLBACK}, False),
+        (["Cluster scale in"], {"remove_data": True, "state": State.FAILED}, False),
+        (["Cluster scale out"], {"operator": Operator.ROLLBACK}, True),
+        (["Cluster scale out"], {}, False),
+        (["Delete zone", "Cluster scale in"], {"remove_data": False}, False),
+        (["Something else"], {"remove_data": True}, False),
+        ([], {}, False),
+    ],
+)
+async def test_files_go_only_if_the_last_task_that_concerned_the_agent_wants_it(
+    departing, keys, names, more, go
+):
+    me = a_member(departing.address, keys[0], "zone1")
+    listed = [task(name, me, **more) for name in names]
+    rebuilt = me.model_copy(update={"public_key": "of another life"})
+    listed.insert(0, task("Cluster scale in", rebuilt, remove_data=True))
+
+    async def newest(wanted):
+        return next((one for one in listed if wanted(one)), None)
+
+    site = SimpleNamespace(
+        require_ocs=lambda: SimpleNamespace(tasks=SimpleNamespace(newest=newest))
+    )
+    key = departing.site.key.public_text
+    asking = Caller(departing.address, key, True, Deadline.after(PATIENCE_S), print)
+    assert await retirement._files_go(site, asking) is go
