@@ -41,7 +41,7 @@ SESSION_HEADER = "X-Pyobshell-Session"
 RPC_PREFIX = "/rpc/v1/"
 SESSION_PATH = RPC_PREFIX + "session"
 _CONNECT_TIMEOUT_S = 3.0
-_LONGEST_SILENCE_S = 15.0
+LONGEST_SILENCE_S = 15.0
 _KEEPALIVE_S = 60.0
 _GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
 _CONCURRENT_CALLS = 64
@@ -276,7 +276,7 @@ class Peers(Generic[Site]):
 def _limit() -> aiohttp.ClientTimeout:
     """No limit but that of silence: an agent that is paused or whose host is lost says nothing."""
     return aiohttp.ClientTimeout(
-        total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=_LONGEST_SILENCE_S
+        total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=LONGEST_SILENCE_S
     )
 
 

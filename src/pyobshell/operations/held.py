@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.peers import ignore
+from pyobshell.cluster.peers import LONGEST_SILENCE_S, ignore
 from pyobshell.cluster.procedures import Log, Procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
@@ -46,7 +46,7 @@ async def ask_until_done(
         log(line)
 
     while True:
-        held = Deadline.after(lost_s)
+        held = Deadline.after(lost_s + LONGEST_SILENCE_S)
         try:
             patience = run.deadline.within(_LONGEST_WAIT_S)
             return await run.site.peers.call(agent, asked, request, patience, told)

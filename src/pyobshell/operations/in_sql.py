@@ -17,6 +17,7 @@ from pyobshell.operations import service, views
 from pyobshell.operations.majority import Leaving, objections
 from pyobshell.operations.site import Site, require_cluster
 from pyobshell.operations.sub_dag import FRESH_S
+from pyobshell.operations.together import Wish
 from pyobshell.operations.views import Reading, Views
 
 
@@ -40,9 +41,7 @@ async def leave(site: Site, caller: Caller, leaving: Leave) -> Nothing:
         return Nothing()
     for objection in objections(seen, leaving):
         raise objection
-    age_s = 0.0 if leaving.asked_at is None else abs(time.time() - leaving.asked_at)
-    if age_s > FRESH_S:
-        raise errors.SERVER_UNAVAILABLE(reason=f"{site.own} could look only after {age_s:.1f} s")
+    _require_fresh(site, leaving)
     for zone in leaving.zones:
         caller.log(f"STOP ZONE {zone}")
         await cluster.stop_zone(zone, caller.deadline)
@@ -60,6 +59,12 @@ def _is_out(seen: Views, leaving: Leaving) -> bool:
     return zones >= set(leaving.zones) and servers >= set(leaving.servers)
 
 
+def _require_fresh(site: Site, wish: Wish) -> None:
+    age_s = 0.0 if wish.asked_at is None else abs(time.time() - wish.asked_at)
+    if age_s > FRESH_S:
+        raise errors.SERVER_UNAVAILABLE(reason=f"{site.own} came to it only after {age_s:.1f} s")
+
+
 class Entering(BaseModel):
     """Zones to be started, and the servers that then have to be in service (``ip:rpc_port``).
 
@@ -69,12 +74,14 @@ class Entering(BaseModel):
     zones: list[str] = []
     started: list[Address] = []
     servers: list[Address] = []
+    asked_at: float | None = None
 
 
 @procedure("cluster/enter")
 async def enter(site: Site, caller: Caller, entering: Entering) -> Nothing:
     """START zones or servers, and wait until these serve; what is in service is fine."""
     cluster = require_cluster(site)
+    _require_fresh(site, entering)
     for zone in entering.zones:
         caller.log(f"START ZONE {zone}")
         await cluster.start_zone(zone, caller.deadline)

@@ -214,7 +214,8 @@ async def stop(run: Run, task: Rolling) -> None:
             await _require_locks(run)  # again: since the check this agent may have been away
             await _require_well(site, turn, patience)
             leave = Leave.model_validate(turn.leaving.model_dump())
-            await views.ask(site, in_sql.leave, leave, patience, run.log)
+            wanted = together.still_wanted(run, leave)
+            await views.ask(site, in_sql.leave, leave, patience, run.log, before=wanted)
 
         async def led_there() -> list[str]:
             seen = await _look(site, patience)
@@ -249,7 +250,9 @@ async def start(run: Run, task: Rolling) -> None:
     """Put the zone back into service."""
     async with _turn(run, task) as turn:
         patience = run.deadline.within(run.site.settings.start_timeout_s)
-        await views.ask(run.site, in_sql.enter, turn.entering, patience, run.log)
+        entering = turn.entering.model_copy()
+        wanted = together.still_wanted(run, entering)
+        await views.ask(run.site, in_sql.enter, entering, patience, run.log, before=wanted)
 
 
 @stage("Wait until all is in sync", _TURN, timeout_s=_DAY_S)

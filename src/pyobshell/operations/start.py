@@ -88,7 +88,8 @@ async def start_zone(run: Run, task: Undertaking) -> None:
     async with together.releasing_all(run):
         await together.require_locks(run)
     try:
-        await views.ask(run.site, in_sql.enter, entering, patience, run.log)
+        wanted = together.still_wanted(run, entering)
+        await views.ask(run.site, in_sql.enter, entering, patience, run.log, before=wanted)
     except OBShellError as error:
         run.log(error.logged())
         run.publish(failures={", ".join(task.zones): str(error)})

@@ -204,13 +204,14 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
 @stage("Advance agents to execute the task", COORDINATION)
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work, if the cluster can still spare the targets."""
-    looked_at = None
-    if task.leaving is not None and not task.in_sql:
-        async with together.releasing_all(run):
+    looked_at, checked = None, task.mode == Mode.TERMINATE
+    async with together.releasing_all(run):
+        if checked:  # it has waited for the freeze
+            await together.require_locks(run)
+        if task.leaving is not None and not task.in_sql:
             await _still_spared(run, task.leaving)
-        looked_at = time.time()
-    waited = looked_at is not None or task.mode == Mode.TERMINATE
-    await together.advance_all_after(run, task, looked_at, waited=waited)
+            looked_at = time.time()
+    await together.advance_all_after(run, task, looked_at, checked=checked)
 
 
 async def _still_spared(run: Run, leaving: Leaving) -> None:
@@ -241,13 +242,9 @@ async def execute_stop_sql(run: Run, task: Undertaking) -> None:
     if task.leaving is not None:
         patience = run.deadline.within(run.site.settings.stop_timeout_s)
         leave = Leave.model_validate(task.leaving.model_dump())
-
-        async def look_at_locks() -> None:
-            await together.require_locks(run)
-            leave.asked_at = time.time()
-
+        wanted = together.still_wanted(run, leave)
         async with together.releasing_all(run):
-            await views.ask(run.site, in_sql.leave, leave, patience, run.log, before=look_at_locks)
+            await views.ask(run.site, in_sql.leave, leave, patience, run.log, before=wanted)
         return
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]

@@ -15,9 +15,9 @@ last stage names it. A member that is no target and cannot be reached is left ou
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -75,6 +75,12 @@ class Undertaking(BaseModel):
     def works(self, agent: Address) -> bool:
         """Whether an agent has something to do to its server."""
         return agent in self.targets and not self.in_sql
+
+
+class Wish(Protocol):
+    """What another agent is to do, and when (Unix seconds) that was seen to be still wanted."""
+
+    asked_at: float | None
 
 
 class Shared(BaseModel):
@@ -136,14 +142,13 @@ async def advance_all(run: Run, task: Undertaking) -> None:
 
 
 async def advance_all_after(
-    run: Run, task: Undertaking, looked_at: float | None = None, *, waited: bool = False
+    run: Run, task: Undertaking, looked_at: float | None = None, *, checked: bool = False
 ) -> None:
     """Let every agent begin its work; ``looked_at`` as in :class:`GoAhead`.
 
-    Not if the task has been given up meanwhile: it may have, if it has ``waited`` for something,
-    or goes on for more than a moment.
+    Not if the task has been given up meanwhile: that is ``checked``, or it has just begun.
     """
-    if waited or run.continuing or not await _has_just_begun(run):
+    if not checked and (run.continuing or not await _has_just_begun(run)):
         async with releasing_all(run):
             await require_locks(run)
     shared = Shared.model_validate(run.data)
@@ -231,6 +236,16 @@ async def require_locks(run: Run) -> None:
             gone[str(agent)] = answer.failure
     if gone:
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=_listed(gone))
+
+
+def still_wanted(run: Run, wish: Wish) -> Callable[[], Awaitable[None]]:
+    """What is to be awaited before anybody is asked for it: that the task is not given up."""
+
+    async def look() -> None:
+        await require_locks(run)
+        wish.asked_at = time.time()
+
+    return look
 
 
 async def _has_just_begun(run: Run) -> bool:

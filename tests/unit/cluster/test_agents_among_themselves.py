@@ -138,7 +138,7 @@ async def test_a_call_ends_with_its_deadline_on_both_sides(pair):
 
 async def test_an_agent_at_work_gives_signs_of_life_one_that_is_silent_is_lost(pair, monkeypatch):
     asking, asked = pair
-    monkeypatch.setattr(peers, "_LONGEST_SILENCE_S", 0.4)
+    monkeypatch.setattr(peers, "LONGEST_SILENCE_S", 0.4)
     monkeypatch.setattr(rpc, "_ALIVE_S", 0.1)
     gate = asked.engine.hold("minor_freeze")
     call = asyncio.create_task(

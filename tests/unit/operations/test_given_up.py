@@ -55,5 +55,5 @@ async def test_what_is_asked_for_long_ago_is_not_stopped_in_sql(cluster, monkeyp
     for host in cluster:
         del host.engine.cluster
     assert (dag["state"], dag["stage"]) == ("FAILED", 5)
-    assert "could look only after" in logs_of(dag["nodes"][4])[-1]
+    assert "came to it only after" in logs_of(dag["nodes"][4])[-1]
     assert ob.deeds == []

@@ -12,7 +12,7 @@ from pyobshell.cluster.model import Identity
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.log import current_trace
-from pyobshell.operations import together
+from pyobshell.operations import held, together
 from pyobshell.operations.sub_dag import Progress, SubDag
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
@@ -354,7 +354,8 @@ async def test_the_trace_of_a_request_goes_along_to_every_agent(cluster, monkeyp
     assert seen == ["a trace"] * 3
 
 
-async def test_an_agent_whose_answer_was_held_for_long_is_given_its_full_time_again():
+async def test_an_agent_whose_answer_was_held_for_long_is_given_its_full_time_again(monkeypatch):
+    monkeypatch.setattr(held, "LONGEST_SILENCE_S", 0.0)
     lost = errors.RPC_REQUEST_FAILED(agent="x", method="watch", cause="no answer")
 
     async def fails_at_once(*_):
