@@ -156,12 +156,7 @@ class Client:
         force_pass_dag: list[str] | None = None,
     ) -> DagDetailDTO:
         """Stop the servers of a scope."""
-        body = {
-            "scope": {"type": scope, "target": target},
-            "force": force,
-            "terminate": terminate,
-            "forcePassDag": force_pass_dag or [],
-        }
+        body = _stop_body(scope, target, force, terminate, force_pass_dag)
         return await self._task("/ob/stop", body)
 
     async def preview_stop(
@@ -174,14 +169,9 @@ class Client:
         force_pass_dag: list[str] | None = None,
     ) -> StopPreview:
         """What a stop would do, and why it would be refused; nothing is done."""
-        body = {
-            "scope": {"type": scope, "target": target},
-            "force": force,
-            "terminate": terminate,
-            "forcePassDag": force_pass_dag or [],
-            "dryRun": True,
-        }
-        return StopPreview.model_validate(await self.call("POST", "/ob/stop", body))
+        body = _stop_body(scope, target, force, terminate, force_pass_dag)
+        found = await self.call("POST", "/ob/stop", {**body, "dryRun": True})
+        return StopPreview.model_validate(found)
 
     async def stop_zone(
         self, zone: str, *, freeze_server: bool = False, force_pass_dag: list[str] | None = None
@@ -352,6 +342,17 @@ class Client:
     async def _tasks(self, path: str) -> list[DagDetailDTO]:
         data = await self.call("GET", path)
         return [DagDetailDTO.model_validate(one) for one in data["contents"]]
+
+
+def _stop_body(
+    scope: str, target: list[str], force: bool, terminate: bool, force_pass_dag: list[str] | None
+) -> dict[str, Any]:
+    return {
+        "scope": {"type": scope, "target": target},
+        "force": force,
+        "terminate": terminate,
+        "forcePassDag": force_pass_dag or [],
+    }
 
 
 def _task_or_none(data: Any) -> DagDetailDTO | None:

@@ -19,6 +19,7 @@ from pyobshell.operations.departure import (
 from pyobshell.operations.in_sql import Leave
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.majority import Leaving, objections
+from pyobshell.operations.retirement import DELETE_ZONE
 from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.operations.views import Reading
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
@@ -79,7 +80,7 @@ def plan(departure: Departure) -> DagPlan:
         NodePlan(remove_zone, title=f"Delete zone {zone}"),
         *([NodePlan(delete_agent), NodePlan(part)] if inhabited else []),
     ]
-    return DagPlan("Delete zone", nodes, departure, LOCKED)
+    return DagPlan(DELETE_ZONE, nodes, departure, LOCKED)
 
 
 async def _start_zone(run: Run, departure: Departure) -> None:

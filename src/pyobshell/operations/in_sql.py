@@ -6,18 +6,19 @@ Any agent whose server serves can do it (``operations.views.ask``), and it may b
 from __future__ import annotations
 
 import time
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.procedures import Caller, Nothing, procedure
+from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
+from pyobshell.deadline import Deadline
 from pyobshell.engines.ob_cluster import INACTIVE
-from pyobshell.operations import service, views
+from pyobshell.operations import service, together, views
 from pyobshell.operations.majority import Leaving, objections
-from pyobshell.operations.site import Site, require_cluster
+from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.operations.sub_dag import FRESH_S
-from pyobshell.operations.together import Wish
 from pyobshell.operations.views import Reading, Views
 
 
@@ -41,7 +42,7 @@ async def leave(site: Site, caller: Caller, leaving: Leave) -> Nothing:
         return Nothing()
     for objection in objections(seen, leaving):
         raise objection
-    _require_fresh(site, leaving)
+    _require_fresh(site, leaving.asked_at)
     for zone in leaving.zones:
         caller.log(f"STOP ZONE {zone}")
         await cluster.stop_zone(zone, caller.deadline)
@@ -59,8 +60,8 @@ def _is_out(seen: Views, leaving: Leaving) -> bool:
     return zones >= set(leaving.zones) and servers >= set(leaving.servers)
 
 
-def _require_fresh(site: Site, wish: Wish) -> None:
-    age_s = 0.0 if wish.asked_at is None else abs(time.time() - wish.asked_at)
+def _require_fresh(site: Site, asked_at: float | None) -> None:
+    age_s = 0.0 if asked_at is None else abs(time.time() - asked_at)
     if age_s > FRESH_S:
         raise errors.SERVER_UNAVAILABLE(reason=f"{site.own} came to it only after {age_s:.1f} s")
 
@@ -68,7 +69,7 @@ def _require_fresh(site: Site, wish: Wish) -> None:
 class Entering(BaseModel):
     """Zones to be started, and the servers that then have to be in service (``ip:rpc_port``).
 
-    ``started`` are servers that were stopped without their zone.
+    ``started`` are servers that were stopped without their zone. ``asked_at`` as in :class:`Leave`.
     """
 
     zones: list[str] = []
@@ -81,7 +82,7 @@ class Entering(BaseModel):
 async def enter(site: Site, caller: Caller, entering: Entering) -> Nothing:
     """START zones or servers, and wait until these serve; what is in service is fine."""
     cluster = require_cluster(site)
-    _require_fresh(site, entering)
+    _require_fresh(site, entering.asked_at)
     for zone in entering.zones:
         caller.log(f"START ZONE {zone}")
         await cluster.start_zone(zone, caller.deadline)
@@ -93,6 +94,31 @@ async def enter(site: Site, caller: Caller, entering: Entering) -> Nothing:
             site, entering.servers, caller.log, caller.deadline, alone=True
         )
     return Nothing()
+
+
+# --- asked for by a task that can be given up ----------------------------------------------------
+
+Wish = TypeVar("Wish", Leave, Entering)
+
+
+async def ask_to_leave(run: Run, leaving: Leaving, deadline: Deadline) -> None:
+    """Have it STOPped by any agent, if the task still holds its locks when that one is asked."""
+    await _ask(run, leave, Leave(**leaving.model_dump()), deadline)
+
+
+async def ask_to_enter(run: Run, entering: Entering, deadline: Deadline) -> None:
+    """Have it STARTed by any agent, as :func:`ask_to_leave`."""
+    await _ask(run, enter, entering.model_copy(), deadline)
+
+
+async def _ask(
+    run: Run, asked: Procedure[Site, Wish, Nothing], wish: Wish, deadline: Deadline
+) -> None:
+    async def look() -> None:
+        await together.require_locks(run)
+        wish.asked_at = time.time()
+
+    await views.ask(run.site, asked, wish, deadline, run.log, before=look)
 
 
 PROCEDURES = (leave, enter)

@@ -32,8 +32,7 @@ from pyobshell.tasks.stage import stage
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _UNDER_WAY_S = 10.0
-_GROWTH = "Cluster scale out"
-_CONCERNING = (_GROWTH, "Cluster scale in", "Delete zone")
+SCALE_OUT, SCALE_IN, DELETE_ZONE = "Cluster scale out", "Cluster scale in", "Delete zone"
 _ASKED = 3  # a cluster may be large, and all of its agents in doubt at once
 _ABLE = Ability.CONTINUE | Ability.RETRY
 
@@ -163,24 +162,28 @@ async def standing(site: Site, caller: Caller, question: Question) -> Standing:
     known = me is not None and me.public_key == caller.public_key
     rows = await require_cluster(site).servers(caller.deadline)
     server = Address(caller.address.ip, question.rpc_port)
-    return Standing(
+    found = Standing(
         identity=me.identity if me is not None and known else None,
         has_server=any(row.address == server for row in rows),
-        files_go=await _files_go(site, caller),
     )
+    if found.identity is None and not found.has_server:
+        found.files_go = await _files_go(site, caller)
+    return found
 
 
 async def _files_go(site: Site, caller: Caller) -> bool:
     """Whether the last task of the cluster that concerned an agent lets its server's files go."""
 
     def concerns(dag: Dag) -> bool:
-        return dag.name in _CONCERNING and _Concerned.model_validate_json(dag.params).has(caller)
+        return dag.name in (SCALE_OUT, SCALE_IN, DELETE_ZONE) and _Concerned.model_validate_json(
+            dag.params
+        ).has(caller)
 
     last = await site.require_ocs().tasks.newest(concerns)
     if last is None or last.state is not State.SUCCEED:
         return False
     undone = last.operator is Operator.ROLLBACK
-    if last.name == _GROWTH:
+    if last.name == SCALE_OUT:
         return undone
     return not undone and _Concerned.model_validate_json(last.params).remove_data
 

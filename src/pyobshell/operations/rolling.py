@@ -27,7 +27,7 @@ from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations import doubts, in_sql, server, service, together, views
 from pyobshell.operations.held import ask_until_done
-from pyobshell.operations.in_sql import Entering, Leave
+from pyobshell.operations.in_sql import Entering
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import Targets, resolve
 from pyobshell.operations.site import Run, Site
@@ -213,9 +213,7 @@ async def stop(run: Run, task: Rolling) -> None:
         if not _is_out(await _look(site, patience), turn):
             await _require_locks(run)  # again: since the check this agent may have been away
             await _require_well(site, turn, patience)
-            leave = Leave.model_validate(turn.leaving.model_dump())
-            wanted = together.still_wanted(run, leave)
-            await views.ask(site, in_sql.leave, leave, patience, run.log, before=wanted)
+            await in_sql.ask_to_leave(run, turn.leaving, patience)
 
         async def led_there() -> list[str]:
             seen = await _look(site, patience)
@@ -250,9 +248,7 @@ async def start(run: Run, task: Rolling) -> None:
     """Put the zone back into service."""
     async with _turn(run, task) as turn:
         patience = run.deadline.within(run.site.settings.start_timeout_s)
-        entering = turn.entering.model_copy()
-        wanted = together.still_wanted(run, entering)
-        await views.ask(run.site, in_sql.enter, entering, patience, run.log, before=wanted)
+        await in_sql.ask_to_enter(run, turn.entering, patience)
 
 
 @stage("Wait until all is in sync", _TURN, timeout_s=_DAY_S)
@@ -334,9 +330,7 @@ async def _require_locks(run: Run) -> None:
 
     sub_dags = Shared.model_validate(run.data).sub_dags
     found = await asyncio.gather(*(lost(agent, one) for agent, one in sub_dags.items()))
-    gone = [f"{agent}: {why}" for agent, why in zip(sub_dags, found, strict=True) if why]
-    if gone:
-        raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents="; ".join(gone))
+    together.require_held(dict(zip(sub_dags, found, strict=True)))
 
 
 def _is_out(seen: Views, turn: Turn) -> bool:

@@ -25,6 +25,7 @@ from pyobshell.operations.departure import (
     wait_deleted,
 )
 from pyobshell.operations.join import LOCKED
+from pyobshell.operations.retirement import SCALE_IN
 from pyobshell.operations.site import Site, require_cluster
 from pyobshell.requests import ScaleInRequest
 from pyobshell.tasks.model import Dag, DagPlan, NodePlan
@@ -69,4 +70,4 @@ def plan(departure: Departure) -> DagPlan:
         else (wait_deleted, delete_agent, part)
     )
     nodes = [NodePlan(one) for one in (delete_observer, set_scaling_in, *stages)]
-    return DagPlan("Cluster scale in", nodes, departure, LOCKED)
+    return DagPlan(SCALE_IN, nodes, departure, LOCKED)

@@ -32,6 +32,7 @@ from pyobshell.operations.local_scale_out import (
     START,
     STARTED,
 )
+from pyobshell.operations.retirement import SCALE_OUT
 from pyobshell.operations.service import until_in_service
 from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.requests import ScaleOutRequest
@@ -155,7 +156,7 @@ def plan(growth: Growth, *, is_new: bool) -> DagPlan:
         *((add_zone, start_zone) if is_new else ()),
         *(add_server, add_agent, check_finished),
     ]
-    return DagPlan("Cluster scale out", [NodePlan(one) for one in stages], growth, LOCKED)
+    return DagPlan(SCALE_OUT, [NodePlan(one) for one in stages], growth, LOCKED)
 
 
 # --- the new agent, and the server beside it -----------------------------------------------------

@@ -15,7 +15,6 @@ from pyobshell.operations.join import require_empty_home
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.passwords import Password
 from pyobshell.operations.site import Site
-from pyobshell.security.verify import Passwords
 
 _SESSIONS_S = 3.0
 
@@ -106,8 +105,7 @@ async def kill(site: Site, caller: Caller, request: Nothing) -> Nothing:
 async def set_password(site: Site, caller: Caller, request: Password) -> Nothing:
     """Change the password of root on the server here, and keep it for this agent's next start."""
     await site.engine.set_root_password(request.password, caller.log)
-    passwords = Passwords(root=request.password, agent=site.cluster.passwords.agent)
-    await site.cluster.change(lambda view: view, passwords)
+    await site.keep_root_password(request.password)
     await site.keeper.note_password()
     return Nothing()
 

@@ -83,9 +83,13 @@ class Site:
             return False
         if accepted:
             self.engine.use_password(offered)
-            passwords = Passwords(root=offered, agent=self.cluster.passwords.agent)
-            await self.cluster.change(lambda view: view, passwords)
+            await self.keep_root_password(offered)
         return accepted
+
+    async def keep_root_password(self, password: str) -> None:
+        """Remember the password of root, for this agent's next start too."""
+        passwords = Passwords(root=password, agent=self.cluster.passwords.agent)
+        await self.cluster.change(lambda view: view, passwords)
 
     async def submit(self, plan: DagPlan) -> Dag:
         """Record and start a DAG; a held lock becomes the error that names its holder."""

@@ -10,7 +10,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.engines.ob_cluster import ACTIVE, ObCluster
 from pyobshell.errors import OBShellError
-from pyobshell.operations import in_sql, server, service, together, views
+from pyobshell.operations import in_sql, server, service, together
 from pyobshell.operations.in_sql import Entering
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
@@ -85,11 +85,8 @@ async def start_zone(run: Run, task: Undertaking) -> None:
     servers = [member.server for member in members if member.address in expected]
     entering = Entering(zones=task.zones, servers=servers)
     patience = run.deadline.within(run.site.settings.start_timeout_s)
-    async with together.releasing_all(run):
-        await together.require_locks(run)
     try:
-        wanted = together.still_wanted(run, entering)
-        await views.ask(run.site, in_sql.enter, entering, patience, run.log, before=wanted)
+        await in_sql.ask_to_enter(run, entering, patience)
     except OBShellError as error:
         run.log(error.logged())
         run.publish(failures={", ".join(task.zones): str(error)})

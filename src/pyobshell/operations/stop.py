@@ -18,7 +18,6 @@ from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations import in_sql, majority, server, together, views
 from pyobshell.operations.held import ask_until_done
-from pyobshell.operations.in_sql import Leave
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
@@ -204,14 +203,16 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
 @stage("Advance agents to execute the task", COORDINATION)
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work, if the cluster can still spare the targets."""
-    looked_at, checked = None, task.mode == Mode.TERMINATE
+    looked_at = None
+    spares = None if task.in_sql else task.leaving
+    waited = spares is not None or task.mode == Mode.TERMINATE  # for SQL, for the freeze
     async with together.releasing_all(run):
-        if checked:  # it has waited for the freeze
+        if waited:
             await together.require_locks(run)
-        if task.leaving is not None and not task.in_sql:
-            await _still_spared(run, task.leaving)
+        if spares is not None:  # last: what is looked at long before it is told is not done
+            await _still_spared(run, spares)
             looked_at = time.time()
-    await together.advance_all_after(run, task, looked_at, checked=checked)
+    await together.advance_all_after(run, task, looked_at, checked=waited)
 
 
 async def _still_spared(run: Run, leaving: Leaving) -> None:
@@ -241,10 +242,8 @@ async def execute_stop_sql(run: Run, task: Undertaking) -> None:
     """
     if task.leaving is not None:
         patience = run.deadline.within(run.site.settings.stop_timeout_s)
-        leave = Leave.model_validate(task.leaving.model_dump())
-        wanted = together.still_wanted(run, leave)
         async with together.releasing_all(run):
-            await views.ask(run.site, in_sql.leave, leave, patience, run.log, before=wanted)
+            await in_sql.ask_to_leave(run, task.leaving, patience)
         return
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]

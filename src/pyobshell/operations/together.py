@@ -15,9 +15,9 @@ last stage names it. A member that is no target and cannot be reached is left ou
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -75,12 +75,6 @@ class Undertaking(BaseModel):
     def works(self, agent: Address) -> bool:
         """Whether an agent has something to do to its server."""
         return agent in self.targets and not self.in_sql
-
-
-class Wish(Protocol):
-    """What another agent is to do, and when (Unix seconds) that was seen to be still wanted."""
-
-    asked_at: float | None
 
 
 class Shared(BaseModel):
@@ -227,25 +221,22 @@ async def require_locks(run: Run) -> None:
     One that cannot be asked is no reason: it may be lost.
     """
     shared = Shared.model_validate(run.data)
-    gone: dict[str, str] = {}
-    for agent, answer in (await call_all(run, shared.sub_dags, holds)).items():
-        if isinstance(answer, OBShellError):
-            if answer.code is errors.TASK_NOT_FOUND:  # it was rebuilt
-                gone[str(agent)] = str(answer)
-        elif answer.failure is not None:
-            gone[str(agent)] = answer.failure
+    answers = await call_all(run, shared.sub_dags, holds)
+    require_held({str(agent): _released(answer) for agent, answer in answers.items()})
+
+
+def _released(answer: Progress | OBShellError) -> str | None:
+    if isinstance(answer, OBShellError):
+        rebuilt = answer.code is errors.TASK_NOT_FOUND
+        return str(answer) if rebuilt else None
+    return answer.failure
+
+
+def require_held(released: Mapping[str, str | None]) -> None:
+    """Raise ``Task.SubDag.NotAllAdvanced`` with the agents that were released, and why."""
+    gone = {agent: why for agent, why in released.items() if why is not None}
     if gone:
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=_listed(gone))
-
-
-def still_wanted(run: Run, wish: Wish) -> Callable[[], Awaitable[None]]:
-    """What is to be awaited before anybody is asked for it: that the task is not given up."""
-
-    async def look() -> None:
-        await require_locks(run)
-        wish.asked_at = time.time()
-
-    return look
 
 
 async def _has_just_begun(run: Run) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
+from support.undertakings import locked
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +25,12 @@ async def cluster_of_two(anyio_backend, hosts):
         for host in made:
             host.api.password = ROOT_PASSWORD
         yield made
+
+
+@pytest.fixture
+async def cluster(cluster_of_three):
+    """The three; when a test is over no lock is held, and then all is well again."""
+    yield cluster_of_three
+    assert await locked(cluster_of_three) == [False] * 3
+    for host in cluster_of_three:
+        host.engine.start_afresh()

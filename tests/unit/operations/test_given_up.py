@@ -7,18 +7,9 @@ import pytest
 from pyobshell import errors
 from pyobshell.operations import together
 from support.fake_cluster import form_cluster
-from support.undertakings import locked, logs_of, servers, states, stop, wait_end
+from support.undertakings import logs_of, servers, states, stop, wait_end
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def cluster(cluster_of_three):
-    """Three members of a running cluster, one in each zone, that reach each other."""
-    yield cluster_of_three
-    assert await locked(cluster_of_three) == [False] * 3
-    for host in cluster_of_three:
-        host.engine.start_afresh()
 
 
 async def test_a_terminate_that_was_given_up_does_not_kill_when_it_is_tried_again(cluster):

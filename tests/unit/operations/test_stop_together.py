@@ -32,15 +32,6 @@ from support.waiting import PATIENCE_S, soon
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def cluster(cluster_of_three):
-    """Three members of a running cluster, one in each zone, that reach each other."""
-    yield cluster_of_three
-    assert await locked(cluster_of_three) == [False] * 3
-    for host in cluster_of_three:
-        host.engine.start_afresh()
-
-
 async def test_a_stop_by_force_kills_every_server_and_lets_every_agent_go(cluster):
     dag = await stop(cluster[1], {"type": "GLOBAL"}, force=True)
     assert (dag["state"], dag["operator"], dag["stage"]) == ("SUCCEED", "RUN", 5)
