@@ -103,7 +103,7 @@ Wish = TypeVar("Wish", Leave, Entering)
 
 async def ask_to_leave(run: Run, leaving: Leaving, deadline: Deadline) -> None:
     """Have it STOPped by any agent, if the task still holds its locks when that one is asked."""
-    await _ask(run, leave, Leave(**leaving.model_dump()), deadline)
+    await _ask(run, leave, Leave(**leaving.model_dump()), deadline, share=0.5)
 
 
 async def ask_to_enter(run: Run, entering: Entering, deadline: Deadline) -> None:
@@ -112,13 +112,17 @@ async def ask_to_enter(run: Run, entering: Entering, deadline: Deadline) -> None
 
 
 async def _ask(
-    run: Run, asked: Procedure[Site, Wish, Nothing], wish: Wish, deadline: Deadline
+    run: Run,
+    asked: Procedure[Site, Wish, Nothing],
+    wish: Wish,
+    deadline: Deadline,
+    share: float = 1.0,
 ) -> None:
     async def look() -> None:
         await together.require_locks(run)
         wish.asked_at = time.time()
 
-    await views.ask(run.site, asked, wish, deadline, run.log, before=look)
+    await views.ask(run.site, asked, wish, deadline, run.log, share=share, before=look)
 
 
 PROCEDURES = (leave, enter)

@@ -271,9 +271,9 @@ async def _turn(run: Run, task: Rolling) -> AsyncIterator[Turn]:
     )
     try:
         yield turn
-    except OBShellError as error:
+    except OBShellError:
         run.log(f"Out of service: {await _what_is_out(run.site)}")
-        given_up = error.code is errors.SUB_DAG_NOT_ALL_ADVANCED
+        given_up = await _is_given_up(run)
         run.log("It has been given up: begin a new one" if given_up else advice)
         raise
     except asyncio.CancelledError:
@@ -281,6 +281,14 @@ async def _turn(run: Run, task: Rolling) -> AsyncIterator[Turn]:
         if dag.operator is Operator.CANCEL:  # else it is the agent that ends, and will go on
             run.log(advice)
         raise
+
+
+async def _is_given_up(run: Run) -> bool:
+    try:
+        await together.require_locks(run)
+    except OBShellError:
+        return True
+    return False
 
 
 # --- doubts --------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pymysql
 
 from support.observer_clusters import Member, SixServers
+from support.restarting import Restart, last_logs
 from support.running import end_process
 from support.standin_clusters import eventually
 
@@ -71,41 +71,6 @@ def going_on(act: Callable[[], object]) -> Iterator[None]:
         raise failures[0]
 
 
-class Restart:
-    """A rolling restart that was begun at an agent."""
-
-    def __init__(self, asked: Member) -> None:
-        self._socket = str(asked.base_dir / "run/obshell.sock")
-        self.id = self._ask("POST", "/ob/restart", {"rolling": True})["id"]
-
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        transport = httpx.HTTPTransport(uds=self._socket, verify=False)
-        with httpx.Client(transport=transport, timeout=30) as client:
-            answer = client.request(method, f"http://localhost/api/v1{path}", json=body)
-        assert answer.is_success, answer.text
-        return answer.json().get("data")
-
-    def dag(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask("GET", f"/task/dag/{self.id}?show_details=true&hold_ms=0")
-        return found
-
-    def stage(self) -> str:
-        """The stage it is in."""
-        dag = self.dag()
-        return str(dag["nodes"][dag["stage"] - 1]["name"])
-
-    def ended(self) -> dict[str, Any]:
-        def look() -> dict[str, Any] | None:
-            dag = self.dag()
-            return dag if dag["state"] in ("SUCCEED", "FAILED") else None
-
-        found: dict[str, Any] = eventually(look, 90)
-        return found
-
-    def operate(self, operator: str) -> None:
-        self._ask("POST", f"/task/dag/{self.id}", {"operator": operator})
-
-
 @contextmanager
 def unreadable(file: Path) -> Iterator[None]:
     """Have a server's file be one that its next start cannot open."""
@@ -116,12 +81,6 @@ def unreadable(file: Path) -> Iterator[None]:
     finally:
         file.rmdir()
         kept.rename(file)
-
-
-def last_logs(dag: dict[str, Any]) -> list[str]:
-    """What the stage logged that the task is in."""
-    tasks = dag["nodes"][dag["stage"] - 1]["sub_tasks"]
-    return [line for task in tasks for line in task["task_logs"] or []]
 
 
 def test_rows_are_inserted_all_the_time_though_coordinator_and_members_are_killed(
