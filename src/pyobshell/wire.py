@@ -88,6 +88,21 @@ class TaskDetailDTO(BaseModel):
     task_logs: list[str] | None = None
 
 
+class TaskLogDTO(BaseModel):
+    """A line of a sub task's log, from its execution number ``execute_times``.
+
+    ``is_sync`` is always true: a line is where it belongs as soon as it is there at all.
+    """
+
+    id: int
+    sub_task_id: int
+    execute_times: int
+    log_content: str
+    is_sync: bool = True
+    create_time: Timestamp
+    update_time: Timestamp
+
+
 class NodeDetailDTO(BaseModel):
     """A stage of a DAG."""
 

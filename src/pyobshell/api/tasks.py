@@ -19,6 +19,7 @@ from pyobshell.wire import (
     Envelope,
     NodeDetailDTO,
     TaskDetailDTO,
+    TaskLogDTO,
 )
 
 router = APIRouter(prefix="/task", tags=["tasks"], dependencies=[AUTHORISED])
@@ -140,3 +141,9 @@ async def post_node(id: str, body: OperatorRequest, call: CallDep, site: SiteDep
 async def get_sub_task(id: str, call: CallDep, site: SiteDep) -> Response:
     """One agent's part of a stage, with its log."""
     return call.answer(await inquire.get_sub_task(site, id))
+
+
+@router.get("/sub_task/{id}/logs", response_model=Envelope[Contents[TaskLogDTO]])
+async def get_sub_task_log(id: str, call: CallDep, site: SiteDep) -> Response:
+    """What one agent's part of a stage logged, in all of its executions."""
+    return call.contents(await inquire.get_log(site, id))

@@ -21,12 +21,12 @@ from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.cluster_tasks import ClusterTasks
 from pyobshell.operations.site import Site
-from pyobshell.operations.task_dto import dag_dto, node_dto, sub_task_dto
+from pyobshell.operations.task_dto import dag_dto, log_dto, node_dto, sub_task_dto
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag
 from pyobshell.tasks.operators import parse_operator
-from pyobshell.wire import DagDetailDTO, NodeDetailDTO, TaskDetailDTO
+from pyobshell.wire import DagDetailDTO, NodeDetailDTO, TaskDetailDTO, TaskLogDTO
 
 _log = structlog.get_logger(__name__)
 _NOT_FROM_THERE = (errors.SERVER_UNAVAILABLE, errors.RPC_REQUEST_FAILED)
@@ -64,6 +64,12 @@ class Dags(BaseModel):
     dags: list[DagDetailDTO]
 
 
+class Lines(BaseModel):
+    """What a sub task logged."""
+
+    lines: list[TaskLogDTO]
+
+
 # --- by generic id -------------------------------------------------------------------------------
 
 
@@ -86,6 +92,12 @@ async def get_sub_task(site: Site, task_id: str) -> TaskDetailDTO:
     """A sub task, wherever it is."""
     where = _locate(site, task_id)
     return await _ask(site, where, answer_sub_task, _question(where))
+
+
+async def get_log(site: Site, task_id: str) -> list[TaskLogDTO]:
+    """What a sub task logged in all of its executions, wherever it is."""
+    where = _locate(site, task_id)
+    return (await _ask(site, where, answer_log, _question(where))).lines
 
 
 async def operate_dag(site: Site, task_id: str, operator: str) -> None:
@@ -202,6 +214,13 @@ async def answer_sub_task(site: Site, caller: Caller, question: Question) -> Tas
     """One of this agent's sub tasks, or of the cluster's."""
     tasks, store = _tasks(site, question)
     return sub_task_dto(await tasks.sub_task(question.number), store)
+
+
+@procedure("task/log")
+async def answer_log(site: Site, caller: Caller, question: Question) -> Lines:
+    """The log of one of this agent's sub tasks, or of the cluster's."""
+    tasks, _ = _tasks(site, question)
+    return Lines(lines=[log_dto(line) for line in await tasks.log(question.number)])
 
 
 @procedure("task/operate_dag")
@@ -331,6 +350,7 @@ PROCEDURES = (
     answer_dag,
     answer_node,
     answer_sub_task,
+    answer_log,
     order_dag,
     order_node,
     answer_unfinished,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pyobshell.address import Address
 from pyobshell.tasks.ids import GenericId
-from pyobshell.tasks.model import Dag, Node, State, SubTask
-from pyobshell.wire import DagDetailDTO, ExecuteAgent, NodeDetailDTO, TaskDetailDTO
+from pyobshell.tasks.model import Dag, LogLine, Node, State, SubTask
+from pyobshell.wire import DagDetailDTO, ExecuteAgent, NodeDetailDTO, TaskDetailDTO, TaskLogDTO
 
 
 def dag_dto(dag: Dag, store: Address | None, *, details: bool) -> DagDetailDTO:
@@ -59,4 +59,16 @@ def sub_task_dto(task: SubTask, store: Address | None) -> TaskDetailDTO:
         execute_times=task.execute_times,
         execute_agent=ExecuteAgent(ip=task.agent.ip, port=task.agent.port),
         task_logs=list(task.logs) if begun else None,
+    )
+
+
+def log_dto(line: LogLine) -> TaskLogDTO:
+    """A line of a sub task's log in OBShell's shape."""
+    return TaskLogDTO(
+        id=line.id,
+        sub_task_id=line.sub_task_id,
+        execute_times=line.execute_times,
+        log_content=line.content,
+        create_time=line.create_time,
+        update_time=line.create_time,
     )

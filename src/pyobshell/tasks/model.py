@@ -122,6 +122,17 @@ class SubTask:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a sub task logged in one of its executions (counted from 1)."""
+
+    id: int
+    sub_task_id: int
+    execute_times: int
+    content: str
+    create_time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One stage of a DAG, as recorded."""
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from pyobshell import errors
 from pyobshell.store.database import Database
 from pyobshell.tasks import locks, records
-from pyobshell.tasks.model import Dag, Maintenance, Node, SubTask
+from pyobshell.tasks.model import Dag, LogLine, Maintenance, Node, SubTask
 
 T = TypeVar("T")
 
@@ -35,6 +35,15 @@ class TaskReader:
         return found(
             await self._database.read(lambda c: records.read_sub_task(c, sub_task_id)), sub_task_id
         )
+
+    async def log(self, sub_task_id: int) -> list[LogLine]:
+        """What a sub task logged, in all of its executions; raises ``Task.NotFound``."""
+
+        def read(connection: Connection) -> list[LogLine]:
+            found(records.read_sub_task(connection, sub_task_id), sub_task_id)
+            return records.read_log(connection, sub_task_id)
+
+        return await self._database.read(read)
 
     async def dags(self, *, unfinished: bool = False) -> list[Dag]:
         """DAGs in order of creation, with their nodes."""

@@ -14,6 +14,7 @@ from pyobshell.tasks import sql
 from pyobshell.tasks.model import (
     Ability,
     Dag,
+    LogLine,
     Maintenance,
     MaintenanceType,
     Node,
@@ -55,6 +56,20 @@ def read_sub_task(connection: Connection, sub_task_id: int) -> SubTask | None:
     """One sub task with its logs."""
     tasks = _sub_tasks(connection, sub_task_id, sql.SUB_TASK, sql.LOGS_OF_SUB_TASK)
     return tasks[0] if tasks else None
+
+
+def read_log(connection: Connection, sub_task_id: int) -> list[LogLine]:
+    """What a sub task logged, in all of its executions."""
+    return [
+        LogLine(
+            id=row.id,
+            sub_task_id=row.sub_task_id,
+            execute_times=row.execute_times,
+            content=row.content,
+            create_time=row.create_time,
+        )
+        for row in connection.execute(sql.LOGS_OF_SUB_TASK, {"id": sub_task_id})
+    ]
 
 
 def list_dag_ids(connection: Connection, *, unfinished: bool) -> list[int]:

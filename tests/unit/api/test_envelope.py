@@ -61,6 +61,7 @@ EXAMPLES = {
     ("GET", "/task/node/{id}"): (MEMBER, None),
     ("POST", "/task/node/{id}"): (MEMBER, {"operator": "PASS"}),
     ("GET", "/task/sub_task/{id}"): (MEMBER, None),
+    ("GET", "/task/sub_task/{id}/logs"): (MEMBER, None),
 }
 # There are no tasks of the cluster, and servers that form none have no SQL to stop a zone with.
 NEVER_SUCCEEDS = {
@@ -82,6 +83,7 @@ LISTS = {
     "/task/dags/agent",
     "/task/dag/maintain/agents",
     "/task/dag/agent/main_dags",
+    "/task/sub_task/{id}/logs",
 }
 NO_DATA = {("POST", "/task/dag/{id}"), ("POST", "/task/node/{id}")}
 every_route = pytest.mark.parametrize(
@@ -115,6 +117,7 @@ async def a_host(start_host, start_member, identity):
 def filled_in(host, path, body):
     """The example, with the ids and the address of an agent."""
     numbers = {"/task/dag/{id}": 1, "/task/node/{id}": 2, "/task/sub_task/{id}": 2}
+    numbers["/task/sub_task/{id}/logs"] = 2
     path = path.replace("{id}", id_of(host, numbers.get(path, 0))).replace("{zone}", "zone1")
     if body == "own":
         return path, host.address.wire

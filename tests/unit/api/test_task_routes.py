@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
@@ -111,6 +112,20 @@ async def test_a_node_shows_the_data_of_its_task(seen):
     assert task["task_logs"][-1] == FAILED + "as it should"
     bare = (await seen.local.get(f"/task/node/{id_of(seen, 2)}?show_details=false")).data
     assert (bare["sub_tasks"], bare["additional_data"]) == (None, None)
+
+
+async def test_the_log_of_a_sub_task_tells_its_executions_apart(host, failed):
+    await host.local.post(f"/task/dag/{failed}", {"operator": "RETRY"})
+    await soon(host.local.get(f"/task/dag/{failed}?hold_ms=20000&seen_stage=2"))
+    lines = (await host.local.get(f"/task/sub_task/{id_of(host, 2)}/logs")).data["contents"]
+    once = ["the fake server does kill", FAILED + "as it should", "the fake server does kill"]
+    assert [line["log_content"] for line in lines] == once
+    assert [line["execute_times"] for line in lines] == [1, 1, 2]
+    assert {line["sub_task_id"] for line in lines} == {2}
+    assert [line["id"] for line in lines] == sorted({line["id"] for line in lines})
+    assert all(line["is_sync"] and line["update_time"] == line["create_time"] for line in lines)
+    moments = [datetime.fromisoformat(line["create_time"]) for line in lines]
+    assert moments == sorted(moments)
 
 
 @pytest.mark.parametrize(
