@@ -88,7 +88,7 @@ class LocalServer(ABC):
         await asyncio.shield(self._begin(config, log))
         process = await self.process()
         if process is None or not await self._opened(process, log, deadline):
-            raise await self._failed(log_size)
+            raise await self._failed(config, log_size)
 
     async def _begin(self, config: ServerConfig, log: Log) -> None:
         async with self._launching:
@@ -127,15 +127,16 @@ class LocalServer(ABC):
         log(f"process {process.pid} accepts SQL")
         return True
 
-    async def _failed(self, log_size: int) -> errors.OBShellError:
-        """The error for a process that ended while starting, with the cause from its log."""
-        program = self._binary.name
-        line = await asyncio.to_thread(last_error, self._log_file, log_size)
+    async def _failed(self, config: ServerConfig, log_size: int) -> errors.OBShellError:
+        """The error for a process that ended while starting, with the cause as far as it shows."""
+        taken = [port for port in self._ports(config) if not port_is_free(port)]
+        cause = await asyncio.to_thread(last_error, self._log_file, log_size)
+        if taken:
+            cause = f"port {taken[0]} is in use by another process, which took it meanwhile"
+        elif not cause:
+            cause = f"no reason is in {self._log_file}; with log level INFO there may be one"
         return errors.SERVER_UNAVAILABLE(
-            reason=f"{program} ended while starting: {line}"
-            if line
-            else f"{program} ended while starting, and gave no reason in {self._log_file}; "
-            "with log level INFO it may give one"
+            reason=f"{self._binary.name} ended while starting: {cause}"
         )
 
     # --- state and end ---------------------------------------------------------------------------
