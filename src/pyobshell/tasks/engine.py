@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -21,27 +21,20 @@ from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.store.database import Database, InDoubtError
 from pyobshell.tasks import records, transitions
-from pyobshell.tasks.changes import Changes
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag, DagPlan, Operator, State
 from pyobshell.tasks.operators import check_node_operator, check_operator
-from pyobshell.tasks.reader import TaskReader, found
+from pyobshell.tasks.reader import found
 from pyobshell.tasks.stage import Catalogue, Run, Stage, perform
 from pyobshell.tasks.transitions import Claim, Outcome
+from pyobshell.tasks.watcher import TaskWatcher
 from pyobshell.undivided import Undivided
 
 Site = TypeVar("Site")
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _ANSWER_FIRST_S = 0.001
-
-
-class GoingDownError(errors.OBShellError):
-    """The engine is stopped; to other agents it is as if this one could not be reached."""
-
-    def __init__(self, own: Address) -> None:
-        why: dict[str, object] = {"agent": own, "method": "a wait", "cause": "it is going down"}
-        super().__init__(errors.RPC_REQUEST_FAILED, why)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
 
 Execute = Callable[[Stage[Any, Any], Claim, Run[Any]], Awaitable[None]]
@@ -53,16 +46,19 @@ async def in_place(stage: Stage[Any, Any], claim: Claim, run: Run[Any]) -> None:
     await perform(stage, claim.operator, claim.params, run)
 
 
-def _only_log(error: Exception) -> None:
-    """What becomes of a failure that nobody asked to be told of: it is in the log."""
+def _nobody_cares(dag: Dag) -> None:
+    """What becomes of the end of a DAG that nobody asked to be told of."""
 
 
-class TaskEngine(TaskReader, Generic[Site]):
+class TaskEngine(TaskWatcher, Generic[Site]):
     """The DAGs of one store, run on one event loop; ``site`` is what their stages work with.
 
     With ``shared`` the store is the cluster's own and not that of the agent ``own``. ``execute``
-    may have another agent do the work. ``failed`` is told when the end of a sub task could not be
-    recorded: the engine is of no use any more until it, or its successor, is started again.
+    may have another agent do the work. ``ended`` is told of every DAG that has ended.
+
+    What cannot be recorded, as on a full disk, is tried again until it can. Unless there is
+    ``failed``: it is told, and the engine is of no use any more until it, or its successor, is
+    started again.
     """
 
     def __init__(
@@ -74,41 +70,45 @@ class TaskEngine(TaskReader, Generic[Site]):
         *,
         shared: bool = False,
         execute: Execute = in_place,
-        failed: Callable[[Exception], None] = _only_log,
+        ended: Callable[[Dag], None] = _nobody_cares,
+        failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        super().__init__(database)
+        super().__init__(database, own)
         self._catalogue = catalogue
-        self._own = own
         self._store = None if shared else own
         self._site = site
         self._execute = execute
+        self._tell_ended = ended
         self._failed = failed
         self._running: dict[int, dict[int, asyncio.Task[Outcome]]] = {}
         self._cancelling: set[int] = set()
         self._undivided = Undivided()
-        self._changes = Changes()
-        self._stopping = False
 
     # --- life --------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Take up again whatever a previous life of this agent left unfinished."""
 
-        def recover(connection: Connection) -> list[Claim]:
+        def recover(connection: Connection) -> tuple[list[Claim], list[Dag]]:
             claims: list[Claim] = []
+            ended: list[Dag] = []
             for dag_id in records.list_dag_ids(connection, unfinished=True):
+                before = found(records.read_dag_head(connection, dag_id), dag_id)
                 claims += transitions.recover(connection, dag_id, time.time_ns())
-            return claims
+                after = found(records.read_dag_head(connection, dag_id), dag_id)
+                ended += [after] if after.state.ended and not before.state.ended else []
+            return claims, ended
 
-        claims = await self._database.write(recover)
+        claims, ended = await self._database.write(recover)
         if claims:
             _log.info("recovered", action="dag.recover", sub_tasks=len(claims))
         self._launch(claims)
+        for dag in ended:
+            self._tell_ended(dag)
 
     async def stop(self) -> None:
         """Let go of everything that runs; it stays RUNNING on disk and is recovered at start."""
-        self._stopping = True
-        self._changes.tell_all()
+        self.let_go()
         tasks = [task for running in self._running.values() for task in running.values()]
         for task in tasks:
             task.cancel()
@@ -142,7 +142,7 @@ class TaskEngine(TaskReader, Generic[Site]):
         the one before it left.
         """
 
-        def apply(connection: Connection) -> None:
+        def apply(connection: Connection) -> Dag:
             dag = found(records.read_dag(connection, dag_id), dag_id)
             check_operator(dag, operator)
             now = time.time_ns()
@@ -154,11 +154,14 @@ class TaskEngine(TaskReader, Generic[Site]):
                 transitions.roll_back(connection, dag_id)
             else:
                 transitions.pass_dag(connection, dag_id, now)
+            return found(records.read_dag_head(connection, dag_id), dag_id)
 
         async def operate() -> None:
-            await self._write(apply)
+            dag = await self._write(apply)
             _log.info("operated", action="dag.operate", dag_id=dag_id, operator=str(operator))
             self._changes.tell(dag_id)
+            if dag.state.ended:
+                self._tell_ended(dag)
             if operator is Operator.CANCEL:
                 self._cancel_running(dag_id)
             elif operator is not Operator.PASS:
@@ -198,57 +201,9 @@ class TaskEngine(TaskReader, Generic[Site]):
         try:
             return await self._database.write(work)
         except InDoubtError as error:
-            self._failed(error)
+            if self._failed is not None:
+                self._failed(error)
             raise
-
-    # --- waiting -------------------------------------------------------------------------------
-
-    async def wait(self, dag_id: int, wanted: Callable[[Dag], T | None], deadline: Deadline) -> T:
-        """Wait until ``wanted`` gives something for the DAG (without nodes) as it stands.
-
-        Raises TimeoutError if it does not in time, GoingDownError if the engine is stopped first.
-        """
-        change = self._changes.of(dag_id)
-        head: Dag | None = None
-        async with asyncio.timeout(deadline.remaining()):
-            while True:
-                if self._stopping:
-                    raise GoingDownError(self._own)
-                if head is None:
-                    head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
-                answer = wanted(found(head, dag_id))
-                if answer is not None:
-                    return answer
-                await change.wait()
-                change, head = change.following, change.head
-
-    async def wait_end(self, dag_id: int, deadline: Deadline) -> Dag:
-        """Wait until a DAG has SUCCEEDed or FAILED; TimeoutError if it does not in time."""
-        return await self.wait(dag_id, lambda dag: dag if dag.state.ended else None, deadline)
-
-    async def hold(self, dag_id: int, seconds: float, seen_stage: int | None = None) -> None:
-        """Wait until a DAG has ended or left the stage ``seen_stage``, or the time is over.
-
-        If the engine is stopped meanwhile, the DAG as it stands is the answer as well.
-        """
-
-        def passed(dag: Dag) -> bool | None:
-            moved = seen_stage is not None and dag.stage != seen_stage
-            return True if dag.state.ended or moved else None
-
-        with contextlib.suppress(TimeoutError, GoingDownError):
-            await self.wait(dag_id, passed, Deadline.after(seconds))
-
-    async def follow(self, dag_id: int, deadline: Deadline) -> AsyncIterator[Dag]:
-        """A DAG with its logs, now and after each change and line; raises as ``wait``."""
-        change = self._changes.of(dag_id)
-        while not self._stopping:
-            change.with_lines = True
-            yield await self.dag(dag_id)
-            async with asyncio.timeout(deadline.remaining()):
-                await change.wait()
-            change = change.following
-        raise GoingDownError(self._own)
 
     # --- running -------------------------------------------------------------------------------
 
@@ -264,7 +219,9 @@ class TaskEngine(TaskReader, Generic[Site]):
         """
 
         def claim() -> None:
-            if not self._stopping:  # else it is READY on disk, and claimed in the next life
+            if (
+                not self._stopping.is_set()
+            ):  # else it is READY on disk, and claimed in the next life
                 self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns()))
 
         asyncio.get_running_loop().call_later(_ANSWER_FIRST_S, claim)
@@ -279,20 +236,35 @@ class TaskEngine(TaskReader, Generic[Site]):
 
         async def settle() -> None:
             try:
-                claims, head = await self._database.write(change)
+                claims, head = await self._record(dag_id, change)
             except Exception as error:
                 _log.exception("not recorded", action="dag.unrecorded", dag_id=dag_id)
-                self._failed(error)
+                if self._failed is not None:
+                    self._failed(error)
                 return
-            if head is not None and head.state.ended:
-                _log.info("ended", action="dag.end", dag_id=dag_id, state=str(head.state))
             self._changes.tell(dag_id, head)
             self._launch(claims)
+            if head is not None and head.state.ended:
+                _log.info("ended", action="dag.end", dag_id=dag_id, state=str(head.state))
+                self._tell_ended(head)
 
         self._undivided.begin(settle())
 
+    async def _record(self, dag_id: int, change: Callable[[Connection], T]) -> T:
+        """Make a change that cannot be given up: if it fails it is tried again, until we end."""
+        pause_s = _FIRST_PAUSE_S
+        while self._failed is None and not self._stopping.is_set():
+            try:
+                return await self._database.write(change)
+            except Exception as error:
+                _log.error("not recorded yet", action="dag.record", dag_id=dag_id, cause=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return await self._database.write(change)
+
     def _launch(self, claims: Sequence[Claim]) -> None:
-        if self._stopping:
+        if self._stopping.is_set():
             return
         for claim in claims:
             running = self._running.setdefault(claim.dag_id, {})
@@ -316,7 +288,7 @@ class TaskEngine(TaskReader, Generic[Site]):
             del self._running[claim.dag_id]
         if not task.cancelled():
             outcome = task.result()
-        elif self._stopping:
+        elif self._stopping.is_set():
             return
         else:
             outcome = Outcome(State.FAILED, {}, "Cancelled by an operator")
@@ -367,6 +339,7 @@ class TaskEngine(TaskReader, Generic[Site]):
             data=claim.data,
             deadline=deadline,
             continuing=claim.continuing,
+            attempt=claim.execute_times,
             log=log,
             _signals=_Signals(self),
             cancelled=lambda: claim.dag_id in self._cancelling,

@@ -53,6 +53,7 @@ class Ability(Flag):
     PASS = auto()  # may be declared done
     RETRY = auto()
     ROLLBACK = auto()
+    ANEW = auto()  # RETRY begins the whole DAG again: what its stages took is let go if it fails
     BOTH_WAYS = CANCEL | CONTINUE | RETRY | ROLLBACK
     ALL = CANCEL | CONTINUE | PASS | RETRY | ROLLBACK
 

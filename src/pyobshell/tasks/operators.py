@@ -1,11 +1,11 @@
 """Which operator is legal when: the one table of it, and the error for each refusal.
 
              DAG must be      and these nodes must allow it
-RETRY        FAILED           the current one
+RETRY        FAILED           the current one; if it says ANEW all begins again
 ROLLBACK     FAILED           all up to the current one
 CANCEL       not ended        all up to the current one, finished ones included
 PASS         FAILED           the current one and all later ones
-node PASS    FAILED           that node, which must be FAILED itself
+node PASS    FAILED           that node, which must be FAILED itself and not say ANEW
 """
 
 from __future__ import annotations
@@ -100,5 +100,5 @@ def check_node_operator(dag: Dag, node: Node, text: str) -> None:
         raise errors.NODE_PASS_NOT_FAILED_DAG(state=dag.state)
     if node.state is not State.FAILED:
         raise errors.NODE_PASS_NOT_FAILED_NODE(state=node.state)
-    if not node.able(Ability.PASS):
+    if not node.able(Ability.PASS) or node.able(Ability.ANEW):
         raise errors.NODE_PASS_NOT_ALLOWED(stage=node.name)

@@ -129,6 +129,16 @@ RETRY_FAILED_SUB_TASKS = text(
     "UPDATE sub_task SET state = 'PENDING', operator = 'RETRY', start_time = :now,"
     " end_time = :now WHERE node_id = :node_id AND state = 'FAILED'"
 )
+REPEAT_DAG = text("UPDATE dag SET stage = 1, data = '{}', signals = '[]' WHERE id = :dag_id")
+REPEAT_NODES = text(
+    "UPDATE node SET state = 'PENDING', operator = 'RETRY', start_time = :now, end_time = :now"
+    " WHERE dag_id = :dag_id AND stage <= :stage"
+)
+REPEAT_SUB_TASKS = text(
+    "UPDATE sub_task SET state = 'PENDING', operator = 'RETRY', data = '{}', start_time = :now,"
+    " end_time = :now WHERE node_id IN"
+    " (SELECT id FROM node WHERE dag_id = :dag_id AND stage <= :stage)"
+)
 # What a rollback undid before it failed is to be done again.
 RESET_UNDONE_SUB_TASKS = text(
     "UPDATE sub_task SET state = 'PENDING', operator = 'RUN', start_time = :now, end_time = :now"

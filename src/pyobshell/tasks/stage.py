@@ -31,8 +31,9 @@ class Run(Generic[Site]):
     """What a running stage holds in its hand.
 
     ``site`` is what the engine was built with; ``agent`` the agent this sub task is for; ``data``
-    what earlier stages published; ``continuing`` whether a killed agent left this run half done.
-    ``cancelled`` tells a body that is being cancelled whether an operator wants it so.
+    what earlier stages published; ``continuing`` whether a killed agent left this run half done,
+    ``attempt`` how often it has been begun, this time included. ``cancelled`` tells a body that is
+    being cancelled whether an operator wants it so.
     """
 
     site: Site
@@ -44,6 +45,7 @@ class Run(Generic[Site]):
     continuing: bool
     log: Callable[[str], None]
     _signals: Signals
+    attempt: int = 1
     cancelled: Callable[[], bool] = lambda: False
     published: dict[str, Any] = field(default_factory=dict)
 

@@ -189,11 +189,20 @@ def cancel(connection: Connection, dag_id: int, now: int) -> None:
 
 
 def retry(connection: Connection, dag_id: int) -> None:
-    """Make a FAILED DAG READY at its stage; what succeeded there is not run again."""
+    """Make a FAILED DAG READY at its stage; what succeeded there is not run again.
+
+    One whose stage says ANEW is READY at its first stage, and knows nothing of what was published.
+    """
     node = _node_at(connection, dag_id, _dag(connection, dag_id).stage)
     connection.execute(sql.RETRY_DAG, {"id": dag_id, "now": EPOCH})
-    connection.execute(sql.RETRY_NODE, {"id": node.id, "now": EPOCH})
-    connection.execute(sql.RETRY_FAILED_SUB_TASKS, {"node_id": node.id, "now": EPOCH})
+    failed = _sub_tasks(connection, node.id, State.FAILED)
+    if any(Ability.ANEW in Ability(task.abilities) for task in failed):
+        at = {"dag_id": dag_id, "stage": node.stage, "now": EPOCH}
+        for statement in (sql.REPEAT_DAG, sql.REPEAT_NODES, sql.REPEAT_SUB_TASKS):
+            connection.execute(statement, at)
+    else:
+        connection.execute(sql.RETRY_NODE, {"id": node.id, "now": EPOCH})
+        connection.execute(sql.RETRY_FAILED_SUB_TASKS, {"node_id": node.id, "now": EPOCH})
     _reset_undone(connection, dag_id, node.stage)
 
 

@@ -27,3 +27,22 @@ async def start_engine(anyio_backend, database):
     yield start
     for engine in engines:
         await engine.stop()
+
+
+@pytest.fixture
+def end(database):
+    """End an engine with its agent: what it has logged is on disk afterwards."""
+
+    async def end(engine) -> None:
+        await engine.stop()
+        await database.write(lambda _: None)
+
+    return end
+
+
+@pytest.fixture
+def another_database(database_file):
+    """The same file, opened once more as the next life of the agent does."""
+    database = Database.sqlite(database_file)
+    yield database
+    database.close()

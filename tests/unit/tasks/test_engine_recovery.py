@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from pyobshell.store.database import Database
 from pyobshell.tasks.model import Ability, NodePlan, Operator, State
 from pyobshell.tasks.transitions import claim, create
 from support.staging import GLOBAL_LOCK, OTHERS, OWN, acts, ended, only, plan, run_dag, until
@@ -14,25 +13,6 @@ from support.waiting import Gate, soon
 
 pytestmark = pytest.mark.anyio
 NOT_CONTINUE = ~Ability.CONTINUE & Ability.ALL
-
-
-@pytest.fixture
-def end(database):
-    """End an engine with its agent: what it has logged is on disk afterwards."""
-
-    async def end(engine) -> None:
-        await engine.stop()
-        await database.write(lambda _: None)
-
-    return end
-
-
-@pytest.fixture
-def another_database(database_file):
-    """The same file, opened once more as the next life of the agent does."""
-    database = Database.sqlite(database_file)
-    yield database
-    database.close()
 
 
 class Bodies:
@@ -138,7 +118,7 @@ async def test_a_cancel_that_was_asked_for_is_finished(start_engine, another_dat
             try:
                 await held.body(run)
             except asyncio.CancelledError:
-                if first._stopping:
+                if first._stopping.is_set():
                     raise
 
     one = acts("one", hold_on)

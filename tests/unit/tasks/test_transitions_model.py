@@ -69,7 +69,8 @@ def in_memory() -> Engine:
 @st.composite
 def stages(draw):
     """Stages with abilities; mostly all of them, so that operators have something to do."""
-    abilities = st.just(Ability.ALL) | st.sampled_from([Ability.NONE, *ALL_BUT_ONE])
+    most = st.sampled_from([Ability.ALL, Ability.ALL | Ability.ANEW])
+    abilities = most | st.sampled_from([Ability.NONE, *ALL_BUT_ONE])
     agents = st.sampled_from([None, [OWN, OTHERS[0]]])
     numbers = range(draw(st.integers(1, 3)))
     return [NodePlan(acts(f"stage {n}", abilities=draw(abilities)), draw(agents)) for n in numbers]
@@ -167,6 +168,7 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data())
     def operate(self, data) -> None:
         dag_id, operator = data.draw(st.sampled_from(self.legal()))
+        before = self.dag(dag_id)
         self.change(
             {
                 Operator.CANCEL: lambda c: transitions.cancel(c, dag_id, self.now()),
@@ -182,6 +184,11 @@ class Life(RuleBasedStateMachine):
             Operator.ROLLBACK: {(State.READY, operator)},
             Operator.PASS: {(State.SUCCEED, operator)},
         }[operator]
+        anew = operator is Operator.RETRY and before.current.able(Ability.ANEW)
+        assert after.stage == (1 if anew else before.stage)
+        if anew:
+            assert {task.state for task in tasks_in(after)} == {State.PENDING}
+            self.passed -= {task.id for task in tasks_in(after)}
 
     @precondition(lambda self: self.passable())
     @rule(data=st.data())
