@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -51,6 +52,7 @@ from pyobshell.operations import (
     stop,
     sub_dag,
     takeover,
+    together,
     views,
 )
 from pyobshell.operations.keeper import ServerKeeper
@@ -228,7 +230,8 @@ class Agent:
             keeper=keeper,
             works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
-        site.tasks = TaskEngine(database, catalogue(), site.own, site)
+        ended = partial(together.let_go, site)
+        site.tasks = TaskEngine(database, catalogue(), site.own, site, ended=ended)
         site.peers = Peers(cluster, key, site, settings.retry_s)
         site.doorway = Doorway(cluster, key, procedures(), site)
         connect = self._find_ocs(engine)

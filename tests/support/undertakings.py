@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from pyobshell import errors
@@ -74,6 +75,17 @@ async def stop(host: Host, scope: dict[str, Any], **mode: Any) -> dict[str, Any]
     """A stop, as the agent that was asked shows it in the end."""
     answer = await host.api.post("/ob/stop", {"scope": scope, **mode})
     return await wait_end(host, answer.data["id"])
+
+
+@asynccontextmanager
+async def a_stop_that_hangs(asked: Host, hanging: Host) -> AsyncIterator[str]:
+    """The id of a stop of the whole cluster that waits for one server's death, while it does."""
+    gate = hanging.engine.hold("kill")
+    answer = await asked.api.post("/ob/stop", FORCE_ALL)
+    await gate.reached()
+    yield answer.data["id"]
+    gate.open()
+    await wait_end(asked, answer.data["id"])
 
 
 def outline(dag: dict[str, Any]) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 A coordinator may give a member up whose ``prepare`` arrives all the same, or die before it could
 end its sub DAG. So each member looks after its sub DAGs itself: it asks the coordinator now and
-then whether they are still needed, at first after a second, later every minute.
+then whether they are still needed, at first after a second, later every quarter of a minute.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Ability, Dag, DagPlan, Operator, State
 
 _log = structlog.get_logger(__name__)
-_FIRST_LOOK_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_FIRST_LOOK_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _CANCEL_S = 300.0
 
 
@@ -99,7 +99,7 @@ async def _look_after(site: Site, dag: Dag) -> None:
     while not await _is_released(site, number, Deadline.after(pause_s)):
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         try:
-            if not await _is_needed(site, dag):
+            if not await is_needed(site, dag, Deadline.after(site.settings.rpc_timeout_s)):
                 _log.warning(
                     "its main DAG has ended without it: releasing this agent",
                     action="sub_dag.release",
@@ -121,11 +121,11 @@ async def _is_released(site: Site, number: int, deadline: Deadline) -> bool:
     return True
 
 
-async def _is_needed(site: Site, dag: Dag) -> bool:
-    patience = Deadline.after(site.settings.rpc_timeout_s)
+async def is_needed(site: Site, dag: Dag, deadline: Deadline) -> bool:
+    """Whether the coordinator of a sub DAG still needs it; raises if that cannot be learnt."""
     main = GenericId.parse(dag.data["main_dag_id"])
     asked = MainDag(number=main.number, life=dag.data[LIFE])
-    return (await site.peers.call(main.agent or site.own, needs, asked, patience)).needed
+    return (await site.peers.call(main.agent or site.own, needs, asked, deadline)).needed
 
 
 @procedure("main_dag/needs")
@@ -142,13 +142,18 @@ async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
         if error.code is not errors.TASK_NOT_FOUND:
             raise
         return Needed(needed=False)
-    # One that was cancelled has released nobody: they wait for forcePassDag, as OBShell's do.
-    gave_up = dag.operator is not Operator.CANCEL and not dag.current.able(Ability.RETRY)
-    over = dag.state is State.SUCCEED or (
-        dag.state is State.FAILED and (dag.stage == dag.max_stage or gave_up)
-    )
     without = dag.stage > 1 and str(caller.address) not in dag.data.get("sub_dags", {})
-    return Needed(needed=not over and not without)
+    return Needed(needed=not is_over(dag) and not without)
+
+
+def is_over(main: Dag) -> bool:
+    """Whether a main DAG (with nodes) needs no sub DAG any more; after RETRY it makes new ones.
+
+    One that keeps its agents when it fails, to go on from there, still needs them.
+    """
+    if main.state is State.FAILED:
+        return main.stage == main.max_stage or main.current.able(Ability.ANEW)
+    return main.state is State.SUCCEED
 
 
 PROCEDURES = (needs,)

@@ -41,7 +41,8 @@ from pyobshell.requests import RestartRequest
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan, Operator
 from pyobshell.tasks.stage import Stage, stage
 
-_TURN = COORDINATION | Ability.RETRY
+# The agents stay locked when a turn fails: the cluster is halfway, and RETRY goes on from there.
+_TURN = Ability.CONTINUE | Ability.CANCEL | Ability.RETRY
 _LOOK_S = 30.0
 _NEW_LEADERS_S = 60.0  # leaders move in seconds, unless something is wrong
 _DAY_S = 86400.0  # how long a wait may last is said by settings
@@ -188,9 +189,9 @@ async def make_sure_all_are_ready(run: Run, task: Rolling) -> None:
             run.log(f"WARNING: {agent} could not be told that it has nothing to do: {answer}")
 
 
-end_all = stage("Inform all agents to end the task", COORDINATION, key="rolling.end_all")(
-    together.end_all
-)
+_END = Ability.CONTINUE | Ability.CANCEL | Ability.RETRY | Ability.PASS
+
+end_all = stage("Inform all agents to end the task", _END, key="rolling.end_all")(together.end_all)
 
 
 # --- the stages of a turn ------------------------------------------------------------------------

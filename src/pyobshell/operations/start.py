@@ -73,9 +73,14 @@ wait_for_all = stage(
 )(together.wait_for_one)
 
 
-@stage("Start Zone", Ability.CONTINUE | Ability.CANCEL | Ability.RETRY)
+@stage("Start Zone", COORDINATION)
 async def start_zone(run: Run, task: Undertaking) -> None:
     """START the zones, and see that every server serves, those that were up already included."""
+    async with together.releasing_all(run):
+        await _start_zones(run, task)
+
+
+async def _start_zones(run: Run, task: Undertaking) -> None:
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]
     if run.site.engine.cluster is None:

@@ -177,27 +177,34 @@ make_sure_all_are_ready = stage(
 )(together.make_sure_all_are_ready)
 
 
-@stage("Minor freeze before stop server", Ability.ALL)
+@stage("Minor freeze before stop server", COORDINATION)
 async def minor_freeze(run: Run, task: Undertaking) -> None:
-    """Flush every target; a server that cannot be flushed keeps all of them from being killed."""
+    """Flush every target; a server that cannot be flushed keeps all of them from being killed.
+
+    An agent that is lost meanwhile fails alone: its server goes on.
+    """
+    async with together.releasing_all(run):
+        await _flush_all(run, task)
+
+
+async def _flush_all(run: Run, task: Undertaking) -> None:
     run.log(f"Minor freeze of {', '.join(map(str, task.targets))}")
-    failed: dict[Address, OBShellError] = {}
+    failed: dict[str, OBShellError] = {}
 
     async def flush(agent: Address) -> None:
         try:
             await ask_until_done(run, agent, server.freeze, Nothing(), run.log_from(agent))
         except OBShellError as error:
             run.log(f"{agent} {error.logged()}")
-            failed[agent] = error
+            failed[str(agent)] = error
 
     reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
     await asyncio.gather(*map(flush, reachable))
-    if failed:
+    lost = {agent for agent, error in failed.items() if error.code is errors.RPC_REQUEST_FAILED}
+    if len(failed) > len(lost) or (lost and len(lost) == len(reachable)):
         detail = "; ".join(f"{agent}: {error}" for agent, error in failed.items())
-        raise errors.SERVER_UNAVAILABLE(
-            reason=f"{detail}. The agents stay locked: RETRY this task, or begin a new stop with "
-            f"forcePassDag {run.generic_id}"
-        )
+        raise errors.SERVER_UNAVAILABLE(reason=f"{detail}. No server was killed")
+    run.publish(failures={agent: str(failed[agent]) for agent in lost})
 
 
 @stage("Advance agents to execute the task", COORDINATION)
@@ -212,7 +219,7 @@ async def advance_all(run: Run, task: Undertaking) -> None:
         if spares is not None:  # last: what is looked at long before it is told is not done
             await _still_spared(run, spares)
             looked_at = time.time()
-    await together.advance_all_after(run, task, looked_at, checked=waited)
+        await together.advance_all_after(run, task, looked_at, checked=waited)
 
 
 async def _still_spared(run: Run, leaving: Leaving) -> None:
@@ -240,10 +247,14 @@ async def execute_stop_sql(run: Run, task: Undertaking) -> None:
 
     Whoever serves does it. Servers that form no cluster have no SQL to stop each other.
     """
+    async with together.releasing_all(run):
+        await _stop_in_sql(run, task)
+
+
+async def _stop_in_sql(run: Run, task: Undertaking) -> None:
     if task.leaving is not None:
         patience = run.deadline.within(run.site.settings.stop_timeout_s)
-        async with together.releasing_all(run):
-            await in_sql.ask_to_leave(run, task.leaving, patience)
+        await in_sql.ask_to_leave(run, task.leaving, patience)
         return
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
+from pyobshell.errors import OBShellError
 from pyobshell.operations.majority import Leaving
-from pyobshell.operations.release import LIFE, begin, life_of, release
+from pyobshell.operations.release import LIFE, begin, is_needed, is_sub_dag, life_of, release
 from pyobshell.operations.site import Run, Site, refusal
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.locks import MaintenanceConflictError
@@ -42,6 +43,7 @@ class Part(BaseModel):
     """Parameters of a sub DAG: one member's part of an undertaking.
 
     ``leaving`` is what the cluster of servers has to spare for it; none: it is not asked.
+    ``attempt`` grows when the main DAG begins anew.
     """
 
     main_dag_id: str
@@ -50,6 +52,7 @@ class Part(BaseModel):
     works: bool
     leaving: Leaving | None = None
     force_pass: list[str]
+    attempt: int = 1
 
 
 class SubDag(BaseModel):
@@ -132,8 +135,9 @@ async def ready(site: Site, caller: Caller, wanting: Wanting) -> Nothing:
 async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     """Take this agent's lock for a main DAG; asked twice, the answer is the same sub DAG.
 
-    Raises ``Agent.UnderMaintenanceDag`` (the DAG to name in forcePassDag) or
-    ``Agent.UnderMaintenance`` when something else holds the lock.
+    A lock that its own main DAG no longer needs does not count. Raises
+    ``Agent.UnderMaintenanceDag`` (the DAG to name in forcePassDag) or ``Agent.UnderMaintenance``
+    when something else holds the lock.
     """
     name, work = site.works[part.work]
     life = life_of(caller.public_key)
@@ -146,11 +150,29 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
         main_dag_id = holder.data.get("main_dag_id")
         same = main_dag_id == part.main_dag_id
         if same and holder.data.get(LIFE) == life:
-            return SubDag(id=_id(site, holder))
-        if same or main_dag_id in part.force_pass:
+            attempt = Part.model_validate_json(holder.params).attempt
+            if attempt == part.attempt:
+                return SubDag(id=_id(site, holder))
+            if attempt > part.attempt:  # this was asked long ago
+                raise refusal(site.own, holder)
+        if (
+            same
+            or main_dag_id in part.force_pass
+            or await _is_left_behind(site, holder, caller.deadline.within(_GIVE_WAY_S))
+        ):
             await release(site, holder.id, caller.deadline)
         elif not await _gives_way(site, holder, part, caller.deadline.within(_GIVE_WAY_S)):
             raise refusal(site.own, holder)
+
+
+async def _is_left_behind(site: Site, holder: Dag, deadline: Deadline) -> bool:
+    """Whether a lock is of a main DAG that has ended, and could not say so to this agent."""
+    if not is_sub_dag(holder):
+        return False
+    try:
+        return not await is_needed(site, holder, deadline)
+    except OBShellError:
+        return False
 
 
 async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) -> bool:

@@ -10,15 +10,18 @@ told to end. The sub DAG waits twice for the coordinator: before its work, and a
 
 A target that cannot be reached, or fails, fails alone: the others go on, and the verdict of the
 last stage names it. A member that is no target and cannot be reached is left out with a warning.
+Whatever ends the task, the agents are released; RETRY begins it anew, for what is left to do.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal, TypeVar
 
+import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
@@ -28,6 +31,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.majority import Leaving
+from pyobshell.operations.release import is_over
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import (
     GoAhead,
@@ -41,15 +45,17 @@ from pyobshell.operations.sub_dag import (
     prepare,
     watch,
 )
-from pyobshell.tasks.model import Ability
+from pyobshell.tasks.model import Ability, Dag, State
 from pyobshell.wire import NANOSECONDS
 
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
-# What the coordinator asks may be asked twice, so that it goes on where it was killed.
-COORDINATION = Ability.CONTINUE | Ability.CANCEL
+# What the coordinator asks may be asked twice, so that it goes on where it was killed. Failed or
+# cancelled, it has released the agents: RETRY brings them together again.
+COORDINATION = Ability.CONTINUE | Ability.CANCEL | Ability.RETRY | Ability.PASS | Ability.ANEW
 
+_log = structlog.get_logger(__name__)
 _RELEASE_TIMEOUT_S = 300.0
 _MOMENT_S = 1.0
 
@@ -99,6 +105,7 @@ async def inform(run: Run, task: Undertaking) -> None:
         works=task.works(run.agent),
         leaving=task.leaving,
         force_pass=task.force_pass,
+        attempt=run.attempt,
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
     try:
@@ -123,8 +130,8 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
     if shared.refused or too_many:
         for agent, why in {**shared.refused, **lost}.items():
             run.log(f"{agent} is not ready: {why}")
-        await _end_all(run, shared.sub_dags)
-        raise errors.SUB_DAG_NOT_ALL_CREATED(agents=_listed({**shared.refused, **lost}))
+        async with releasing_all(run):
+            raise errors.SUB_DAG_NOT_ALL_CREATED(agents=_listed({**shared.refused, **lost}))
     run.publish(failures=lost)
     for agent in shared.sub_dags:
         run.log(f"{agent} is ready")
@@ -132,21 +139,22 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
 
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work."""
-    await advance_all_after(run, task)
+    async with releasing_all(run):
+        await advance_all_after(run, task)
 
 
 async def advance_all_after(
     run: Run, task: Undertaking, looked_at: float | None = None, *, checked: bool = False
 ) -> None:
-    """Let every agent begin its work; ``looked_at`` as in :class:`GoAhead`.
+    """Let every agent begin that has not failed; ``looked_at`` as in :class:`GoAhead`.
 
     Not if the task has been given up meanwhile: that is ``checked``, or it has just begun.
     """
     if not checked and (run.continuing or not await _has_just_begun(run)):
-        async with releasing_all(run):
-            await require_locks(run)
+        await require_locks(run)
     shared = Shared.model_validate(run.data)
-    for agent, answer in (await go_ahead(run, shared.sub_dags, looked_at)).items():
+    ready = {one: sub_dag for one, sub_dag in shared.sub_dags.items() if one not in shared.failures}
+    for agent, answer in (await go_ahead(run, ready, looked_at)).items():
         if not isinstance(answer, OBShellError):
             run.log(f"{agent} goes on")
         elif _does_not_matter(agent, task, answer):
@@ -165,10 +173,11 @@ async def wait_for_one(run: Run, task: Undertaking) -> None:
         run.log(f"{run.agent} takes no part")
         return
     run.log(f"Wait for {run.agent}")
-    if task.works(run.agent):
-        progress = await watch_agent(run, SubDag(id=sub_dag))
-    else:
-        progress = await _see_idle_agent(run, SubDag(id=sub_dag))
+    async with _releasing(run, {str(run.agent): sub_dag}):
+        if task.works(run.agent):
+            progress = await watch_agent(run, SubDag(id=sub_dag))
+        else:
+            progress = await _see_idle_agent(run, SubDag(id=sub_dag))
     if progress.failure is None:
         run.log(f"{run.agent} succeeded")
     else:
@@ -205,14 +214,44 @@ async def end_all(run: Run, task: Undertaking) -> None:
     run.log("All agents succeeded")
 
 
+def releasing_all(run: Run) -> AbstractAsyncContextManager[None]:
+    """What fails in here, or is cancelled, ends the task: before that every agent is released."""
+    return _releasing(run, Shared.model_validate(run.data).sub_dags)
+
+
 @asynccontextmanager
-async def releasing_all(run: Run) -> AsyncIterator[None]:
-    """What fails in here ends the task: every agent is released before the error goes on."""
+async def _releasing(run: Run, sub_dags: dict[str, str]) -> AsyncIterator[None]:
     try:
         yield
-    except OBShellError:
-        await _end_all(run, Shared.model_validate(run.data).sub_dags)
+    except Exception:
+        await _end_all(run, sub_dags)
         raise
+    except asyncio.CancelledError:
+        if run.cancelled() or run.deadline.passed():  # else the agent goes down, and will go on
+            await _end_all(run, sub_dags)
+        raise
+
+
+def let_go(site: Site, dag: Dag) -> None:
+    """Have the agents released, without waiting, that a main DAG held when it failed.
+
+    Most are already. Those that cannot be reached let themselves go (``operations.release``).
+    """
+    if dag.state is State.FAILED and dag.data.get("sub_dags"):
+        site.background.begin(_let_go(site, dag))
+
+
+async def _let_go(site: Site, dag: Dag) -> None:
+    if not is_over(await site.tasks.dag(dag.id, logs=False)):
+        return
+    sub_dags = Shared.model_validate(dag.data).sub_dags
+    requests = {Address.parse(agent): SubDag(id=sub_dag) for agent, sub_dag in sub_dags.items()}
+    patience = Deadline.after(site.settings.rpc_timeout_s)
+    answers = await site.peers.call_each(requests, end, patience, again=True)
+    for agent, answer in answers.items():
+        if isinstance(answer, OBShellError):
+            cause = str(answer)
+            _log.info("not released yet", action="together.let_go", agent=str(agent), cause=cause)
 
 
 async def require_locks(run: Run) -> None:

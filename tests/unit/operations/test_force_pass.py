@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from support.undertakings import FORCE_ALL, locked, logs_of, main_dag_of, wait_end
+from support.undertakings import (
+    FORCE_ALL,
+    a_stop_that_hangs,
+    locked,
+    logs_of,
+    main_dag_of,
+    wait_end,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -33,22 +40,21 @@ async def operate(host, task_id, *operators):
 
 @pytest.fixture
 async def blocking(cluster):
-    """The id of a stop that was cancelled half-way; only the second agent is still locked by it."""
-    gate = cluster[1].engine.hold("kill")
-    asked = await cluster[0].api.post("/ob/stop", FORCE_ALL)
-    await gate.reached()
-    await operate(cluster[0], asked.data["id"], "CANCEL")
-    assert await locked(cluster) == [True, True]
-    await operate(cluster[0], (await newest_sub_dag(cluster[0]))["id"], "CANCEL", "PASS")
-    assert await locked(cluster) == [False, True]
-    gate.open()
-    return asked.data["id"]
+    """The id of a stop that hangs; only the second agent is still locked by it."""
+    async with a_stop_that_hangs(cluster[0], cluster[1]) as stop:
+        await operate(cluster[0], (await newest_sub_dag(cluster[0]))["id"], "CANCEL", "PASS")
+        assert await locked(cluster) == [False, True]
+        yield stop
+
+
+async def begin_naming(host, ids):
+    answer = await host.api.post("/ob/stop", {**FORCE_ALL, "forcePassDag": ids})
+    assert answer.status == 200  # a lock is met by the task, not by the request
+    return answer.data["id"]
 
 
 async def stop_naming(host, ids):
-    answer = await host.api.post("/ob/stop", {**FORCE_ALL, "forcePassDag": ids})
-    assert answer.status == 200  # a lock is met by the task, not by the request
-    return await wait_end(host, answer.data["id"])
+    return await wait_end(host, await begin_naming(host, ids))
 
 
 @pytest.mark.parametrize("ids", [None, ["12345"], {"id": ["no id", "11"]}], ids=str)
@@ -81,8 +87,10 @@ async def test_a_stop_that_names_the_lock_goes_on(cluster, blocking, shape):
         "beside others": {"id": ["12345", "no id", blocking]},
     }[shape]
     old = (await newest_sub_dag(cluster[1]))["id"]
-    dag = await stop_naming(cluster[0], ids)
-    assert dag["state"] == "SUCCEED"
+    begun = await begin_naming(cluster[0], ids)
+    assert (await wait_end(cluster[0], blocking))["state"] == "FAILED"
+    cluster[1].engine.hold("kill").open()
+    assert (await wait_end(cluster[0], begun))["state"] == "SUCCEED"
     assert await locked(cluster) == [False, False]
     assert cluster[1].engine.deeds == ["kill", "kill"]
     passed = (await cluster[0].api.get(f"/task/dag/{old}")).data

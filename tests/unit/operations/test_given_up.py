@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pyobshell import errors
 from pyobshell.operations import together
 from support.fake_cluster import form_cluster
-from support.undertakings import logs_of, servers, states, stop, wait_end
+from support.undertakings import logs_of, servers, states, stop
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_a_terminate_that_was_given_up_does_not_kill_when_it_is_tried_again(cluster):
-    first, second, _ = cluster
-    second.engine.failures["minor_freeze"] = errors.SERVER_UNAVAILABLE(reason="no freeze")
-    given_up = (await stop(first, servers(second), terminate=True))["id"]
-    second.engine.failures.clear()
-    answer = await first.api.post(
-        "/ob/start", {"scope": servers(second), "forcePassDag": {"id": [given_up]}}
-    )
-    assert (await wait_end(first, answer.data["id"]))["state"] == "SUCCEED"
-    assert (await first.api.post(f"/task/dag/{given_up}", {"operator": "RETRY"})).status == 200
-    dag = await wait_end(first, given_up)
-    assert (dag["state"], dag["stage"]) == ("FAILED", 4)
-    said = logs_of(dag["nodes"][3])[-1]
-    assert "[Task.SubDag.NotAllAdvanced]" in said
-    assert "released by forcePassDag" in said
-    assert await states(cluster) == [3, 3, 3]
 
 
 async def test_a_stop_that_has_not_been_given_up_asks_for_its_locks_and_goes_on(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pyobshell import errors
 from pyobshell.engines.base import ObState
 from pyobshell.wire import StopPreview
 from support.fake_cluster import form_cluster
-from support.undertakings import servers, stop
+from support.undertakings import a_stop_that_hangs, servers, stop
 
 pytestmark = pytest.mark.anyio
 ZONES = ("zone1", "zone2", "zone3")
@@ -111,18 +110,16 @@ async def test_what_cannot_be_found_out_is_not_made_up(ob, agents):
 
 
 async def test_locks_that_the_task_would_meet_are_told(agents):
-    agents[1].engine.failures["minor_freeze"] = errors.SERVER_UNAVAILABLE(reason="no freeze")
-    failed = (await stop(agents[0], {"type": "GLOBAL"}, terminate=True))["id"]
-    for host in agents:
-        host.engine.start_afresh()
-    seen = await preview(agents[0], servers(agents[1]), force=True)
-    assert [one.errCode for one in seen.obstacles] == ["Agent.UnderMaintenanceDag"] * 3
-    assert all(f"name {failed} in forcePassDag" in one.message for one in seen.obstacles)
-    assert seen.refusals == []
-    passing = {"forcePassDag": {"id": [failed]}}
-    seen = await preview(agents[0], servers(agents[1]), force=True, **passing)
-    assert seen.obstacles == []
-    await stop(agents[0], servers(agents[1]), force=True, **passing)
+    async with a_stop_that_hangs(agents[0], agents[2]) as hanging:
+        for host in agents:
+            host.engine.deeds.clear()
+        seen = await preview(agents[0], servers(agents[1]), force=True)
+        assert [one.errCode for one in seen.obstacles] == ["Agent.UnderMaintenanceDag"] * 3
+        assert all(f"name {hanging} in forcePassDag" in one.message for one in seen.obstacles)
+        assert seen.refusals == []
+        passing = {"forcePassDag": {"id": [hanging]}}
+        seen = await preview(agents[0], servers(agents[1]), force=True, **passing)
+        assert seen.obstacles == []
 
 
 async def test_a_target_that_cannot_be_flushed_is_told(ob, agents):

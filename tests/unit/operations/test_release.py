@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -47,9 +48,10 @@ def main_dag(host, number):
     return MainDag(number=number, life=life_of(host.site.key.public_text))
 
 
-async def prepared(host, main_dag_id, key=None):
+async def prepared(host, main_dag_id, key=None, attempt=1):
     """The number of the sub DAG that an agent makes for a main DAG."""
-    made = await prepare.handler(host.site, caller(host, key=key), a_part(main_dag_id))
+    part = a_part(main_dag_id).model_copy(update={"attempt": attempt})
+    made = await prepare.handler(host.site, caller(host, key=key), part)
     return GenericId.parse(made.id).number
 
 
@@ -108,12 +110,18 @@ async def test_a_lock_that_is_still_needed_is_kept(host):
     assert not (await release.needs.handler(host.site, caller(host), main)).needed
 
 
-async def test_what_a_failed_main_dag_may_still_be_asked_to_do_again_stays_locked(host):
+async def test_a_main_dag_that_failed_needs_nobody_until_it_is_tried_again(host):
     host.engine.failures["minor_freeze"] = errors.MINOR_FREEZE_TIMEOUT(server="x", seconds=9)
     dag = await stop(host, {"type": "GLOBAL"}, terminate=True)
     assert (dag["state"], dag["stage"]) == ("FAILED", 3)
     main = main_dag(host, dag["dag_id"])
-    assert (await release.needs.handler(host.site, caller(host), main)).needed
+    assert not (await release.needs.handler(host.site, caller(host), main)).needed
+
+
+async def test_a_main_dag_that_failed_where_it_can_go_on_needs_its_agents(host):
+    failed = await a_failed_sub_dag(host)  # one whose RETRY goes on where it failed
+    assert not release.is_over(failed)
+    assert release.is_over(dataclasses.replace(failed, stage=failed.max_stage))
 
 
 @pytest.mark.parametrize("make", [a_waiting_sub_dag, a_failed_sub_dag])
@@ -174,9 +182,43 @@ async def test_a_rebuilt_coordinator_needs_nothing_of_its_old_life(host):
     await wait_end(host, asked.data["id"])
 
 
+# --- attempts of the same main DAG ----------------------------------------------------------------
+
+
+async def test_a_later_attempt_replaces_what_an_earlier_one_left(host):
+    main_dag_id = id_of(host, 99)
+    first = await prepared(host, main_dag_id)
+    second = await prepared(host, main_dag_id, attempt=2)
+    assert second != first
+    assert (await host.site.tasks.dag(first)).state is State.SUCCEED
+    assert await prepared(host, main_dag_id, attempt=2) == second
+    with pytest.raises(errors.OBShellError) as refused:
+        await prepared(host, main_dag_id)  # asked before, and read only now
+    assert refused.value.code is errors.AGENT_UNDER_MAINTENANCE_DAG
+    assert not (await host.site.tasks.dag(second)).state.ended
+
+
+async def test_a_lock_that_its_main_dag_forgot_is_in_nobodys_way(host):
+    holder = await a_failed_sub_dag(host)
+    other = await prepared(host, id_of(host, 99))
+    assert other != holder.id
+    assert (await host.site.tasks.dag(holder.id)).state is State.SUCCEED
+
+
 # --- rivals --------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def all_needed(monkeypatch):
+    """Every main DAG is taken for one that needs its agents."""
+
+    async def needed(*_):
+        return True
+
+    monkeypatch.setattr("pyobshell.operations.sub_dag.is_needed", needed)
+
+
+@pytest.mark.usefixtures("all_needed")
 async def test_the_lower_id_waits_for_a_lock_whose_work_has_not_begun(host):
     holder = await a_waiting_sub_dag(host, id_of(host, 90))
     waiting = asyncio.create_task(prepared(host, id_of(host, 80)))
@@ -187,6 +229,7 @@ async def test_the_lower_id_waits_for_a_lock_whose_work_has_not_begun(host):
     assert await soon(waiting) != holder.id
 
 
+@pytest.mark.usefixtures("all_needed")
 async def test_the_higher_id_does_not_wait(host):
     await a_waiting_sub_dag(host, id_of(host, 80))
     with pytest.raises(errors.OBShellError) as refused:

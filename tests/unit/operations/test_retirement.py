@@ -22,11 +22,9 @@ from support.fake_cluster import form_cluster
 from support.undertakings import (
     a_failed_sub_dag,
     a_part,
+    a_stop_that_hangs,
     a_waiting_sub_dag,
     locked,
-    outline,
-    servers,
-    stop,
 )
 from support.waiting import PATIENCE_S
 
@@ -47,19 +45,14 @@ async def hosts_of_three(cluster_of_three):
 
 
 async def test_nobody_leaves_under_maintenance(hosts_of_three):
-    first, second, _ = hosts_of_three
-    second.engine.failures["minor_freeze"] = errors.SERVER_UNAVAILABLE(reason="no freeze")
-    scope = {"type": "GLOBAL"}
-    dag = await stop(first, scope, terminate=True)
-    assert (dag["state"], await locked(hosts_of_three)) == ("FAILED", [True] * 3)
-    for answer in (
-        await first.local.post("/ob/scale_in", {"agent_info": second.address.wire}),
-        await first.local.ask("DELETE", "/zone/zone2", None),
-    ):
-        assert answer.refusal == ("Agent.UnderMaintenanceDag", 500)
-        assert f"DAG {dag['id']}" in answer.message
-    last = await stop(first, servers(second), force=True, forcePassDag={"id": [dag["id"]]})
-    assert outline(last)[-1] == ("Inform all agents to end the task", "SUCCEED")
+    first, second, third = hosts_of_three
+    async with a_stop_that_hangs(first, third) as hanging:
+        for answer in (
+            await first.local.post("/ob/scale_in", {"agent_info": second.address.wire}),
+            await first.local.ask("DELETE", "/zone/zone2", None),
+        ):
+            assert answer.refusal == ("Agent.UnderMaintenanceDag", 500)
+            assert f"DAG {hanging}" in answer.message
     answer = await first.local.post("/ob/scale_in", {"agent_info": second.address.wire})
     assert answer.refusal == ("Agent.Maintainer.NotActive", 500)  # passed: only that is missing
 
