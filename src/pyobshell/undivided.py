@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,6 +41,21 @@ class Undivided:
         """Wait until nothing is under way."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+
+
+class OnceForAll:
+    """Does once what several want at the same moment, and lets all of them wait for it."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Hashable, asyncio.Task[None]] = {}
+
+    async def do(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do what ``key`` stands for, or wait until whoever was first has done it."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(work())
+            task.add_done_callback(lambda _: self._under_way.pop(key))
+        await asyncio.shield(task)
 
 
 def _look_away(task: asyncio.Task[Any]) -> None:

@@ -25,7 +25,7 @@ from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Dag, DagPlan
 from pyobshell.tasks.stage import Run as StageRun
 from pyobshell.tasks.stage import Stage
-from pyobshell.undivided import Undivided
+from pyobshell.undivided import OnceForAll, Undivided
 
 if TYPE_CHECKING:
     from pyobshell.operations.ocs import Ocs
@@ -39,7 +39,8 @@ class Site:
     """One agent's settings, keys, cluster, server, tasks and peers.
 
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
-    the stages a target runs. ``ocs`` is the cluster's own database, where servers share one.
+    the stages a target runs. ``releasing`` are the main DAGs whose agents are just released, by
+    number. ``ocs`` is the cluster's own database, where servers share one.
     ``unidentified`` says of an agent that is so why it does not know yet what it is, ``doubting``
     asks whether it is still a member.
     """
@@ -53,6 +54,7 @@ class Site:
     works: dict[str, tuple[str, tuple[Stage[Any, Any], ...]]]
     started_at: int = field(default_factory=time.time_ns)
     background: Undivided = field(default_factory=Undivided)
+    releasing: OnceForAll = field(default_factory=OnceForAll)
     tasks: TaskEngine[Site] = field(init=False)
     peers: Peers[Site] = field(init=False)
     doorway: Doorway[Site] = field(init=False)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Literal, TypeVar
 
 import structlog
@@ -173,7 +173,7 @@ async def wait_for_one(run: Run, task: Undertaking) -> None:
         run.log(f"{run.agent} takes no part")
         return
     run.log(f"Wait for {run.agent}")
-    async with _releasing(run, {str(run.agent): sub_dag}):
+    async with releasing_all(run):
         if task.works(run.agent):
             progress = await watch_agent(run, SubDag(id=sub_dag))
         else:
@@ -214,21 +214,21 @@ async def end_all(run: Run, task: Undertaking) -> None:
     run.log("All agents succeeded")
 
 
-def releasing_all(run: Run) -> AbstractAsyncContextManager[None]:
-    """What fails in here, or is cancelled, ends the task: before that every agent is released."""
-    return _releasing(run, Shared.model_validate(run.data).sub_dags)
-
-
 @asynccontextmanager
-async def _releasing(run: Run, sub_dags: dict[str, str]) -> AsyncIterator[None]:
+async def releasing_all(run: Run) -> AsyncIterator[None]:
+    """What fails in here, or is cancelled, ends the task: before that every agent is released."""
+
+    async def release_all() -> None:
+        await _end_all(run, Shared.model_validate(run.data).sub_dags)
+
     try:
         yield
     except Exception:
-        await _end_all(run, sub_dags)
+        await run.site.releasing.do(run.dag_id, release_all)
         raise
     except asyncio.CancelledError:
         if run.cancelled() or run.deadline.passed():  # else the agent goes down, and will go on
-            await _end_all(run, sub_dags)
+            await run.site.releasing.do(run.dag_id, release_all)
         raise
 
 
