@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -26,8 +25,7 @@ Undo = Callable[[DagDetailDTO], Awaitable[DagDetailDTO]]
 class Follower:
     """Follows tasks of one agent, as a command was asked to show them.
 
-    ``undo`` begins what brings a cancelled task's servers back and releases its agents; without it
-    they are released only.
+    ``undo`` begins what brings a cancelled task's servers back.
     """
 
     client: Client
@@ -89,10 +87,11 @@ class Follower:
         show, retry, rollback = (
             self.where.command("task", verb, "-i", dag.id) for verb in ("show", "retry", "rollback")
         )
-        further = f"to go on: {retry}   or, where its stages allow it, to undo it: {rollback}"
+        lines = [f"all of its logs: {show} -d"]
         if text.stays_locked(dag):
-            further = text.lock_advice(dag)
-        return [f"all of its logs: {show} -d", further]
+            lines.append(text.lock_advice(dag))
+        further = f"to go on: {retry}   or, where its stages allow it, to undo it: {rollback}"
+        return [*lines, further]
 
     async def _until_ended(self, task_id: str, shown: View) -> DagDetailDTO:
         dag = await self.client.dag(task_id)
@@ -105,7 +104,7 @@ class Follower:
     # --- Ctrl-C ----------------------------------------------------------------------------------
 
     async def _cancel(self, dag: DagDetailDTO, shown: View) -> DagDetailDTO:
-        """Cancel a task, and release the agents it had locked."""
+        """Cancel a task; the agents it had locked are released with that."""
         shown.note(f"Interrupted: cancelling '{dag.name}' {dag.id}")
         try:
             await self.client.operate(dag.id, "CANCEL")
@@ -116,15 +115,8 @@ class Follower:
         if self.undo is not None and dag.state == "FAILED":
             await self._undo(self.undo, dag, shown)
             return dag
-        sub_dags = _sub_dags(dag)
-        if not sub_dags:
-            shown.note(f"→ {self._general_advice(dag)[-1]}")
-        for agent, sub_dag in sub_dags.items():
-            try:
-                await self._release(sub_dag)
-            except (ApiError, Unreachable) as error:
-                shown.note(f"{agent} could not be released: {error}")
         shown.note(f"'{dag.name}' is cancelled; what it had done before is not undone")
+        shown.note(f"→ {self._general_advice(dag)[-1]}")
         return dag
 
     async def _undo(self, undo: Undo, dag: DagDetailDTO, shown: View) -> None:
@@ -143,18 +135,3 @@ class Follower:
             shown.note("All of its servers are in service")
         else:
             self.explain(ended)
-
-    async def _release(self, sub_dag_id: str) -> None:
-        """End an agent's part of a cancelled task, and with it the lock."""
-        sub_dag = await self.client.dag(sub_dag_id)
-        if sub_dag.state not in text.ENDED:
-            with contextlib.suppress(ApiError):  # it may end by itself at this moment
-                await self.client.operate(sub_dag_id, "CANCEL")
-            while sub_dag.state not in text.ENDED:
-                sub_dag = await self.client.dag(sub_dag_id, hold_ms=_HOLD_MS)
-        if sub_dag.state == "FAILED":
-            await self.client.operate(sub_dag_id, "PASS")
-
-
-def _sub_dags(dag: DagDetailDTO) -> dict[str, str]:
-    return dict((dag.additional_data or {}).get("sub_dags") or {})

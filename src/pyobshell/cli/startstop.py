@@ -208,21 +208,14 @@ class Order:
         from pyobshell.cli import text
 
         blocking = text.blocking_dags(dag)
-        lines = []
-        if dag.id in blocking:
-            retry = self.where.command("task", "retry", "-i", dag.id)
-            lines.append(f"once the cause is mended: {retry}")
-        elif text.stays_locked(dag):
-            lines.append("it was cancelled; what succeeded stays done")
-            blocking.append(dag.id)
-        passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
-        options = [word for one in passed for word in ("--force-pass-dag", one)]
-        words = self.given_up_by if dag.id in blocking and self.given_up_by else self.words
-        again = self.where.command(*words, *options)
+        retry = self.where.command("task", "retry", "-i", dag.id)
+        lines = [f"what succeeded stays done; once the cause is mended: {retry}"]
         if blocking:
+            passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
+            options = [word for one in passed for word in ("--force-pass-dag", one)]
+            words = self.given_up_by if text.stays_locked(dag) and self.given_up_by else self.words
+            again = self.where.command(*words, *options)
             lines.append(f"to give up what holds the agents, and do this: {again}")
-        else:
-            lines.append(f"what succeeded stays done; once the cause is mended: {again}")
         return lines
 
 

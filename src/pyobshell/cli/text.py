@@ -67,12 +67,12 @@ def blocking_dags(dag: DagDetailDTO) -> list[str]:
 
 
 def stays_locked(dag: DagDetailDTO) -> bool:
-    """Whether a task was cancelled that had agents take part, which nobody has told to end."""
-    return dag.operator == "CANCEL" and bool((dag.additional_data or {}).get("sub_dags"))
+    """Whether a task that has failed keeps its agents, to go on from where it is."""
+    return dag.id in blocking_dags(dag)
 
 
 def lock_advice(dag: DagDetailDTO) -> str:
-    """What releases the agents of a task that was cancelled."""
+    """What releases the agents of such a task."""
     return f"its agents stay locked until a start or stop has --force-pass-dag {dag.id}"
 
 

@@ -74,14 +74,14 @@ async def test_a_task_that_fails_says_why_and_what_to_do(make_dag, capsys):
     assert said[2].startswith("→ all of its logs: obshell task show -i 22130706433028869")
 
 
-async def test_a_task_that_somebody_else_cancelled_says_what_releases_its_agents(make_dag, capsys):
-    cancelled = {"operator": "CANCEL", "additional_data": {"sub_dags": {"10.0.0.1:2886": "2299"}}}
-    dag = make_dag(("A", "FAILED", ["cancelled"]), state="FAILED", **cancelled)
+async def test_a_task_that_keeps_its_agents_says_what_releases_them(make_dag, capsys):
+    log = "To give it up: StartCluster of the same scope with forcePassDag 22130706433028869"
+    dag = make_dag(("A", "FAILED", [log, "ERROR: no"]), state="FAILED")
     with pytest.raises(Finished):
         await follower(FakeAgent(dag)).succeed(dag)
     said = capsys.readouterr().out
     assert "until a start or stop has --force-pass-dag 22130706433028869" in said
-    assert "retry" not in said
+    assert "obshell task retry -i 22130706433028869" in said
 
 
 async def test_with_json_only_the_task_is_on_stdout(make_dag, capsys):
@@ -100,17 +100,16 @@ async def interrupted(agent, dag, **more):
     return await asyncio.gather(following, return_exceptions=True)
 
 
-async def test_interrupted_it_cancels_the_task_and_releases_the_agents(make_dag, capsys):
-    part = make_dag(("Start preparations", "RUNNING"), id="2299")
-    data = {"sub_dags": {"10.0.0.2:2886": "2299"}}
-    dag = make_dag(("A", "RUNNING"), additional_data=data)
+async def test_interrupted_it_cancels_the_task_and_says_how_to_go_on(make_dag, capsys):
+    dag = make_dag(("A", "RUNNING"))
     agent = FakeAgent(dag)
-    agent.add(part)
     (ended,) = await interrupted(agent, dag)
     assert isinstance(ended, Finished)
     assert ended.exit_code == Exit.INTERRUPTED
-    assert agent.operated == [(dag.id, "CANCEL"), ("2299", "CANCEL"), ("2299", "PASS")]
-    assert "'Stop OB' is cancelled" in capsys.readouterr().out
+    assert agent.operated == [(dag.id, "CANCEL")]
+    said = capsys.readouterr().out
+    assert "'Stop OB' is cancelled" in said
+    assert "→ to go on: obshell task retry -i 22130706433028869" in said
 
 
 async def test_interrupted_it_has_undone_what_can_be_undone(make_dag, capsys):

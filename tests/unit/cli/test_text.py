@@ -49,8 +49,9 @@ def test_the_tasks_in_the_way_are_found_in_the_log(make_dag):
 
 
 def test_a_task_that_keeps_its_own_locks_says_so(make_dag):
-    stays = "The agents stay locked: RETRY this task, or begin a new stop with forcePassDag 2213"
-    assert text.blocking_dags(make_dag(("Freeze", "FAILED", [stays]))) == ["2213"]
+    log = "To give it up: StartCluster of the same scope with forcePassDag 22130706433028869"
+    assert text.stays_locked(make_dag(("Freeze", "FAILED", [log])))
+    assert not text.stays_locked(make_dag(("Freeze", "FAILED", ["no"])))
 
 
 def test_a_task_in_full_is_what_yaml_reads(make_dag):
