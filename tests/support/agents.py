@@ -158,7 +158,7 @@ class Hosts:
             stack.callback(agent._crypto.shutdown)
             database = Database.sqlite(declared.paths.database)
             stack.callback(database.close)
-            await _remember(database, declared, a_view(own, identity, members), passwords)
+            await remember(database, declared, a_view(own, identity, members), passwords)
             site = await agent._assemble(database)
             stack.push_async_callback(site.peers.close)
             stack.push_async_callback(site.keeper.close)
@@ -218,13 +218,13 @@ class Hosts:
         declared = self.settings(view.own, **settings)
         self.prepare(declared, key)
         database = Database.sqlite(declared.paths.database)
-        await _remember(database, declared, view, passwords)
+        await remember(database, declared, view, passwords)
         database.close()
         engine = FakeEngine(declared.base_dir, running=view.identity is _MEMBER)
         engine.password = passwords.root or ""
         agent = make_agent(declared, lambda *_: engine)
-        api = Api(_transport(), view.own, trusted=False)
-        local = Api(_transport(declared.paths.socket), view.own, trusted=True)
+        api = Api(transport(), view.own, trusted=False)
+        local = Api(transport(declared.paths.socket), view.own, trusted=True)
         async with _running(agent):
             yield Host(view.own, key, agent, engine, api, local)
         await api.close()
@@ -234,7 +234,7 @@ class Hosts:
 _MEMBER = Identity.CLUSTER_AGENT
 
 
-def _transport(unix_socket: Path | None = None) -> httpx.AsyncHTTPTransport:
+def transport(unix_socket: Path | None = None) -> httpx.AsyncHTTPTransport:
     """Plain HTTP; to read the system's certificates would take longer than most tests do."""
     uds = str(unix_socket) if unix_socket else None
     return httpx.AsyncHTTPTransport(uds=uds, verify=False)
@@ -256,7 +256,7 @@ async def _running(agent: Agent) -> AsyncIterator[None]:
         await soon(serving)
 
 
-async def _remember(
+async def remember(
     database: Database, settings: Settings, view: ClusterView, passwords: Passwords
 ) -> None:
     """Write down what the agent is to know when it starts."""
