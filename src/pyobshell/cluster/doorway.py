@@ -15,7 +15,14 @@ import structlog
 
 from pyobshell import errors
 from pyobshell.address import Address
-from pyobshell.cluster.procedures import Caller, Log, ProcedureTable, error_to_wire, framed
+from pyobshell.cluster.procedures import (
+    Caller,
+    Log,
+    ProcedureTable,
+    carry_out,
+    error_to_wire,
+    framed,
+)
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.log import tracing
@@ -137,17 +144,9 @@ class Doorway(Generic[Site]):
         if not known and not procedure.for_guests:
             raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
         caller = Caller(visitor.address, visitor.public_key, known, asked.deadline, log)
-        limit = asyncio.timeout(asked.deadline.remaining())
-        try:
-            async with limit:
-                response = await procedure.handler(
-                    self._site, caller, procedure.request.model_validate(asked.request)
-                )
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            own, cause = self._cluster.view.own, "it was not done by the deadline"
-            raise errors.RPC_REQUEST_FAILED(agent=own, method=asked.name, cause=cause) from None
+        request = procedure.request.model_validate(asked.request)
+        own = self._cluster.view.own
+        response = await carry_out(procedure, self._site, own, caller, request)
         dumped: dict[str, Any] = response.model_dump(mode="json")
         return dumped
 

@@ -25,6 +25,7 @@ from pyobshell.cluster.procedures import (
     Caller,
     Log,
     Procedure,
+    carry_out,
     error_from_wire,
 )
 from pyobshell.cluster.state import ClusterState
@@ -93,7 +94,7 @@ class Peers(Generic[Site]):
         """
         if peer == self._cluster.view.own:
             caller = Caller(peer, self._key.public_text, True, deadline, log)
-            return await procedure.handler(self._site, caller, request)
+            return await carry_out(procedure, self._site, peer, caller, request)
         retry = deadline.within(self._retry_s if again else 0.0)
         pause = _FIRST_PAUSE_S
         while True:
@@ -122,7 +123,7 @@ class Peers(Generic[Site]):
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
                 answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body, log)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            cause = str(error) or f"no answer ({type(error).__name__})"
+            cause = str(error) or f"no answer within {deadline.seconds:.1f} s"
             raise errors.RPC_REQUEST_FAILED(
                 agent=peer, method=procedure.name, cause=cause
             ) from error

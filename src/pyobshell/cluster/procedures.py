@@ -7,6 +7,7 @@ raises arrives at the asking side as the same error, and what it logs arrives li
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -69,6 +70,24 @@ def procedure(
         return Procedure(name, hints[request], hints["return"], handler, for_guests)
 
     return decorate
+
+
+async def carry_out(
+    procedure: Procedure[Site, Req, Res], site: Site, own: Address, caller: Caller, request: Req
+) -> Res:
+    """Run a procedure at this agent, ``own``, no longer than its caller waits.
+
+    Raises what it raises, or ``Agent.RPC.RequestFailed`` that says after how long it was given up.
+    """
+    deadline = caller.deadline
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            return await procedure.handler(site, caller, request)
+    except TimeoutError:
+        if not deadline.passed():
+            raise
+        cause = f"it was not done within {deadline.seconds:.1f} s"
+        raise errors.RPC_REQUEST_FAILED(agent=own, method=procedure.name, cause=cause) from None
 
 
 class ProcedureTable(dict[str, Procedure[Any, Any, Any]]):

@@ -103,15 +103,15 @@ class Sql:
         longer than the server itself would), ``MYSQL_ERROR`` with the server's words if it refuses,
         without them if the statement is confidential: they may repeat a part of it.
         """
-        with _coded(confidential):
-            async with asyncio.timeout(deadline.within(_READ_SECONDS).remaining()):
+        with _coded(limit := deadline.within(_READ_SECONDS), confidential):
+            async with asyncio.timeout(limit.remaining()):
                 async with self._connection() as connection:
                     return await _run(connection, statement, values)
 
     async def query_long(self, statement: str, *values: object, deadline: Deadline) -> list[Row]:
         """Run a statement that may take as long as the deadline is away; raises as ``query``."""
         microseconds = int(deadline.remaining() * 1_000_000)
-        with _coded():
+        with _coded(deadline):
             async with asyncio.timeout(deadline.remaining()):
                 connection = await self._connect(self._password)
                 try:
@@ -147,8 +147,8 @@ class Sql:
 
     async def login(self, password: str, deadline: Deadline) -> None:
         """Log in with this password once, on a connection of its own; raises as ``query``."""
-        with _coded():
-            async with asyncio.timeout(deadline.within(_READ_SECONDS).remaining()):
+        with _coded(limit := deadline.within(_READ_SECONDS)):
+            async with asyncio.timeout(limit.remaining()):
                 self._discard(await self._connect(password))
 
     async def set_password(self, new: str, deadline: Deadline) -> None:
@@ -229,12 +229,13 @@ async def _run(
 
 
 @contextmanager
-def _coded(confidential: bool = False) -> Iterator[None]:
+def _coded(limit: Deadline, confidential: bool = False) -> Iterator[None]:
     """Errors of the driver, as errors of the catalogue."""
     try:
         yield
     except TimeoutError:
-        raise errors.SERVER_UNAVAILABLE(reason="it gives no answer to SQL") from None
+        reason = f"it gives no answer to SQL within {limit.seconds:.1f} s"
+        raise errors.SERVER_UNAVAILABLE(reason=reason) from None
     except pymysql.err.MySQLError as error:
         raise _translated(error, confidential) from None
     except OSError as error:

@@ -132,7 +132,17 @@ async def test_a_call_ends_with_its_deadline_on_both_sides(pair):
     call = asking.site.peers.call(asked.address, server.freeze, Nothing(), Deadline.after(0.1))
     error = await refusal(call)
     assert error.code is errors.RPC_REQUEST_FAILED
-    assert "not done by the deadline" in str(error) or "TimeoutError" in str(error)
+    assert "within 0.1 s" in str(error)
+    await gate.given_up()
+
+
+async def test_an_agent_gives_its_own_work_no_more_time_than_that_of_others(pair):
+    asking, _ = pair
+    gate = asking.engine.hold("minor_freeze")
+    call = asking.site.peers.call(asking.address, server.freeze, Nothing(), Deadline.after(0.1))
+    error = await refusal(call)
+    assert error.code is errors.RPC_REQUEST_FAILED
+    assert "it was not done within 0.1 s" in str(error)
     await gate.given_up()
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
+from pyobshell.deadline import Deadline
 from pyobshell.security.verify import Passwords
+from pyobshell.tasks.model import State
 from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
 from support.fake_cluster import form_cluster
 from support.undertakings import (
@@ -20,7 +22,7 @@ from support.undertakings import (
     stop,
     wait_end,
 )
-from support.waiting import soon
+from support.waiting import PATIENCE_S, soon
 
 pytestmark = pytest.mark.anyio
 BROKEN = errors.SERVER_PROCESS_CHECK_FAILED(reason="as it should")
@@ -124,8 +126,9 @@ async def test_a_stop_that_is_cancelled_while_it_gathers_its_agents_frees_them(t
     assert (await operate(host, answer.data["id"], "CANCEL")).status == 200
     dag = await wait_end(host, answer.data["id"])
     assert (dag["state"], dag["stage"]) == ("FAILED", 1)
-    newest = (await host.api.get("/task/dag/maintain/agent")).data
-    await wait_end(host, newest["id"])  # it is let go right after
+    newest = (await host.api.get("/task/dag/maintain/agent")).data["dag_id"]
+    passed = lambda dag: True if dag.state is State.SUCCEED else None  # noqa: E731
+    await host.site.tasks.wait(newest, passed, Deadline.after(PATIENCE_S))  # right after
     assert await locked([host, fellow]) == [False] * 2
     monkeypatch.undo()
     assert (await tried_again(host, answer.data["id"]))["state"] == "SUCCEED"
