@@ -7,7 +7,6 @@ then whether they are still needed, at first after a second, later every quarter
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 
 import structlog
@@ -48,19 +47,24 @@ class Needed(BaseModel):
 
 
 async def release(site: Site, number: int, deadline: Deadline) -> None:
-    """Cancel a sub DAG if it runs, then pass it: its lock is free afterwards."""
+    """Cancel a sub DAG if it runs, then pass it: its lock is free afterwards.
+
+    Others may do the same at this moment, and it may end by itself: that is as good.
+    """
     dag = await site.tasks.dag(number, logs=False)
-    if not dag.state.ended:
-        with contextlib.suppress(OBShellError):  # it may end by itself at this moment
-            await site.tasks.operate(number, Operator.CANCEL)
+    while dag.state is not State.SUCCEED:
+        operator = Operator.PASS if dag.state is State.FAILED else Operator.CANCEL
+        try:
+            await site.tasks.operate(number, operator)
+        except OBShellError as error:
+            if error.code not in (errors.DAG_PASS_NOT_FAILED, errors.DAG_CANCEL_FINISHED):
+                raise
         try:
             dag = await site.tasks.wait_end(number, deadline)
         except TimeoutError:
             raise errors.DAG_CANCEL_TIMEOUT(
                 id=GenericId(number, site.own), seconds=deadline.seconds
             ) from None
-    if dag.state is State.FAILED:
-        await site.tasks.operate(number, Operator.PASS)
 
 
 async def look_after_all(site: Site) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from pyobshell import errors
 from pyobshell.address import Address
@@ -16,6 +17,7 @@ from pyobshell.cluster.state import ClusterState
 from pyobshell.engines.base import Engine
 from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.operations.keeper import ServerKeeper
+from pyobshell.operations.line import Line
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.security.verify import Passwords
@@ -39,10 +41,11 @@ class Site:
     """One agent's settings, keys, cluster, server, tasks and peers.
 
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
-    the stages a target runs. ``releasing`` are the main DAGs whose agents are just released, by
-    number. ``ocs`` is the cluster's own database, where servers share one.
-    ``unidentified`` says of an agent that is so why it does not know yet what it is, ``doubting``
-    asks whether it is still a member.
+    the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
+    main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
+    ``ocs`` is the cluster's own database, where servers
+    share one. ``unidentified`` says of an agent that is so why it does not know yet what it is,
+    ``doubting`` asks whether it is still a member.
     """
 
     settings: Settings
@@ -54,6 +57,8 @@ class Site:
     works: dict[str, tuple[str, tuple[Stage[Any, Any], ...]]]
     started_at: int = field(default_factory=time.time_ns)
     background: Undivided = field(default_factory=Undivided)
+    line: Line = field(default_factory=Line)
+    refused: WeakValueDictionary[int, asyncio.Event] = field(default_factory=WeakValueDictionary)
     releasing: OnceForAll = field(default_factory=OnceForAll)
     tasks: TaskEngine[Site] = field(init=False)
     peers: Peers[Site] = field(init=False)

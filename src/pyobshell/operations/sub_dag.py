@@ -16,6 +16,7 @@ from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations.line import rank
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.release import LIFE, begin, is_needed, is_sub_dag, life_of, release
 from pyobshell.operations.site import Run, Site, refusal
@@ -36,7 +37,8 @@ from pyobshell.tasks.stage import Stage, stage
 ADVANCE, END = "advance", "end"
 _LOCK = Maintenance(MaintenanceType.GLOBAL)
 FRESH_S = 5.0  # half of what a server that is lost stays ACTIVE
-_GIVE_WAY_S = 2.0  # locks that are taken at once are let go in a fraction of that
+_GIVE_WAY_S = 5.0  # locks that are taken at once are let go in a fraction of that
+_LOOK_S = 2.0
 
 
 class Part(BaseModel):
@@ -143,6 +145,11 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     life = life_of(caller.public_key)
     plan = sub_dag_plan(name, part, work, life)
     while True:
+        first = site.line.before(part.main_dag_id)
+        if first is not None and first not in part.force_pass:
+            raise errors.AGENT_UNDER_MAINTENANCE_DAG(
+                agent=site.own, main_dag_id=first, dag_name="a task that comes first"
+            )
         try:
             return SubDag(id=_id(site, await begin(site, plan)))
         except MaintenanceConflictError as conflict:
@@ -155,14 +162,12 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
                 return SubDag(id=_id(site, holder))
             if attempt > part.attempt:  # this was asked long ago
                 raise refusal(site.own, holder)
-        if (
-            same
-            or main_dag_id in part.force_pass
-            or await _is_left_behind(site, holder, caller.deadline.within(_GIVE_WAY_S))
-        ):
-            await release(site, holder.id, caller.deadline)
-        elif not await _gives_way(site, holder, part, caller.deadline.within(_GIVE_WAY_S)):
-            raise refusal(site.own, holder)
+        if not (same or main_dag_id in part.force_pass):
+            if await _gives_way(site, holder, part, caller.deadline.within(_GIVE_WAY_S)):
+                continue
+            if not await _is_left_behind(site, holder, caller.deadline.within(_LOOK_S)):
+                raise refusal(site.own, holder)
+        await release(site, holder.id, caller.deadline)
 
 
 async def _is_left_behind(site: Site, holder: Dag, deadline: Deadline) -> bool:
@@ -179,11 +184,11 @@ async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) ->
     """Whether a lock that was taken at the same time becomes free.
 
     Of operations that begin at once, each holding a few agents, one must get all of them. So the
-    one whose id is the lowest waits while another has not begun its work; the others do not, fail,
-    and let go.
+    one that comes first (``operations.line``) waits while another has not begun its work; the
+    others do not, fail, and let go.
     """
     main_dag_id = holder.data.get("main_dag_id")
-    if main_dag_id is None or _rank(part.main_dag_id) > _rank(main_dag_id):
+    if main_dag_id is None or rank(part.main_dag_id) > rank(main_dag_id):
         return False
 
     def decided(dag: Dag) -> bool | None:
@@ -192,14 +197,10 @@ async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) ->
         return False if dag.stage > 1 else None
 
     try:
-        return await site.tasks.wait(holder.id, decided, deadline)
+        with site.line.waiting(part.main_dag_id):
+            return await site.tasks.wait(holder.id, decided, deadline)
     except TimeoutError:
         return False
-
-
-def _rank(main_dag_id: str) -> tuple[str, int]:
-    main = GenericId.parse(main_dag_id)
-    return str(main.agent), main.number
 
 
 @procedure("sub_dag/advance")

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 from pydantic import BaseModel
@@ -48,6 +48,7 @@ from pyobshell.operations.sub_dag import (
 from pyobshell.tasks.model import Ability, Dag, State
 from pyobshell.wire import NANOSECONDS
 
+T = TypeVar("T")
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
@@ -108,15 +109,34 @@ async def inform(run: Run, task: Undertaking) -> None:
         attempt=run.attempt,
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
+    refused = run.site.refused.setdefault(run.dag_id, asyncio.Event())
     try:
-        made = await run.site.peers.call(run.agent, prepare, part, patience, again=True)
+        made = await _unless(
+            refused, run.site.peers.call(run.agent, prepare, part, patience, again=True)
+        )
     except OBShellError as error:
         run.log(f"{run.agent} {error.logged()}")
         unreachable = error.code is errors.RPC_REQUEST_FAILED
         run.publish(**{"unreachable" if unreachable else "refused": {str(run.agent): str(error)}})
-    else:
-        run.log(f"{run.agent} has prepared: sub DAG {made.id}")
-        run.publish(sub_dags={str(run.agent): made.id})
+        if not unreachable:
+            refused.set()
+        return
+    if made is None:
+        run.log(f"{run.agent} is not waited for, as another agent has refused")
+        return
+    run.log(f"{run.agent} has prepared: sub DAG {made.id}")
+    run.publish(sub_dags={str(run.agent): made.id})
+
+
+async def _unless(happens: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work gives, or None if something happens first: then it is given up."""
+    doing, waiting = asyncio.create_task(work), asyncio.create_task(happens.wait())
+    try:
+        await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        return await doing if doing.done() else None
+    finally:
+        doing.cancel()
+        waiting.cancel()
 
 
 async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:

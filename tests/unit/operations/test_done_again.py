@@ -127,8 +127,11 @@ async def test_a_stop_that_is_cancelled_while_it_gathers_its_agents_frees_them(t
     dag = await wait_end(host, answer.data["id"])
     assert (dag["state"], dag["stage"]) == ("FAILED", 1)
     newest = (await host.api.get("/task/dag/maintain/agent")).data["dag_id"]
-    passed = lambda dag: True if dag.state is State.SUCCEED else None  # noqa: E731
-    await host.site.tasks.wait(newest, passed, Deadline.after(PATIENCE_S))  # right after
+
+    def is_passed(dag):
+        return True if dag.state is State.SUCCEED else None
+
+    await host.site.tasks.wait(newest, is_passed, Deadline.after(PATIENCE_S))
     assert await locked([host, fellow]) == [False] * 2
     monkeypatch.undo()
     assert (await tried_again(host, answer.data["id"]))["state"] == "SUCCEED"

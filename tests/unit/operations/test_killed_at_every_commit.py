@@ -29,7 +29,7 @@ VICTIMS = {"the coordinator": [0], "a member": [1], "all": [0, 1, 2]}
 
 @pytest.fixture(scope="module")
 async def agents(anyio_backend, hosts):
-    async with mortals(hosts, 3, lost_agent_s=15, retry_s=5) as made:
+    async with mortals(hosts, 3, lost_agent_s=30, retry_s=15, rpc_timeout_s=30) as made:
         yield made
 
 
