@@ -20,15 +20,18 @@ from typing import Any
 import httpx
 import structlog
 
+from pyobshell.address import Address
 from pyobshell.agent import Agent
 from pyobshell.cluster.model import Identity
 from pyobshell.engines.base import ObState
 from pyobshell.security.verify import Passwords
 from pyobshell.settings import Settings
 from pyobshell.store.database import Database
+from support import networks
 from support.agents import ROOT_PASSWORD, Hosts, a_member, a_view, free_address, remember, transport
 from support.asking import Answer, Api
 from support.fake_engine import FakeEngine
+from support.networks import Network
 from support.waiting import soon
 
 _LONGEST_ANSWER_S = 60.0  # many agents die and start on few cores
@@ -55,7 +58,9 @@ class FileEngine(FakeEngine):
         super().set_state(state)
 
 
-def _live(settings: Settings, ready: Connection) -> None:
+def _live(settings: Settings, ready: Connection, namespace: str | None) -> None:
+    if namespace is not None:
+        networks.enter(namespace)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     _die_at_a_commit(settings.base_dir)
     asyncio.run(_serve(settings, ready))
@@ -107,8 +112,9 @@ def _order_to_die(home: Path) -> Path:
 class Mortal:
     """An agent that may die, and is started again."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, namespace: str | None = None) -> None:
         self.settings = settings
+        self._namespace = namespace
         self.address = settings.address
         self._process: BaseProcess | None = None
         self.api = Api(transport(settings.paths.socket), settings.address, trusted=True)
@@ -121,7 +127,8 @@ class Mortal:
     async def start(self) -> None:
         """Start it, and return when it listens."""
         theirs, ours = _FORKS.Pipe()
-        self._process = _FORKS.Process(target=_live, args=(self.settings, theirs), daemon=True)
+        life = (self.settings, theirs, self._namespace)
+        self._process = _FORKS.Process(target=_live, args=life, daemon=True)
         self._process.start()
         await _readable(ours.fileno())
         theirs.close()
@@ -162,6 +169,12 @@ class Mortal:
                 if dag["state"] in ("SUCCEED", "FAILED"):
                     return dict(dag)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send its process a signal."""
+        assert self._process is not None
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
     async def let_go(self) -> None:
         """Return when its newest part of a task has ended for good, so that it is not locked."""
         newest = (await self.ask("GET", "/task/dag/maintain/agent")).envelope.get("data")
@@ -181,9 +194,16 @@ async def _readable(descriptor: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def mortals(hosts: Hosts, count: int, **settings: Any) -> AsyncIterator[Sequence[Mortal]]:
-    """So many members of a running cluster, one in each zone, which find each other."""
+async def mortals(
+    hosts: Hosts, count: int, network: Network | None = None, **settings: Any
+) -> AsyncIterator[Sequence[Mortal]]:
+    """So many members of a running cluster, one in each zone, which find each other.
+
+    In a network each has a host of its own.
+    """
     addresses = [free_address() for _ in range(count)]
+    if network is not None:
+        addresses = [Address(ip, 2886) for ip in network.ips]
     members = [a_member(one, hosts.keys[n], f"zone{n + 1}") for n, one in enumerate(addresses)]
     made = []
     for n, address in enumerate(addresses):
@@ -194,7 +214,7 @@ async def mortals(hosts: Hosts, count: int, **settings: Any) -> AsyncIterator[Se
         await remember(database, declared, view, Passwords(root=ROOT_PASSWORD))
         database.close()
         _server(declared.base_dir).touch()
-        made.append(Mortal(declared))
+        made.append(Mortal(declared, network and network.namespace(n)))
     try:
         await asyncio.gather(*(one.start() for one in made))
         yield made
