@@ -153,3 +153,27 @@ maintainer = Table(
     Column("expires", _Moment, nullable=False),
     Column("members_version", BigInteger, nullable=False),
 )
+
+# The audit trail of this agent, only in its own database: who asked it for a change. ``status`` and
+# what follows it are null until the request is answered; the DAG is named by its generic id, and
+# may be gone.
+audit_record = Table(
+    "audit_record",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("moment", BigInteger, nullable=False),
+    Column("trace_id", String(64), nullable=False),
+    Column("who", String(128), nullable=False),
+    Column("uid", BigInteger, nullable=True),
+    Column("pid", BigInteger, nullable=True),
+    Column("client", String(64), nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("dag_id", String(64), nullable=True),
+    Column("status", Integer, nullable=True),
+    Column("error_code", String(128), nullable=True),
+    Column("duration_ms", BigInteger, nullable=True),
+    Index("audit_record_moment", "moment"),
+    sqlite_autoincrement=True,
+)

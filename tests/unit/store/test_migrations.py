@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -14,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from pyobshell.store.database import sqlite_engine
 from pyobshell.store.migrate import config, migrate
 from pyobshell.store.tables import metadata
+from pyobshell.tasks import records
 
 
 @pytest.fixture
@@ -103,3 +105,45 @@ def test_several_agents_of_one_process_may_migrate_at_once(tmp_path):
         with engine.connect() as connection:
             assert "dag" in inspect(connection).get_table_names()
         engine.dispose()
+
+
+OLD_DAG = (
+    "INSERT INTO dag (id, name, stage, max_stage, state, operator, maintenance_type,"
+    " maintenance_key, params, data, signals, start_time, end_time)"
+    " VALUES (7, 'Stop OB', 1, 1, 'FAILED', 'RUN', 2, '', '{\"a\": 1}', '{}', '[\"s\"]', 1, 2)",
+    "INSERT INTO node (id, dag_id, stage, name, stage_key, state, operator, start_time, end_time)"
+    " VALUES (8, 7, 1, 'Stage', 'stage', 'FAILED', 'RUN', 1, 2)",
+    "INSERT INTO sub_task (id, node_id, dag_id, name, state, operator, agent_ip, agent_port,"
+    " execute_times, abilities, data, start_time, end_time)"
+    " VALUES (9, 8, 7, 'Stage', 'FAILED', 'RUN', '10.0.0.1', 2886, 1, 16, '{}', 1, 2)",
+    "INSERT INTO sub_task_log (sub_task_id, execute_times, content, create_time)"
+    " VALUES (9, 1, 'a line', 2)",
+    "INSERT INTO maintenance (kind, lock_key, dag_id, locked_at) VALUES (2, '', 7, 1)",
+)
+
+
+@pytest.mark.parametrize("released", ["0001", "0002"])
+def test_an_older_database_is_brought_up_with_all_that_is_in_it(engine, released):
+    def content(connection):
+        tables = ("dag", "node", "sub_task", "sub_task_log", "maintenance")
+        rows = {one: connection.execute(text(f"SELECT * FROM {one}")).mappings() for one in tables}
+        return {one: [dict(row) for row in rows[one]] for one in tables}
+
+    with engine.begin() as connection:
+        command.upgrade(config(connection), released)
+        for statement in OLD_DAG:
+            connection.exec_driver_sql(statement)
+        before = content(connection)
+        assert "audit_record" not in inspect(connection).get_table_names()
+    migrate(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        after = content(connection)
+        for node in (*before["node"], *after["node"]):
+            assert node.pop("parallel", 0) == 0
+        assert after == before
+        assert len(after["sub_task_log"]) == 1
+        dag = records.read_dag(connection, 7, logs=True)
+        assert dag is not None
+        assert (dag.state, dag.signals, dag.nodes[0].lines) == ("FAILED", {"s"}, ["[Stage] a line"])
