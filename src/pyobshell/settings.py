@@ -52,6 +52,15 @@ class Settings(BaseModel):
         gt=0,
         description="how often its holder renews it; at most half of lease_s",
     )
+    audit_keep_days: int = Field(
+        180, ge=1, le=36500, description="how long it is on record who asked for what"
+    )
+    dag_keep_days: int = Field(
+        30, ge=1, le=36500, description="how long tasks are kept that have ended"
+    )
+    dag_keep: int = Field(
+        1000, ge=1, description="how many tasks are kept at most that have succeeded"
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     @model_validator(mode="after")

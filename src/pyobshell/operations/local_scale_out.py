@@ -19,6 +19,7 @@ from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
+NAME = "Local scale out"
 DEPLOY, START, FINISH = "deploy", "start", "finish"
 # The stages at which the DAG waits for each of these signals.
 READY, DEPLOYED, STARTED, DONE = 2, 4, 6, 8
@@ -121,7 +122,7 @@ def plan(joining: ScalingOut, cluster_dag_id: str) -> DagPlan:
         *(start_observer, watch_cluster_dag, sync_from_observer),
     )
     nodes = [NodePlan(one) for one in stages]
-    return DagPlan("Local scale out", nodes, joining, LOCKED, {"cluster_dag_id": cluster_dag_id})
+    return DagPlan(NAME, nodes, joining, LOCKED, {"cluster_dag_id": cluster_dag_id})
 
 
 STAGES = (

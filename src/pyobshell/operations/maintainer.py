@@ -22,6 +22,7 @@ from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations import keeping
 from pyobshell.operations.executor import Executor
 from pyobshell.operations.retirement import look_whether_parted
 from pyobshell.operations.site import Run, Site
@@ -145,7 +146,8 @@ class Maintainer:
                 renewed.clear()
                 await engine.take_up()  # nobody may have told us of them
 
-        ways = (run(), self._candidate.keep(saw), failed.wait())
+        tidying = keeping.every_hour(partial(keeping.tidy_cluster_store, self._site, database))
+        ways = (run(), self._candidate.keep(saw), failed.wait(), tidying)
         tasks = [asyncio.create_task(way) for way in ways]
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

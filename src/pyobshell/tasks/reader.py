@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from pyobshell import errors
 from pyobshell.store.database import Database
 from pyobshell.tasks import locks, records
-from pyobshell.tasks.model import Dag, LogLine, Maintenance, Node, SubTask
+from pyobshell.tasks.model import Dag, LogLine, Maintenance, Node, State, SubTask
 
 T = TypeVar("T")
 
@@ -53,6 +53,10 @@ class TaskReader:
             return [found(records.read_dag(connection, i, logs=True), i) for i in ids]
 
         return await self._database.read(read)
+
+    async def states(self, dag_ids: Sequence[int]) -> dict[int, State]:
+        """The states of DAGs; one that does not exist is missing."""
+        return await self._database.read(lambda c: records.read_states(c, dag_ids))
 
     async def newest(self, wanted: Callable[[Dag], bool]) -> Dag | None:
         """The DAG created last among those wanted, without its nodes; None if there is none."""

@@ -78,6 +78,12 @@ def list_dag_ids(connection: Connection, *, unfinished: bool) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
+def read_states(connection: Connection, dag_ids: Sequence[int]) -> dict[int, State]:
+    """The states of those of some DAGs that exist."""
+    rows = connection.execute(sql.DAG_STATES, {"ids": dag_ids})
+    return {row.id: State(row.state) for row in rows}
+
+
 def list_ready_dag_ids(connection: Connection) -> list[int]:
     """DAGs that nobody has claimed, in order of creation."""
     return list(connection.execute(sql.READY_DAG_IDS).scalars())

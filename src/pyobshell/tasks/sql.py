@@ -4,7 +4,7 @@ Plain SQL that SQLite and OceanBase both take. Statements that exist before they
 fifth of those put together at each call, and the life of a DAG is made of them.
 """
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 
 # --- reading -------------------------------------------------------------------------------------
 
@@ -39,6 +39,9 @@ DAG_IDS = text("SELECT id FROM dag ORDER BY id")
 UNFINISHED_DAG_IDS = text(
     "SELECT id FROM dag WHERE state IN ('PENDING', 'READY', 'RUNNING')"
     " OR (state = 'FAILED' AND maintenance_type <> 1) ORDER BY id"
+)
+DAG_STATES = text("SELECT id, state FROM dag WHERE id IN :ids").bindparams(
+    bindparam("ids", expanding=True)
 )
 READY_DAG_IDS = text("SELECT id FROM dag WHERE state = 'READY' ORDER BY id")
 NEWEST_MAINTENANCE_DAG_ID = text(
