@@ -16,9 +16,11 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from pyobshell.api import forward
+from pyobshell.api import access, forward
 from pyobshell.api.app import make_app
 from pyobshell.api.gateway import Gateway
+from pyobshell.api.local_caller import LocalHttp
+from pyobshell.api.recording import Recorder
 from pyobshell.api.rpc import Rpc
 from pyobshell.cluster.doorway import Doorway
 from pyobshell.cluster.model import Identity
@@ -27,6 +29,7 @@ from pyobshell.cluster.procedures import ProcedureTable
 from pyobshell.cluster.state import ClusterState
 from pyobshell.engines import Engine, make_engine
 from pyobshell.operations import (
+    audit,
     birth,
     configure,
     delete_zone,
@@ -37,6 +40,7 @@ from pyobshell.operations import (
     inquire,
     invited,
     join,
+    keeping,
     local_scale_out,
     maintainer,
     parameters,
@@ -61,6 +65,7 @@ from pyobshell.operations.site import Site
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
+from pyobshell.store.audit import AuditLog
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate
 from pyobshell.store.mysql import Connect
@@ -162,6 +167,8 @@ class Agent:
         await invited.look_after_all(site)
         retirement.look_whether_parted(site)
         passwords.look_whether_changed(site)
+        tidying = partial(keeping.tidy_own_store, site, database)
+        site.background.begin(keeping.every_hour(tidying))
         servers = [
             _Server(self._config(site, trusted=False), tcp),
             _Server(self._config(site, trusted=True), local),
@@ -230,6 +237,7 @@ class Agent:
             keeper=keeper,
             works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
+        site.audit = AuditLog(database)
         ended = partial(together.let_go, site)
         site.tasks = TaskEngine(database, catalogue(), site.own, site, ended=ended)
         site.peers = Peers(cluster, key, site, settings.retry_s)
@@ -241,8 +249,10 @@ class Agent:
         return site
 
     def _config(self, site: Site, *, trusted: bool) -> uvicorn.Config:
+        routes = Recorder(site.api, site.audit)
         return uvicorn.Config(
-            Gateway(site.api, Rpc(site), site.key, self._crypto, trusted=trusted),
+            Gateway(routes, Rpc(site), site.key, self._crypto, trusted=trusted),
+            http=LocalHttp if trusted else "auto",
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -297,6 +307,9 @@ def procedures() -> ProcedureTable:
         invited,
         retirement,
         roster,
+        access,
+        audit,
+        keeping,
     )
     return ProcedureTable(one for module in modules for one in module.PROCEDURES)
 

@@ -191,6 +191,12 @@ AGENT_NOT_EXIST = _E(
     "Agent {agent} is not a member of the cluster",
     "agent {agent} 不是集群成员",
 )
+AUDIT_NOT_RECORDED = _E(
+    "Agent.Audit.NotRecorded",
+    500,
+    "Nothing was done, for the request could not be put on record: {cause}",
+    "请求无法写入审计记录，因此未执行任何操作：{cause}",
+)
 AGENT_NO_MASTER = _E("Agent.NoMaster", 500, "This agent follows no master", "该 agent 没有 master")
 AGENT_ALREADY_EXISTS = _E(
     "Agent.AlreadyExists", 500, "Agent {agent} is a member already", "agent {agent} 已经是成员"

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Request
+from pydantic import BaseModel
 
 from pyobshell import errors
-from pyobshell.api.call import CallDep
+from pyobshell.api.call import Call, CallDep
 from pyobshell.cluster.model import Identity
-from pyobshell.operations import passwords
+from pyobshell.cluster.procedures import Caller, procedure
+from pyobshell.deadline import Deadline
+from pyobshell.operations.passwords import accept as accept_password
 from pyobshell.operations.site import Site
-from pyobshell.security.verify import check_binding, verify
+from pyobshell.security.hybrid import RequestHeader
+from pyobshell.security.verify import Credentials, check_binding, verify
+
+# Who asks, as it is recorded; ANYBODY where nothing is guarded yet, LOCAL_USER if unknown which.
+ROOT, AGENT, ANYBODY, LOCAL_USER = "root@sys", "agent password", "anybody", "local user"
+_PATIENCE_S = 60.0
 
 
 class ForwardToMaster(Exception):  # noqa: N818 - it is no error
@@ -29,20 +37,72 @@ def site_of(request: Request) -> Site:
 SiteDep = Annotated[Site, Depends(site_of)]
 
 
-async def authorise(call: CallDep, site: SiteDep) -> None:
-    """Let the rightful user through; raises an error of credentials, or ForwardToMaster."""
+async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
+    """Let the rightful user through, on record if something is to change.
+
+    Raises an error of credentials, ``Agent.Audit.NotRecorded``, or ForwardToMaster.
+    """
+    forwards = not call.trusted and site.cluster.view.identity is Identity.FOLLOWER
     if call.trusted:
-        return
-    credentials = call.credentials
-    if credentials is None:
+        who = LOCAL_USER
+    else:
+        credentials = _bound(call)
+        if not forwards:
+            who = await accept(site, credentials)
+        elif call.recording is not None:  # else the master judges when it answers
+            who = await _ask_master(site, credentials)
+    if call.recording is not None:
+        await call.recording.begin(request, who)
+    if forwards:
+        raise ForwardToMaster
+
+
+def _bound(call: Call) -> Credentials:
+    """The credentials of a request, which must have been made for it."""
+    if call.credentials is None:
         raise errors.HEADER_NOT_FOUND()
     if call.forwarder is None:
-        check_binding(credentials.header, call.target, time.time())
-    identity = site.cluster.view.identity
-    if identity is Identity.FOLLOWER:
-        raise ForwardToMaster
-    accept = partial(passwords.accept, site)
-    await verify(identity, credentials, site.cluster.passwords, accept)
+        check_binding(call.credentials.header, call.target, time.time())
+    return call.credentials
+
+
+async def accept(site: Site, credentials: Credentials) -> str:
+    """Whose the credentials are that this agent accepts; raises an error of credentials."""
+    identity, passwords = site.cluster.view.identity, site.cluster.passwords
+    await verify(identity, credentials, passwords, partial(accept_password, site))
+    if passwords.agent is not None and credentials.kind == "agent":
+        return AGENT
+    guarded = identity not in (Identity.SINGLE, Identity.MASTER) or passwords.root is not None
+    return ROOT if guarded else ANYBODY
+
+
+class Offered(BaseModel):
+    """A password that a client has offered to a FOLLOWER, and as what."""
+
+    kind: Literal["root", "agent", "v1"]
+    password: str
+
+
+class Accepted(BaseModel):
+    """Whose it is."""
+
+    who: str
+
+
+async def _ask_master(site: Site, credentials: Credentials) -> str:
+    """Whose the credentials are that the master accepts; raises what it raises."""
+    offered = Offered(kind=credentials.kind, password=credentials.header.auth)
+    patience = Deadline.after(_PATIENCE_S)
+    return (await site.peers.call(site.cluster.view.master, judge, offered, patience)).who
+
+
+@procedure("api/judge")
+async def judge(site: Site, caller: Caller, offered: Offered) -> Accepted:
+    """Whose a password is, if this master accepts it; raises an error of credentials."""
+    if site.cluster.view.identity is Identity.FOLLOWER:
+        raise errors.AGENT_NO_MASTER()
+    header = RequestHeader(auth=offered.password, ts="", uri="")
+    return Accepted(who=await accept(site, Credentials(offered.kind, header)))
 
 
 async def for_master(call: CallDep, site: SiteDep) -> None:
@@ -53,3 +113,4 @@ async def for_master(call: CallDep, site: SiteDep) -> None:
 
 AUTHORISED = Depends(authorise)
 FOR_MASTER = Depends(for_master)
+PROCEDURES = (judge,)

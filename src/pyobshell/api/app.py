@@ -13,7 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pyobshell import __version__, errors
-from pyobshell.api import agents, forward, information, ob, parameters, scale, schema, tasks
+from pyobshell.api import (
+    agents,
+    audit,
+    forward,
+    information,
+    ob,
+    parameters,
+    scale,
+    schema,
+    tasks,
+)
 from pyobshell.api.access import ForwardToMaster
 from pyobshell.api.call import call_of
 from pyobshell.operations.site import Site
@@ -34,7 +44,8 @@ def make_app(site: Site) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.site = site
-    routers = [module.router for module in (information, agents, ob, parameters, scale, tasks)]
+    modules = (information, agents, ob, parameters, scale, tasks, audit)
+    routers = [module.router for module in modules]
     for router in routers:
         app.include_router(router, prefix=PREFIX)
     document = functools.partial(schema.describe, app, PREFIX, routers)

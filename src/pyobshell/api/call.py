@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 from pydantic_core import to_json
@@ -16,6 +16,9 @@ from pyobshell.address import Address
 from pyobshell.errors import Language, OBShellError
 from pyobshell.security.verify import Credentials
 from pyobshell.wire import NANOSECONDS, rfc3339
+
+if TYPE_CHECKING:
+    from pyobshell.api.recording import Recording
 
 TRACE_HEADER = "x-obshell-trace-id"
 _CHINESE = re.compile(r"zh([-_][A-Za-z0-9]+)*", re.IGNORECASE)
@@ -27,7 +30,7 @@ class Call:
 
     ``trusted`` requests came over the local socket, or were verified by a member that forwarded
     them; all others must carry ``credentials``. ``forwarder`` is the FOLLOWER that handed a request
-    to its master.
+    to its master. ``recording`` is for what this agent was asked by a client, and may change.
     """
 
     target: str
@@ -36,6 +39,7 @@ class Call:
     trusted: bool = False
     forwarder: Address | None = None
     credentials: Credentials | None = None
+    recording: Recording | None = None
     begun: int = field(default_factory=time.time_ns)
 
     @classmethod

@@ -25,6 +25,7 @@ _GROUPS = (
     ("admin", "agent:admin", ""),
     ("utilities", "task:app", ""),
 )
+_AUDIT = "Show who asked for which change, from where, and what came of it; the newest first."
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 the operation failed, 2 wrong usage or not confirmed, 3 refused by the "
     "agent, 4 no agent answers, 130 interrupted; 17 to 30 say why an agent did not start: "
@@ -66,14 +67,19 @@ def make_app(words: Sequence[str]) -> typer.Typer:
         wanted = name in words[:1] or _COMPLETION in os.environ
         group = _load(place) if wanted else typer.Typer()
         app.add_typer(group, name=name, help=text, hidden=not text, no_args_is_help=True)
+    wanted = "audit" in words[:1] or _COMPLETION in os.environ
+    app.command("audit", help=_AUDIT)(_load("audit:audit") if wanted else _not_loaded)
     app.command()(demo)
     return app
 
 
-def _load(place: str) -> typer.Typer:
+def _load(place: str) -> Any:
     module, _, name = place.partition(":")
-    group: typer.Typer = getattr(import_module(f"pyobshell.cli.{module}"), name)
-    return group
+    return getattr(import_module(f"pyobshell.cli.{module}"), name)
+
+
+def _not_loaded() -> None:
+    """Stand for a command that was not called."""
 
 
 def _print_version(asked: bool) -> None:

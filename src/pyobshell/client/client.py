@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -18,6 +18,7 @@ from pyobshell.address import Address
 from pyobshell.wire import (
     AgentInfoDTO,
     AgentStatus,
+    AuditTrail,
     ClusterParameter,
     DagDetailDTO,
     NodeDetailDTO,
@@ -267,6 +268,33 @@ class Client:
     async def newest_maintenance(self) -> list[DagDetailDTO]:
         """For each agent its newest maintenance task."""
         return await self._tasks("/task/dag/maintain/agents")
+
+    async def audit(
+        self,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        who: str | None = None,
+        path: str | None = None,
+        dag: str | None = None,
+        failed: bool = False,
+        limit: int | None = None,
+        only_this_agent: bool = False,
+    ) -> AuditTrail:
+        """Who asked for what, the newest first, of all agents; moments are RFC 3339, or ``24h``."""
+        filters = {
+            "since": since,
+            "until": until,
+            "who": who,
+            "path": path,
+            "dag": dag,
+            "failed": "true" if failed else None,
+            "limit": limit,
+            "scope": "agent" if only_this_agent else None,
+        }
+        query = urlencode({name: v for name, v in filters.items() if v is not None})
+        found = await self.call("GET", "/audit" + (f"?{query}" if query else ""))
+        return AuditTrail.model_validate(found)
 
     async def follow(self, task_id: str) -> AsyncIterator[DagDetailDTO]:
         """A task as it goes: once at first, then after each stage, last when it has ended."""

@@ -22,6 +22,7 @@ from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.security.verify import Passwords
 from pyobshell.settings import Settings
+from pyobshell.store.audit import AuditLog
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.locks import MaintenanceConflictError
 from pyobshell.tasks.model import Dag, DagPlan
@@ -63,6 +64,7 @@ class Site:
     tasks: TaskEngine[Site] = field(init=False)
     peers: Peers[Site] = field(init=False)
     doorway: Doorway[Site] = field(init=False)
+    audit: AuditLog = field(init=False)
     api: Application = field(init=False)
     ocs: Ocs | None = None
     unidentified: str = ""

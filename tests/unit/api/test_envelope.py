@@ -62,6 +62,7 @@ EXAMPLES = {
     ("POST", "/task/node/{id}"): (MEMBER, {"operator": "PASS"}),
     ("GET", "/task/sub_task/{id}"): (MEMBER, None),
     ("GET", "/task/sub_task/{id}/logs"): (MEMBER, None),
+    ("GET", "/audit"): (MEMBER, None),
 }
 # There are no tasks of the cluster, and servers that form none have no SQL to stop a zone with.
 NEVER_SUCCEEDS = {

@@ -1,0 +1,60 @@
+"""Who asks over the local socket: the kernel tells the process and its user."""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_STATE = "local_caller"
+_NAME_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCaller:
+    """A process, as it was when it connected, and its user."""
+
+    pid: int
+    uid: int
+
+
+class LocalHttp(HttpToolsProtocol):
+    """HTTP on the local socket; what is asked there says by whom in its ASGI state."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Ask the kernel who has connected."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("socket")
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, _ = _CREDENTIALS.unpack(credentials)
+        self.app_state = {**self.app_state, _STATE: LocalCaller(pid, uid)}
+
+
+def local_caller(scope: Scope) -> LocalCaller | None:
+    """Who makes a request, if it came over the local socket."""
+    found: LocalCaller | None = scope.get("state", {}).get(_STATE)
+    return found
+
+
+class UserNames:
+    """The names of users, asked for once each: a directory in the network may be slow, or down."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    async def of(self, uid: int) -> str:
+        """A user's name, or ``uid 1000`` if none is found at once."""
+        if uid not in self._known:
+            self._known[uid] = f"uid {uid}"
+            try:
+                async with asyncio.timeout(_NAME_S):
+                    self._known[uid] = (await asyncio.to_thread(pwd.getpwuid, uid)).pw_name
+            except (KeyError, TimeoutError):
+                pass
+        return self._known[uid]

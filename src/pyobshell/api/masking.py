@@ -1,0 +1,127 @@
+"""Takes the secrets out of a request, and what is too long, before it is written down.
+
+A secret is known by its name, in any case: as a key of an object, as the ``name`` beside a
+``value``, in the query. Of a text that names one, such as SQL or ``host=…&access_key=…``, all
+that follows the name is taken for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import unquote_plus
+
+MASK = "***"
+_LEFT_OUT = "…"
+_LONGEST_BODY = 8192
+_LONGEST_TEXT = 1024
+_DEEPEST = 16
+
+# Those that OBShell masks, and whatever else is named like a secret.
+_NAMES = frozenset(
+    {
+        "context",
+        "data_base_uri",
+        "backup_base_uri",
+        "archive_base_uri",
+        "data_backup_uri",
+        "archive_log_uri",
+        "decryption",
+        "encryption",
+        "aes_key",
+        "ssl_external_kms_info",
+    }
+)
+_WORDS = (
+    r"passw|passphrase|pwd|secret|token|credential|kms|access_?key|access_?id|aes_?key|private_?key"
+)
+_LIKE = re.compile(_WORDS)
+_IN_TEXT = re.compile(rf"(?:{_WORDS})\w*|identified\s{{1,9}}by", re.IGNORECASE)
+
+
+def is_secret(name: str) -> bool:
+    """Whether what has this name is not to be seen."""
+    plain = name.casefold().replace("-", "_")
+    return plain in _NAMES or _LIKE.search(plain) is not None
+
+
+def masked_body(body: bytes) -> str:
+    """A body of JSON without its secrets, as JSON of limited length; only objects are shown."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return json.dumps(MASK)
+    if not isinstance(value, dict):
+        return json.dumps(MASK)
+    return _fitting(_masked(value, _DEEPEST))
+
+
+def masked_target(target: str) -> str:
+    """Path and query without the secrets of the query."""
+    path, question, query = target.partition("?")
+    parts = [_masked_parameter(part) for part in query.split("&")]
+    return _cut(path + question + "&".join(parts))
+
+
+def _masked_parameter(part: str) -> str:
+    name, equals, value = part.partition("=")
+    if is_secret(unquote_plus(name)):
+        return f"{name}{equals}{MASK}"
+    return f"{name}{equals}{value}"
+
+
+def _masked(value: Any, depth: int) -> Any:
+    if isinstance(value, dict):
+        if depth == 0:
+            return _LEFT_OUT
+        named = _named_secret(value)
+        return {
+            _cut(name): MASK
+            if is_secret(name) or (named and name.casefold() != "name")
+            else _masked(inner, depth - 1)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked(one, depth - 1) for one in value] if depth else _LEFT_OUT
+    if isinstance(value, str):
+        return _masked_text(_cut(value))
+    return value
+
+
+def _masked_text(text: str) -> str:
+    """A text without what follows the first name of a secret in it."""
+    found = _IN_TEXT.search(text)
+    return text if found is None or not text[found.end() :] else text[: found.end()] + MASK
+
+
+def _named_secret(item: dict[str, Any]) -> bool:
+    """Whether an object gives a secret as a parameter is given: its name, and its value."""
+    names = [inner for name, inner in item.items() if name.casefold() == "name"]
+    return any(isinstance(one, str) and is_secret(one) for one in names)
+
+
+def _cut(text: str) -> str:
+    whole = text.encode("utf-8", "replace").decode()  # JSON can spell half a character
+    return whole if len(whole) <= _LONGEST_TEXT else whole[:_LONGEST_TEXT] + _LEFT_OUT
+
+
+def _fitting(body: dict[str, Any]) -> str:
+    """The body as JSON, without those of its values for which there is no room."""
+    kept: dict[str, Any] = {}
+    room = _LONGEST_BODY
+    for name, value in body.items():
+        for shown in (value, _LEFT_OUT):
+            size = len(_dumped({name: shown}))
+            if size <= room:
+                kept[name] = shown
+                room -= size
+                break
+        else:
+            kept[_LEFT_OUT] = _LEFT_OUT
+            break
+    return _dumped(kept)
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
