@@ -72,8 +72,10 @@ async def accept(site: Site, credentials: Credentials) -> str:
     await verify(identity, credentials, passwords, partial(accept_password, site))
     if passwords.agent is not None and credentials.kind == "agent":
         return AGENT
-    guarded = identity not in (Identity.SINGLE, Identity.MASTER) or passwords.root is not None
-    return ROOT if guarded else ANYBODY
+    guards_nothing = identity is Identity.SINGLE or (
+        identity is Identity.MASTER and passwords.root is None
+    )
+    return ANYBODY if guards_nothing else ROOT
 
 
 class Offered(BaseModel):

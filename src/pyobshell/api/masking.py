@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -16,6 +17,7 @@ MASK = "***"
 _LEFT_OUT = "…"
 _LONGEST_BODY = 8192
 _LONGEST_TEXT = 1024
+_MOST_ITEMS = 200
 _DEEPEST = 16
 
 # Those that OBShell masks, and whatever else is named like a secret.
@@ -72,18 +74,20 @@ def _masked_parameter(part: str) -> str:
 
 
 def _masked(value: Any, depth: int) -> Any:
+    if isinstance(value, dict | list) and depth == 0:
+        return _LEFT_OUT
     if isinstance(value, dict):
-        if depth == 0:
-            return _LEFT_OUT
         named = _named_secret(value)
-        return {
+        shown = {
             _cut(name): MASK
             if is_secret(name) or (named and name.casefold() != "name")
             else _masked(inner, depth - 1)
-            for name, inner in value.items()
+            for name, inner in islice(value.items(), _MOST_ITEMS)
         }
+        return shown if len(value) <= _MOST_ITEMS else {**shown, _LEFT_OUT: _LEFT_OUT}
     if isinstance(value, list):
-        return [_masked(one, depth - 1) for one in value] if depth else _LEFT_OUT
+        items = [_masked(one, depth - 1) for one in value[:_MOST_ITEMS]]
+        return items if len(value) <= _MOST_ITEMS else [*items, _LEFT_OUT]
     if isinstance(value, str):
         return _masked_text(_cut(value))
     return value

@@ -282,16 +282,10 @@ class Client:
         only_this_agent: bool = False,
     ) -> AuditTrail:
         """Who asked for what, the newest first, of all agents; moments are RFC 3339, or ``24h``."""
-        filters = {
-            "since": since,
-            "until": until,
-            "who": who,
-            "path": path,
-            "dag": dag,
-            "failed": "true" if failed else None,
-            "limit": limit,
-            "scope": "agent" if only_this_agent else None,
-        }
+        filters = {"since": since, "until": until, "who": who, "path": path, "dag": dag}
+        filters |= {"failed": "true"} if failed else {}
+        filters |= {"scope": "agent"} if only_this_agent else {}
+        filters |= {} if limit is None else {"limit": str(limit)}
         query = urlencode({name: v for name, v in filters.items() if v is not None})
         found = await self.call("GET", "/audit" + (f"?{query}" if query else ""))
         return AuditTrail.model_validate(found)

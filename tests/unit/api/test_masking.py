@@ -94,8 +94,9 @@ def test_what_is_no_object_is_not_shown(body):
         {"a": ["x" * 1000] * 1000, "b": 1},
         {f"key {n}": n for n in range(100_000)},
         {"a" * 100_000: 1},
+        {"a": {"b": list(range(100_000))}},
     ],
-    ids=["a long text", "a long list", "many keys", "a long key"],
+    ids=["a long text", "a long list", "many keys", "a long key", "a long list below"],
 )
 def test_however_long_a_body_is_what_is_shown_is_short_and_json(body):
     shown = masked_body(json.dumps(body).encode())

@@ -86,6 +86,7 @@ async def test_over_the_local_socket_the_kernel_tells_who_asks(hosts):
     ("identity", "passwords", "asking", "who"),
     [
         (SINGLE, Passwords(), {"password": "any"}, "anybody"),
+        (SINGLE, Passwords(root="of a cluster it has left"), {}, "anybody"),
         (MASTER, Passwords(), {}, "anybody"),
         (MASTER, Passwords(root="root"), {"password": "root"}, "root@sys"),
         (

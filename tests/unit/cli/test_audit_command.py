@@ -99,7 +99,7 @@ def test_that_nothing_is_on_record_is_said(audit):
             ("--who", "root@sys", "--path", "ob/stop", "-i", "217", "--failed", "-n", "5"),
             "/audit?who=root%40sys&path=ob%2Fstop&dag=217&failed=true&limit=5",
         ),
-        (("--only-this-agent",), "/audit?limit=100&scope=agent"),
+        (("--only-this-agent",), "/audit?scope=agent&limit=100"),
     ],
 )
 def test_filters_are_the_agents_to_apply(audit, words, path):
