@@ -71,7 +71,7 @@ async def test_the_maintainer_forgets_what_ended_long_ago_with_all_that_belongs_
         await add(database, 99, state="FAILED", lock=GLOBAL_LOCK),
         await add(database, 29),
     ]
-    agents = await start_cluster(2)
+    agents = await start_cluster(2, lease_s=30, lease_renewal_s=5)  # a busy machine loses none
     maintainer = await maintainer_of(agents)
     await soon(tidied.wait())
     numbers = [dag.id for dag in await maintainer.ocs.tasks.dags()]
@@ -94,7 +94,7 @@ async def test_the_maintainer_forgets_what_ended_long_ago_with_all_that_belongs_
 
 async def test_a_record_shows_the_state_of_a_task_of_the_cluster(database, start_cluster):
     number = await add(database, 1)
-    one, other = await start_cluster(2)
+    one, other = await start_cluster(2, lease_s=30, lease_renewal_s=5)
     await maintainer_of([one, other])
     for task_id in (f"1{number}", "199"):
         await one.host.local.post(f"/task/dag/{task_id}", {"operator": "PASS"})
