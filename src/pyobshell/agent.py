@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -28,6 +27,9 @@ from pyobshell.cluster.peers import Peers
 from pyobshell.cluster.procedures import ProcedureTable
 from pyobshell.cluster.state import ClusterState
 from pyobshell.engines import Engine, make_engine
+from pyobshell.home import opening
+from pyobshell.home.kept import KeptCopy
+from pyobshell.home.opening import BaseDirInUseError
 from pyobshell.operations import (
     audit,
     birth,
@@ -62,15 +64,14 @@ from pyobshell.operations import (
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
-from pyobshell.security.keys import PrivateKey
-from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
 from pyobshell.store.audit import AuditLog
-from pyobshell.store.database import Database, sqlite_engine
-from pyobshell.store.migrate import migrate
+from pyobshell.store.database import Database
 from pyobshell.store.mysql import Connect
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.stage import Catalogue
+
+__all__ = ["AddressChangedError", "Agent", "BaseDirInUseError", "TakeOver"]
 
 FindOcs = Callable[[Engine], Connect | None]
 MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
@@ -82,10 +83,6 @@ _NOT_TAKEN_OVER = (
 )
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75  # longer than clients and agents keep one: who closes must not be who is asked
-
-
-class BaseDirInUseError(Exception):
-    """Another agent runs on this base directory."""
 
 
 class AddressChangedError(Exception):
@@ -135,21 +132,24 @@ class Agent:
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Run the agent: open its files, recover its tasks, listen, and clean up in the end.
 
-        Raises BaseDirInUseError, AddressChangedError, or OSError when an address cannot be had.
+        Raises BaseDirInUseError, AddressChangedError, OSError when an address cannot be had, and
+        for files of its own that cannot be used what ``home.opening`` raises.
         """
         paths, own = self.paths, self.settings.address
         for directory, mode in ((paths.base_dir, 0o750), (paths.state_dir, 0o700)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
         paths.run_dir.mkdir(mode=0o750, exist_ok=True)
-        with _locked(paths.lock), _listening(own.ip, own.port, paths.socket) as sockets:
-            paths.pid_file.write_text(str(os.getpid()))
-            database = await asyncio.to_thread(_open_database, paths.database)
+        with (
+            opening.holding(paths.lock),
+            _listening(own.ip, own.port, paths.socket) as sockets,
+            _named_by(paths.pid_file),
+        ):
+            database = await asyncio.to_thread(opening.open_database, paths)
             try:
                 await self._run(database, *sockets, ready)
             finally:
                 await asyncio.to_thread(database.close)
                 self._crypto.shutdown()
-                paths.pid_file.unlink(missing_ok=True)
 
     async def _run(
         self,
@@ -159,6 +159,7 @@ class Agent:
         ready: asyncio.Event | None,
     ) -> None:
         site = await self._assemble(database)
+        self._kept_copy.renew()
         await site.tasks.start()
         await site.keeper.resume()
         await release.look_after_all(site)
@@ -193,6 +194,7 @@ class Agent:
         await site.keeper.close()
         await site.peers.close()
         await site.engine.close()
+        await self._kept_copy.settled()
 
     async def _take_part(self, site: Site) -> None:
         """Take part in the cluster's own store, or first find out what this agent is in it."""
@@ -212,12 +214,14 @@ class Agent:
     async def _assemble(self, database: Database) -> Site:
         """Put the site together, from the store up to the API."""
         settings, paths = self.settings, self.paths
-        vault = Vault.open(paths.vault_key)
-        key = await asyncio.to_thread(_own_key, paths.private_key)
-        cluster = ClusterState(database, vault, settings.address)
+        vault = opening.open_vault(paths, await database.read(opening.sealed_secrets))
+        self._kept_copy = KeptCopy(database, paths.kept_copy)
+        cluster = ClusterState(database, vault, settings.address, self._kept_copy.renew)
         await cluster.load()
         view = cluster.view
-        if view.identity is not Identity.SINGLE and view.member(view.own) is None:
+        known = view.identity is not Identity.SINGLE
+        key = await asyncio.to_thread(opening.own_key, paths, known=known)
+        if known and view.member(view.own) is None:
             others = ", ".join(map(str, view.addresses))
             raise AddressChangedError(f"{view.own} is no member of this agent's cluster ({others})")
         engine = self._make_engine(
@@ -331,39 +335,17 @@ class _Server(uvicorn.Server):
         self.up.set()
 
 
-def _open_database(path: Path) -> Database:
-    path.touch(mode=0o600)
-    engine = sqlite_engine(path)
-    try:
-        migrate(engine)
-    finally:
-        engine.dispose()
-    return Database.sqlite(path)
-
-
-def _own_key(path: Path) -> PrivateKey:
-    """The agent's private key, made at its first start and kept: clients remember it."""
-    if path.exists():
-        return PrivateKey.from_pem(path.read_text())
-    key = PrivateKey.generate()
-    draft = path.with_suffix(".draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(key.to_pem())
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    return key
-
-
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the base directory for this process alone."""
-    with path.open("w") as file:
+def _named_by(pid_file: Path) -> Iterator[None]:
+    """Say in a file which process this is, as long as it runs."""
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BaseDirInUseError(f"an agent runs on {path.parent.parent} already") from None
+            pid_file.write_text(str(os.getpid()))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(pid_file)) from None
         yield
+    finally:
+        pid_file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -216,6 +216,12 @@ MAINTAINER_NOT_ACTIVE = _E(
     "No agent maintains the cluster's tasks at the moment: {cause}",
     "当前没有 agent 负责维护集群任务：{cause}",
 )
+STORE_UNAVAILABLE = _E(
+    "Agent.Store.Unavailable",
+    500,
+    "The agent's database {file} cannot be used: {cause}; what to do says: obshell agent doctor",
+    "agent 的数据库 {file} 无法使用：{cause}；处理方法请运行 obshell agent doctor",
+)
 AGENT_VERSION_INCONSISTENT = _E(
     "Agent.Version.Inconsistent",
     400,

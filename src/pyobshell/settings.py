@@ -99,6 +99,7 @@ class Paths:
         self.base_dir = base_dir
         self.state_dir = base_dir / ".obshell"
         self.database = self.state_dir / "meta.db"
+        self.kept_copy = self.state_dir / "kept.json"
         self.vault_key = self.state_dir / "vault.key"
         self.private_key = self.state_dir / "agent.key"
         self.settings = self.state_dir / "settings.json"

@@ -1,4 +1,4 @@
-"""`obshell agent`: start, stop, restart and status of the agent on this host."""
+"""`obshell agent`: start, stop, restart, status and doctor of the agent on this host."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyobshell.cli import output, place, secrets, startwith
+from pyobshell.cli.doctor import doctor
 from pyobshell.cli.options import BaseDir, Host, Json, Password, UnusedPasswordFile
 from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting, run
 
@@ -157,6 +158,9 @@ def status(
         await _status(place.locate(base_dir, host, password, password_file, ask=False), as_json)
 
     run(work(), as_json=as_json)
+
+
+app.command()(doctor)
 
 
 # --- as OBShell's SDK calls it over SSH ----------------------------------------------------------

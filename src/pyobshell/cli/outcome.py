@@ -30,6 +30,7 @@ class Exit(IntEnum):
     PERMISSION = 27
     ROOT_PASSWORD = 28
     DAEMON_LOST = 30
+    DAMAGED = 33  # OBShell has no such code
     INTERRUPTED = 130
 
 

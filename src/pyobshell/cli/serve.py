@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import faulthandler
@@ -25,9 +26,12 @@ from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError, TakeO
 from pyobshell.cli.agents import Running
 from pyobshell.cli.outcome import Exit, forbidden, print_error, words_of
 from pyobshell.cli.output import print_json
-from pyobshell.errors import OBShellError
+from pyobshell.errors import STORE_UNAVAILABLE, OBShellError
+from pyobshell.home.opening import KeyFileError
 from pyobshell.operations.takeover import RootPasswordError
 from pyobshell.settings import Settings
+from pyobshell.store.sqlite import DamagedError
+from pyobshell.whole_file import replace_file
 
 _log = structlog.get_logger(__name__)
 _CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
@@ -108,13 +112,11 @@ def _end(agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
 
 def keep(settings: Settings) -> None:
     """Write down what an agent was started with, for its next start."""
-    path = settings.paths.settings
-    draft = path.with_suffix(".draft")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(settings.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # after a power cut it is the old file or the new, never none
-    draft.rename(path)
+    path, content = settings.paths.settings, settings.model_dump_json(indent=2) + "\n"
+    with contextlib.suppress(OSError, ValueError):
+        if path.read_text() == content:
+            return  # on a full disk it could not be written, and need not be
+    replace_file(path, content)
 
 
 def _failure(given: dict[str, Any], error: Exception) -> Word:
@@ -124,6 +126,12 @@ def _failure(given: dict[str, Any], error: Exception) -> Word:
         code = Exit.ADDRESS_CHANGED
     elif isinstance(error, RootPasswordError):
         code = Exit.ROOT_PASSWORD
+    elif isinstance(error, OBShellError) and error.code is STORE_UNAVAILABLE:
+        text = f"{text} --base-dir {given['base_dir']}"
+        code = Exit.DAMAGED if isinstance(error, DamagedError) else Exit.START_FAILED
+    elif isinstance(error, KeyFileError):
+        text = f"{text}; what to do says: obshell agent doctor --base-dir {given['base_dir']}"
+        code = Exit.PERMISSION if error.forbidden else Exit.DAMAGED
     elif isinstance(error, BaseDirInUseError):
         text = f"{text}; stop it first: obshell agent stop --base-dir {given['base_dir']}"
     elif isinstance(error, OSError) and error.errno in _CANNOT_LISTEN:
@@ -142,7 +150,14 @@ def _is_foreseen(error: Exception) -> bool:
         return error.errno in (*_CANNOT_LISTEN, *_FULL) or forbidden(error)
     return isinstance(
         error,
-        (AddressChangedError, BaseDirInUseError, OBShellError, RootPasswordError, ValidationError),
+        (
+            AddressChangedError,
+            BaseDirInUseError,
+            KeyFileError,
+            OBShellError,
+            RootPasswordError,
+            ValidationError,
+        ),
     )
 
 

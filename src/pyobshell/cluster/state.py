@@ -29,13 +29,30 @@ _OPTIONS_OF_MEMBER = text(
     " OR (scope = 'ZONE' AND target = :zone) OR (scope = 'SERVER' AND target = :address)"
     " ORDER BY id"
 )
-_SECRETS = ("root_password", "agent_password")
+# How often all this has changed, but for whether the server is wanted: of a copy it tells the age.
+CHANGES = "essential_changes"
+COUNT_CHANGE = text(
+    f"INSERT INTO setting (name, value) VALUES ('{CHANGES}', '1')"  # noqa: S608 - a constant
+    " ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+)
+WANTED = "server_wanted"
+SECRETS = ("root_password", "agent_password")
 
 
 class ClusterState:
-    """What this agent knows of its cluster; ``view`` is replaced as a whole, never changed."""
+    """What this agent knows of its cluster; ``view`` is replaced as a whole, never changed.
 
-    def __init__(self, database: Database, vault: Vault, own: Address) -> None:
+    ``changed`` is called after each change, but for that of whether the server shall run.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        own: Address,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._changed = changed
         self._database = database
         self._vault = vault
         self._changing = asyncio.Lock()
@@ -66,10 +83,10 @@ class ClusterState:
         )
         self.is_identified = "identity" in settings
         root, agent = (
-            self._vault.open_text(settings[name]) if name in settings else None for name in _SECRETS
+            self._vault.open_text(settings[name]) if name in settings else None for name in SECRETS
         )
         self.passwords = Passwords(root=root, agent=agent)
-        self.server_wanted = settings.get("server_wanted") == "yes"
+        self.server_wanted = settings.get(WANTED) == "yes"
         self.server_settings = settings.get("server_settings")
 
     async def save(self, view: ClusterView, passwords: Passwords | None = None) -> None:
@@ -103,13 +120,21 @@ class ClusterState:
             _put(connection, settings)
             member_table.write(connection, view.members)
 
-        await self._database.write(write)
+        await self._change(write)
+
+    async def _change(self, write: Callable[[Connection], object]) -> None:
+        def counted(connection: Connection) -> None:
+            write(connection)
+            connection.execute(COUNT_CHANGE)
+
+        await self._database.write(counted)
+        self._changed()
 
     async def want_server(self, wanted: bool) -> None:
         """Record whether the server shall run; it is restarted after a crash only if so."""
 
         async def want() -> None:
-            setting = {"server_wanted": "yes" if wanted else "no"}
+            setting = {WANTED: "yes" if wanted else "no"}
             await self._database.write(lambda c: _put(c, setting))
             self.server_wanted = wanted
 
@@ -119,7 +144,7 @@ class ClusterState:
         """Record how the server here was deployed (JSON), or that there is none."""
 
         async def remember() -> None:
-            await self._database.write(lambda c: _put(c, {"server_settings": settings}))
+            await self._change(lambda c: _put(c, {"server_settings": settings}))
             self.server_settings = settings
 
         await self._undivided.do(remember())
@@ -133,7 +158,7 @@ class ClusterState:
             for target in targets or [""]
             for name, value in options.items()
         ]
-        await self._database.write(lambda c: c.execute(_ADD_OPTION, rows))
+        await self._change(lambda c: c.execute(_ADD_OPTION, rows))
 
     async def server_options(self, member: Member) -> dict[str, str]:
         """The options kept for a member's server; of two values for one the later."""
@@ -144,7 +169,7 @@ class ClusterState:
 
     async def forget_server_options(self) -> None:
         """Drop all options kept."""
-        await self._database.write(lambda c: c.execute(_FORGET_OPTIONS))
+        await self._change(lambda c: c.execute(_FORGET_OPTIONS))
 
     def knows(self, address: Address, public_key: str) -> bool:
         """Whether that key is that of a member, or of the master this agent is joining."""

@@ -12,14 +12,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from pyobshell.errors import OUTCOME_UNKNOWN, SERVER_UNAVAILABLE, OBShellError
-from pyobshell.store import mysql
+from pyobshell.store import mysql, sqlite
 
 T = TypeVar("T")
 
@@ -99,8 +101,12 @@ class Database:
 
     @classmethod
     def sqlite(cls, path: Path) -> Database:
-        """A database in one SQLite file, whose tables exist already."""
-        return cls(sqlite_engine(path), sqlite_engine(path))
+        """A database in one SQLite file, whose tables exist already.
+
+        What keeps the file from being used is ``Agent.Store.Unavailable``, until it does no more.
+        """
+        kind = Kind(undone=sqlite.is_undone, coded=partial(sqlite.coded, path))
+        return cls(sqlite_engine(path), sqlite_engine(path), kind)
 
     @classmethod
     def mysql(
@@ -249,7 +255,10 @@ class Database:
         except Exception as error:
             if self._kind.passing(error):
                 raise  # the whole transaction is gone
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            try:
+                connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            except DBAPIError:  # as SQLite sees to it, for one, when no space is left
+                raise error from None
             return _Outcome(error=error)
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
         return _Outcome(value)

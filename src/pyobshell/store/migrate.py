@@ -31,11 +31,17 @@ _LOCK_MIGRATION = (
 )
 
 
-def migrate(engine: Engine) -> None:
-    """Apply every migration that the database lacks."""
+def migrate(engine: Engine, target: str = "head") -> None:
+    """Apply every migration that the database lacks, up to one of them or all."""
     with _one_at_a_time, engine.begin() as connection:
         connection.info["writes"] = True
-        command.upgrade(config(connection), "head")
+        command.upgrade(config(connection), target)
+
+
+def revisions() -> list[str]:
+    """The migrations there are, oldest first."""
+    scripts = ScriptDirectory(str(_MIGRATIONS))
+    return [script.revision for script in scripts.walk_revisions()][::-1]
 
 
 def migrate_ocs(connect: mysql.Connect) -> None:

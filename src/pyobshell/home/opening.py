@@ -1,0 +1,181 @@
+"""Opens the agent's own files at its start; what is not as it was left is refused, not mended.
+
+Each look comes before anything is changed, so that a refused start leaves all as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, text
+
+from pyobshell import errors
+from pyobshell.cluster.state import CHANGES
+from pyobshell.home import kept
+from pyobshell.security.keys import PrivateKey
+from pyobshell.security.vault import Vault
+from pyobshell.settings import Paths
+from pyobshell.store import sqlite
+from pyobshell.store.database import Database, sqlite_engine
+from pyobshell.store.migrate import migrate, revisions
+from pyobshell.store.sqlite import DamagedError
+from pyobshell.whole_file import replace_file
+
+T = TypeVar("T")
+_CHANGES = f"SELECT value FROM setting WHERE name = '{CHANGES}'"  # noqa: S608 - a constant
+_SECRETS = text("SELECT value FROM setting WHERE name IN ('root_password', 'agent_password')")
+_OLDER = "it is older than the copy that is kept beside it, so changes are missing"
+
+
+class BaseDirInUseError(Exception):
+    """Another agent runs on this base directory."""
+
+
+class KeyFileError(Exception):
+    """A key cannot be used; ``forbidden`` if only because this user may not read it."""
+
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        self.forbidden = forbidden
+        super().__init__(message)
+
+
+@contextlib.contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Hold the base directory for this process alone, by its lock file."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BaseDirInUseError(f"an agent runs on {path.parent.parent} already") from None
+        yield
+
+
+# --- the database --------------------------------------------------------------------------------
+
+
+def open_database(paths: Paths) -> Database:
+    """The agent's database at the newest schema, made if the agent never had one.
+
+    Raises DamagedError, or ``Agent.Store.Unavailable`` for what is no damage.
+    """
+    file = paths.database
+    try:
+        if has_lived(paths):
+            require_sound(paths)
+        elif not file.exists():
+            file.touch(mode=0o600)
+        engine = sqlite_engine(file)
+        try:
+            migrate(engine)
+        finally:
+            engine.dispose()
+    except Exception as error:
+        raise sqlite.coded(file, error) from None
+    return Database.sqlite(file)
+
+
+def has_lived(paths: Paths) -> bool:
+    """Whether an agent has been up on this home, and so had a database with tables."""
+    return paths.private_key.exists() or paths.kept_copy.exists()
+
+
+def require_sound(paths: Paths) -> None:
+    """Raise unless the database is whole, not older than its copy, and of a schema known here.
+
+    The lines that tasks have logged are not looked at: there may be many.
+    """
+    file = paths.database
+    if not file.exists():
+        raise DamagedError(file, "it is missing, though an agent has run here")
+    with sqlite.reading(file) as connection:
+        revision = sqlite.revision(connection)
+        if revision is None:
+            raise DamagedError(file, "it has lost its tables")
+        require_known(file, revision)
+        damages = sqlite.damages(connection)
+        if damages:
+            raise DamagedError(file, f"it is damaged ({damages[0]})")
+        row = connection.execute(_CHANGES).fetchone()
+    copy = None
+    with contextlib.suppress(DamagedError):  # a damaged copy is written anew
+        copy = kept.load(paths.kept_copy)
+    if copy is not None and copy.changes > (int(row[0]) if row else 0):
+        raise DamagedError(file, _OLDER)
+
+
+def require_known(file: Path, revision: str) -> None:
+    """Raise if a database is of a schema that a later release has made."""
+    known = revisions()
+    if revision not in known:
+        cause = f"a newer release has made it (schema {revision}, here {known[-1]}); start that one"
+        raise errors.STORE_UNAVAILABLE(file=file, cause=cause)
+
+
+# --- the keys ------------------------------------------------------------------------------------
+
+
+def open_vault(paths: Paths, sealed: list[str]) -> Vault:
+    """The vault whose key opens what is ``sealed``; made anew only if there is nothing to open."""
+    file = paths.vault_key
+    if sealed and not file.exists():
+        raise KeyFileError(
+            f"{file} is missing, and the passwords in {paths.database.name} open with nothing else"
+        )
+    vault = _read(file, Vault.open)
+    try:
+        for secret in sealed:
+            vault.open_text(secret)
+    except ValueError:
+        raise KeyFileError(
+            f"the passwords in {paths.database.name} do not open with {file}: it is another one's"
+        ) from None
+    return vault
+
+
+def sealed_secrets(connection: Connection) -> list[str]:
+    """The passwords in a database, as they lie there."""
+    return list(connection.execute(_SECRETS).scalars())
+
+
+def own_key(paths: Paths, *, known: bool) -> PrivateKey:
+    """The agent's private key, made at its first start and kept: clients remember it.
+
+    By one that others have on their lists the agent is ``known``: it is not made anew.
+    """
+    file = paths.private_key
+    if file.exists():
+        return _read(file, lambda path: PrivateKey.from_pem(path.read_text()))
+    if known:
+        raise KeyFileError(f"{file} is missing, and the other agents know this one by no other key")
+    key = PrivateKey.generate()
+    replace_file(file, key.to_pem())
+    return key
+
+
+def _read(file: Path, read: Callable[[Path], T]) -> T:
+    try:
+        return read(file)
+    except PermissionError as error:
+        if error.errno is None:  # it may be read by too many
+            raise KeyFileError(str(error), forbidden=True) from None
+        raise KeyFileError(
+            f"{file} cannot be read by this user, it belongs to {owner(file)}", forbidden=True
+        ) from None
+    except ValueError as error:
+        said = str(error)
+        raise KeyFileError(said if str(file) in said else f"{file}: {said}") from None
+
+
+def owner(file: Path) -> str:
+    """The name of a file's owner, or a number if it has no name here."""
+    number = os.stat(file).st_uid  # noqa: PTH116 - of a link's target
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

@@ -1,0 +1,140 @@
+"""Looks at the agent's process and the server's, and at the files that name them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyobshell.engines import make_engine
+from pyobshell.errors import OBShellError
+from pyobshell.home.findings import Finding, ok, problem, repaired, warning
+from pyobshell.settings import Paths, Settings
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the agent that has not ended, or has failed and holds a lock.
+
+    ``main`` is the task it is a part of, ``main_state`` how that is: empty if it could not be
+    asked for, ``gone`` if it is no more.
+    """
+
+    id: str
+    name: str
+    state: str
+    stage: str
+    holds_lock: bool
+    main: str = ""
+    main_state: str = ""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The agent that runs on the home; its tasks are None if it does not answer."""
+
+    pid: int
+    tasks: list[Task] | None
+
+
+def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Iterator[Finding]:
+    """Whether an agent runs and answers, and whether its files tell so."""
+    again = f"obshell agent restart --base-dir {shlex.quote(str(paths.base_dir))}"
+    if running is None:
+        stale = [file for file in (paths.pid_file, paths.socket) if _is_there(file)]
+        for file in stale:
+            if repair:
+                file.unlink()
+                yield repaired("agent", f"{file}, left by an agent that has gone, is removed")
+            else:
+                said = f"{file} is left of an agent that has gone"
+                yield warning("agent", said, "harmless: the next start replaces it")
+        if not stale:
+            yield ok("agent", "none runs here")
+        return
+    lost = [file for file in (paths.pid_file, paths.socket) if not _is_there(file)]
+    for file in lost:
+        yield problem("agent", f"it runs (pid {running.pid}), but {file} is lost", again)
+    if running.tasks is not None:
+        yield ok("agent", f"it runs and answers (pid {running.pid})")
+    elif paths.socket not in lost:
+        yield problem("agent", f"it runs (pid {running.pid}), but does not answer", again)
+
+
+def _is_there(file: Path) -> bool:
+    return file.is_symlink() or file.exists()
+
+
+async def server_pid(settings: Settings) -> int | None:
+    """The process of the server beside the agent, if it runs.
+
+    Raises ``OB.Server.Process.CheckFailed`` if a process is there that is not provably it.
+    """
+    engine = make_engine(
+        settings.engine, settings.base_dir, settings.paths.state_dir, settings.observer
+    )
+    try:
+        process = await engine.process()
+        if process is None:
+            return None
+        with process:
+            return process.pid
+    finally:
+        await engine.close()
+
+
+async def look_at_server(
+    settings: Settings, deployed: bool, wanted: bool, running: Running | None
+) -> Finding:
+    """Whether the server runs, against what was asked for last."""
+    try:
+        pid = await server_pid(settings)
+    except OBShellError as error:
+        return problem("server", str(error), "look at the process that it names")
+    of_home = ["--base-dir", str(settings.base_dir)]
+    if pid is not None:
+        if deployed and not wanted:
+            start = shlex.join(["obshell", "cluster", "start", *of_home, "-s", _own(settings)])
+            said = f"it runs (pid {pid}), though it is recorded that it shall not"
+            return warning("server", said, f"{start} has the agent keep it running; or stop it")
+        return ok("server", f"it runs (pid {pid})")
+    if not deployed:
+        return ok("server", "none was deployed here")
+    if not wanted:
+        return ok("server", "it is down, as was asked for")
+    if running is None:
+        start = shlex.join(["obshell", "agent", "start", *of_home])
+        return warning("server", "it shall run, but is down", f"its agent starts it: {start}")
+    said = "it shall run, but is down"
+    return problem("server", said, f"its agent tries to start it; see {settings.paths.log_file}")
+
+
+def _own(settings: Settings) -> str:
+    return str(settings.address)
+
+
+def look_at_tasks(tasks: list[Task], running: Running | None, home: Path) -> Iterator[Finding]:
+    """What is unfinished, and who holds the agent's lock."""
+    for task in tasks:
+        said = f"'{task.name}' ({task.id}) is {task.state}, stage {task.stage}"
+        if task.holds_lock:
+            said += ", and holds the lock of this agent"
+        if task.main:
+            said += f" for {task.main}{_of_main(task.main_state)}"
+        look = shlex.join(["obshell", "task", "show", "-i", task.id, "--base-dir", str(home)])
+        if task.state == "FAILED":
+            give_up = f"--force-pass-dag {task.main or task.id} of the next start or stop"
+            yield warning("tasks", said, f"{look}; then retry it, or give it up with {give_up}")
+        elif running is None:
+            yield warning("tasks", said, "it is taken up when the agent is started")
+        else:
+            yield ok("tasks", said)
+    if not tasks:
+        yield ok("tasks", "none is unfinished, no lock is held")
+
+
+def _of_main(state: str) -> str:
+    if state == "gone":
+        return ", which is no more: the agent lets go by itself"
+    return f", which is {state}" if state else ""

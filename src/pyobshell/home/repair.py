@@ -1,0 +1,123 @@
+"""Puts a new database in the place of a broken one, and forgets passwords that open no more.
+
+Only while no agent runs. What is replaced is moved aside, never deleted. A crash in the middle
+leaves the broken database, or none at all: the agent starts with neither, and it is done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from pyobshell.cluster.state import COUNT_CHANGE
+from pyobshell.errors import OBShellError
+from pyobshell.home import kept
+from pyobshell.home.kept import Essentials
+from pyobshell.home.opening import require_sound
+from pyobshell.settings import Paths
+from pyobshell.store import sqlite
+from pyobshell.store.database import sqlite_engine
+from pyobshell.store.migrate import migrate
+from pyobshell.whole_file import sync_directory
+
+_FORGET = text("DELETE FROM setting WHERE name IN ('root_password', 'agent_password')")
+
+
+def best_essentials(paths: Paths, copy: Essentials | None) -> Essentials | None:
+    """The newest that can be had: those of the copy, or what is whole in the broken database."""
+    found = [one for one in (copy, _salvaged(paths.database)) if one is not None]
+    return max(found, key=lambda one: one.changes, default=None)
+
+
+def _salvaged(file: Path) -> Essentials | None:
+    """The essentials in a broken database, if the damage is elsewhere in it."""
+    engine = create_engine("sqlite+pysqlite://", creator=partial(sqlite.connect_to_read, file))
+    try:
+        with sqlite.reading(file) as looking:
+            if sqlite.damages(looking, kept.TABLES):
+                return None
+        with engine.connect() as connection:
+            return kept.read_from(connection)
+    except (OBShellError, OSError, SQLAlchemyError):
+        return None
+    finally:
+        engine.dispose()
+
+
+def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: bool) -> Path:
+    """Make a new database of the essentials; returns the directory where the broken one is.
+
+    Raises OSError or ``Agent.Store.Unavailable``, and then all is as it was.
+    """
+    new = paths.database.with_name("meta.new")
+    _remove(new)
+    try:
+        new.touch(mode=0o600)
+        engine = sqlite_engine(new)
+        try:
+            # Filled at the schema that the rows are of: migrations treat them as any others.
+            migrate(engine, essentials.schema_revision)
+            with engine.begin() as connection:
+                kept.write_to(connection, essentials, server_wanted=server_wanted)
+            migrate(engine)
+            with engine.connect() as connection:
+                written = kept.read_from(connection)
+        finally:
+            engine.dispose()  # which folds the log in
+        with sqlite.reading(new) as looking:
+            sqlite.require_whole(new, looking, indexes=True)
+        kept.store(paths.kept_copy, written)
+    except Exception as error:
+        _remove(new)
+        raise sqlite.coded(new, error) from None
+    aside = _aside(paths)
+    for name in ("meta.db", "meta.db-wal", "meta.db-shm"):  # without the log it is not used again
+        with contextlib.suppress(FileNotFoundError):
+            (paths.state_dir / name).rename(aside / name)
+    new.rename(paths.database)
+    sync_directory(paths.state_dir)
+    require_sound(paths)
+    return aside
+
+
+def forget_passwords(paths: Paths) -> Path:
+    """Drop passwords that nobody can open; returns the directory where they and the key are."""
+    aside = _aside(paths)
+    for file in paths.state_dir.glob("meta.db*"):
+        shutil.copy2(file, aside)
+    with contextlib.suppress(FileNotFoundError):
+        paths.vault_key.rename(aside / paths.vault_key.name)
+    engine = sqlite_engine(paths.database)
+    try:
+        with engine.begin() as connection:
+            connection.execute(_FORGET)
+            connection.execute(COUNT_CHANGE)
+            written = kept.read_from(connection)
+    except Exception as error:
+        raise sqlite.coded(paths.database, error) from None
+    finally:
+        engine.dispose()
+    kept.store(paths.kept_copy, written)
+    return aside
+
+
+def _aside(paths: Paths) -> Path:
+    """A new directory for what is replaced."""
+    aside = paths.state_dir / time.strftime("broken-%Y%m%d-%H%M%S")
+    number = 0
+    while aside.exists():
+        number += 1
+        aside = aside.with_name(f"{aside.name.partition('.')[0]}.{number}")
+    aside.mkdir(mode=0o700)
+    return aside
+
+
+def _remove(new: Path) -> None:
+    for file in new.parent.glob(f"{new.name}*"):
+        file.unlink()

@@ -1,0 +1,35 @@
+"""Files that are there whole or not at all, also after a power cut or on a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, content: str) -> None:
+    """Put a file of mode 0600 in the place of what is there, if anything.
+
+    Raises an OSError that names the file; what was there before is then there still.
+    """
+    draft = path.with_name(f"{path.name}.draft")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def sync_directory(directory: Path) -> None:
+    """Have on disk which files a directory has."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
