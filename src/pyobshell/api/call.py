@@ -40,7 +40,7 @@ class Call:
     forwarder: Address | None = None
     credentials: Credentials | None = None
     recording: Recording | None = None
-    begun: int = field(default_factory=time.time_ns)
+    begun: int = field(default_factory=time.monotonic_ns)
 
     @classmethod
     def of(cls, headers: dict[str, str], target: str, *, trusted: bool) -> Call:
@@ -71,11 +71,10 @@ class Call:
         return self._respond(error.code.status, {"data": None, "error": described})
 
     def _respond(self, status: int, rest: dict[str, Any]) -> Response:
-        now = time.time_ns()
         envelope = {
             "successful": status < 400,
-            "timestamp": rfc3339(now),
-            "duration": (now - self.begun) * 1000 // NANOSECONDS,
+            "timestamp": rfc3339(time.time_ns()),
+            "duration": (time.monotonic_ns() - self.begun) * 1000 // NANOSECONDS,
             "status": status,
             "traceId": self.trace_id,
             **rest,

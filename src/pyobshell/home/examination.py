@@ -16,7 +16,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.home import files, processes, repair, stored
 from pyobshell.home.findings import Finding, problem, repaired, warning
 from pyobshell.home.kept import Essentials
-from pyobshell.home.opening import BaseDirInUseError, KeyFileError, holding, open_vault
+from pyobshell.home.opening import BaseDirInUseError, KeyFileError, holding, open_vault, owner
 from pyobshell.home.processes import Running
 from pyobshell.home.stored import Stored
 from pyobshell.settings import Paths, Settings
@@ -33,6 +33,9 @@ class Orders:
 async def examine(base_dir: Path, running: Running | None, orders: Orders) -> list[Finding]:
     """Look at everything; with ``orders.repair`` repair what can be, and tell it."""
     paths = Paths(base_dir)
+    if orders.repair and files.is_of_another(paths):
+        said = f"{paths.state_dir} belongs to {owner(paths.state_dir)}"
+        return [problem("directories", said, "repair it as that user; nothing was done")]
     with contextlib.ExitStack() as stack:
         if running is None and paths.state_dir.is_dir() and orders.repair:
             try:

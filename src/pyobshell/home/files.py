@@ -58,6 +58,11 @@ def look_at_directories(paths: Paths, *, repair: bool) -> Iterator[Finding]:
         yield ok("directories", f"{paths.state_dir} is its user's alone")
 
 
+def is_of_another(paths: Paths) -> bool:
+    """Whether another user than this one has the agent's files: new ones would not be his."""
+    return paths.state_dir.is_dir() and paths.state_dir.stat().st_uid != os.geteuid()
+
+
 def _of_others(paths: Paths) -> Iterator[Finding]:
     """What belongs to another user than the directory: as when root has started the agent once."""
     number = paths.state_dir.stat().st_uid

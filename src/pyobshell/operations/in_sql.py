@@ -63,7 +63,8 @@ def _is_out(seen: Views, leaving: Leaving) -> bool:
 def _require_fresh(site: Site, asked_at: float | None) -> None:
     age_s = 0.0 if asked_at is None else abs(time.time() - asked_at)
     if age_s > FRESH_S:
-        raise errors.SERVER_UNAVAILABLE(reason=f"{site.own} came to it only after {age_s:.1f} s")
+        reason = f"{site.own} came to it only after {age_s:.1f} s, or the agents' clocks differ"
+        raise errors.SERVER_UNAVAILABLE(reason=reason)
 
 
 class Entering(BaseModel):

@@ -202,7 +202,7 @@ async def _last_duration_ms(site: Site, order: Order, plan: DagPlan) -> int | No
         return (done.mode, done.scope) == (order.mode, order.targets.type)
 
     last = await site.tasks.newest(is_alike)
-    return None if last is None else (last.end_time - last.start_time) * 1000 // NANOSECONDS
+    return None if last is None else max(0, last.end_time - last.start_time) * 1000 // NANOSECONDS
 
 
 def _succeeded(dag: Dag) -> bool:

@@ -214,7 +214,10 @@ async def advance(site: Site, caller: Caller, go: GoAhead) -> Nothing:
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {_ended_early(dag)}")
     age_s = 0.0 if go.looked_at is None else abs(time.time() - go.looked_at)
     if dag.stage == 1 and age_s > FRESH_S:
-        late = f"it was told {age_s:.1f} s after the cluster was looked at, and has done nothing"
+        late = (
+            f"it was told {age_s:.1f} s after the cluster was looked at, or the clocks of the "
+            "agents differ by that; it has done nothing"
+        )
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=f"{site.own}: {late}")
     await site.tasks.signal(dag.id, ADVANCE)
     return Nothing()

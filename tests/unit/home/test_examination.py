@@ -1,0 +1,282 @@
+"""What the doctor finds, and what it does about it when it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import time
+
+import pytest
+
+from pyobshell.home import files, kept
+from pyobshell.home.examination import Orders, examine
+from pyobshell.home.findings import Level
+from pyobshell.home.opening import holding
+from pyobshell.home.processes import Running, Task, look_at_tasks
+from pyobshell.security.vault import Vault
+
+pytestmark = pytest.mark.anyio
+REPAIR = Orders(repair=True)
+# Only engines that there are can tell whether their server runs.
+FAKE = "server"
+
+
+async def found(home, orders=Orders(), running=None):  # noqa: B008 (frozen)
+    """The findings that are not well, but for that of the server, which is none."""
+    findings = await examine(home.settings.base_dir, running, orders)
+    return {
+        one.check: one
+        for one in findings
+        if (one.level is not Level.OK or one.repaired) and one.check != FAKE
+    }
+
+
+async def test_of_a_home_that_is_well_all_is_well_and_nothing_is_changed(home):
+    before = home.content()
+    findings = await examine(home.settings.base_dir, None, Orders())
+    assert await found(home) == {}
+    assert {one.check for one in findings} == {
+        "directories", "space", "logs", "settings", "agent", "database", "kept copy", "secrets",
+        "agent key", "membership", "server", "tasks", "clock",
+    } - ({"logs"} if not home.paths.log_dir.exists() else set())  # fmt: skip
+    assert await found(home, REPAIR) == {}
+    assert home.content() == before
+
+
+async def test_a_home_without_an_agent_is_no_problem(tmp_path):
+    (finding,) = await examine(tmp_path, None, Orders())
+    assert (finding.level, finding.check) == (Level.WARNING, "directories")
+    assert "obshell agent start" in finding.remedy
+
+
+async def test_what_others_may_read_is_found_and_closed(home):
+    home.paths.vault_key.chmod(0o644)
+    home.paths.state_dir.chmod(0o755)
+    assert (await found(home))["directories"].level is Level.PROBLEM
+    assert stat.S_IMODE(home.paths.vault_key.stat().st_mode) == 0o644
+    assert (await found(home, REPAIR))["directories"].repaired
+    assert stat.S_IMODE(home.paths.vault_key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.paths.state_dir.stat().st_mode) == 0o700
+    assert await found(home) == {}
+
+
+async def test_little_space_is_told_before_there_is_none(home, monkeypatch):
+    real = os.statvfs(home.paths.state_dir)
+
+    def with_free(mebibytes, inodes=10_000):
+        values = list(real)
+        values[4], values[7] = mebibytes * 2**20 // real.f_frsize, inodes
+        values[5] = values[5] or 10_000
+        return os.statvfs_result(values)
+
+    for mebibytes, level in ((100, None), (32, Level.WARNING), (1, Level.PROBLEM)):
+        monkeypatch.setattr(files.os, "statvfs", lambda _, n=mebibytes: with_free(n))
+        finding = (await found(home)).get("space")
+        assert (finding and finding.level) == level
+    monkeypatch.setattr(files.os, "statvfs", lambda _: with_free(100, 3))
+    assert "3 inodes" in (await found(home))["space"].message
+
+
+async def test_damaged_settings_are_told_and_not_guessed(home):
+    home.paths.settings.write_text('{"ip": ')
+    finding = (await found(home, REPAIR))["settings"]
+    assert finding.level is Level.PROBLEM
+    assert "obshell agent start --base-dir" in finding.remedy
+    assert home.paths.settings.read_text() == '{"ip": '
+
+
+async def test_what_an_agent_that_was_killed_left_is_removed(home):
+    home.paths.pid_file.write_text("1")
+    home.paths.socket.touch()
+    assert (await found(home))["agent"].level is Level.WARNING
+    assert home.paths.pid_file.exists()
+    assert (await found(home, REPAIR))["agent"].repaired
+    assert not home.paths.pid_file.exists()
+    assert not home.paths.socket.exists()
+
+
+async def test_beside_a_running_agent_nothing_is_removed_or_replaced(home):
+    home.paths.pid_file.write_text("1")
+    home.paths.socket.touch()
+    os.truncate(home.paths.database, 8192)
+    before = home.content()
+    findings = await found(home, REPAIR, Running(1, []))
+    assert list(findings) == ["database"]
+    assert "stop the agent first" in findings["database"].remedy
+    assert home.content() == before
+    assert home.paths.pid_file.exists()
+
+
+async def test_an_agent_that_does_not_answer_or_has_lost_its_socket_is_a_problem(home):
+    home.paths.pid_file.write_text("1")
+    home.paths.socket.touch()
+    assert "does not answer" in (await found(home, running=Running(1, None)))["agent"].message
+    home.paths.socket.unlink()
+    assert "is lost" in (await found(home, running=Running(1, None)))["agent"].message
+
+
+async def test_nothing_is_repaired_while_somebody_else_holds_the_home(home):
+    os.truncate(home.paths.database, 0)
+    with holding(home.paths.lock):
+        (finding,) = await examine(home.settings.base_dir, None, REPAIR)
+    assert (finding.check, finding.level) == ("agent", Level.PROBLEM)
+    assert home.paths.database.stat().st_size == 0
+
+
+async def test_only_the_user_of_the_agent_repairs(home, monkeypatch):
+    """What another one made would be out of the agent's reach."""
+    os.truncate(home.paths.database, 0)
+    monkeypatch.setattr(files.os, "geteuid", lambda: home.paths.state_dir.stat().st_uid + 1)
+    (finding,) = await examine(home.settings.base_dir, None, REPAIR)
+    assert "repair it as that user" in finding.remedy
+    assert home.paths.database.stat().st_size == 0
+
+
+async def test_an_agent_started_at_another_address_is_found(home):
+    settings = json.loads(home.paths.settings.read_text())
+    home.paths.settings.write_text(json.dumps({**settings, "port": 12345}))
+    finding = (await found(home))["membership"]
+    assert finding.level is Level.PROBLEM
+    assert str(home.settings.address) in finding.message
+
+
+async def test_a_copy_that_is_missing_damaged_or_older_is_written_anew_by_the_next_start(home):
+    good = home.paths.kept_copy.read_text()
+    with home.database() as connection:
+        connection.execute("UPDATE setting SET value = value + 1 WHERE name = 'essential_changes'")
+    assert "older than the database" in (await found(home))["kept copy"].message
+    home.paths.kept_copy.write_text(good[:50])
+    assert (await found(home))["kept copy"].level is Level.WARNING
+    home.paths.kept_copy.unlink()
+    assert (await found(home))["kept copy"].level is Level.WARNING
+
+
+async def test_passwords_that_cannot_be_opened_are_forgotten_only_on_demand(home):
+    home.paths.vault_key.unlink()
+    before = home.content()
+    finding = (await found(home, REPAIR))["secrets"]
+    assert finding.level is Level.PROBLEM
+    assert "--forget-passwords" in finding.remedy
+    assert home.content() == before
+    assert (await found(home, Orders(repair=True, forget_passwords=True)))["secrets"].repaired
+    with home.database() as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM setting")}
+    assert "identity" in names
+    assert names.isdisjoint({"root_password", "agent_password"})
+    assert kept.load(home.paths.kept_copy).setting("root_password") is None
+    (aside,) = home.paths.state_dir.glob("broken-*")
+    assert (aside / "meta.db").exists()
+    assert await found(home) == {}
+
+
+async def test_passwords_that_can_be_opened_are_not_forgotten(home):
+    await found(home, Orders(repair=True, forget_passwords=True))
+    with home.database() as connection:
+        row = connection.execute(
+            "SELECT value FROM setting WHERE name = 'root_password'"
+        ).fetchone()
+    assert Vault.open(home.paths.vault_key).open_text(row[0]) == "s3cret-root"
+
+
+def a_dag(connection, state, *, locked, start=1, main=""):
+    data = json.dumps({"main_dag_id": main} if main else {})
+    cursor = connection.execute(
+        "INSERT INTO dag (name, stage, max_stage, state, operator, maintenance_type,"
+        " maintenance_key, params, data, signals, start_time, end_time)"
+        " VALUES ('Stop observer', 1, 3, ?, 'RUN', 2, '', '{}', ?, '[]', ?, 0)",
+        (state, data, start),
+    )
+    if locked:
+        values = (cursor.lastrowid, start)
+        connection.execute("INSERT INTO maintenance VALUES (2, '', ?, ?)", values)
+    return cursor.lastrowid
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "FAILED"])
+async def test_what_is_unfinished_is_told_with_its_lock_and_whose_it_is(home, state):
+    with home.database() as connection:
+        a_dag(connection, "SUCCEED", locked=False)
+        a_dag(connection, "FAILED", locked=False)
+        number = a_dag(connection, state, locked=True, main="2213070643302886" + "7")
+    findings = await examine(home.settings.base_dir, None, Orders())
+    (finding,) = [one for one in findings if one.check == "tasks"]
+    assert finding.level is Level.WARNING
+    assert "holds the lock of this agent" in finding.message
+    assert "for 22130706433028867" in finding.message
+    assert finding.message.split(")")[0].endswith(str(number))
+    if state == "FAILED":
+        assert "--force-pass-dag 22130706433028867" in finding.remedy
+
+
+def test_a_task_that_a_running_agent_tells_of_is_only_told(tmp_path):
+    task = Task("2x", "Stop observer", "RUNNING", "1 of 3", True, "2y", "gone")
+    (finding,) = look_at_tasks([task], Running(1, [task]), tmp_path)
+    assert finding.level is Level.OK
+    assert "2y, which is no more" in finding.message
+
+
+async def test_a_clock_that_was_set_back_is_noticed(home):
+    with home.database() as connection:
+        a_dag(connection, "SUCCEED", locked=False, start=time.time_ns() + 3600 * 10**9)
+    finding = (await found(home))["clock"]
+    assert finding.level is Level.WARNING
+    assert "the clock has been set back" in finding.message
+
+
+async def test_a_broken_database_without_a_copy_is_hopeless_and_left_alone(home):
+    os.truncate(home.paths.database, 8192)
+    home.paths.kept_copy.unlink()
+    before = home.content()
+    for orders in (Orders(), REPAIR):
+        finding = (await found(home, orders))["database"]
+        assert finding.level is Level.PROBLEM
+        assert "restore" in finding.remedy
+    assert home.content() == before
+
+
+async def test_what_is_whole_in_a_broken_database_is_used_where_there_is_no_copy(home):
+    with home.database() as connection:
+        connection.execute("CREATE INDEX later ON sub_task_log (content)")
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'node'"
+        ).fetchone()
+    home.paths.kept_copy.unlink()
+    with home.paths.database.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    assert (await found(home))["database"].level is Level.PROBLEM
+    assert (await found(home, REPAIR))["database"].repaired
+    with home.database() as connection:
+        assert connection.execute("SELECT count(*) FROM member").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("step", ["store", "rename"])
+async def test_a_repair_that_is_cut_off_is_done_again(home, monkeypatch, step):
+    os.truncate(home.paths.database, 0)
+
+    class CutError(BaseException):
+        """The end of the process."""
+
+    def cut(*_):
+        raise CutError
+
+    with monkeypatch.context() as patched:
+        if step == "store":
+            patched.setattr(kept, "store", cut)
+        else:
+            real = os.rename
+
+            def rename(source, target):
+                if str(source).endswith("meta.new"):
+                    cut()
+                real(source, target)
+
+            patched.setattr(os, "rename", rename)
+        with pytest.raises(CutError):
+            await found(home, REPAIR)
+    assert (await found(home))["database"].level is Level.PROBLEM
+    assert (await found(home, REPAIR))["database"].repaired
+    assert await found(home) == {}
+    shutil.rmtree(home.settings.base_dir)
