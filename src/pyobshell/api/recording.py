@@ -71,7 +71,7 @@ class Recording:
             return
         caller = local_caller(request.scope) if self._call.trusted else None
         entry = Entry(
-            moment=self._call.begun,
+            moment=time.time_ns(),
             trace_id=_whole(self._call.trace_id)[:_LONGEST_TRACE_ID],
             who=(who if caller is None else await self._names.of(caller.uid))[:_LONGEST_WHO],
             uid=None if caller is None else caller.uid,
@@ -103,7 +103,7 @@ class Recording:
         self._status = message.get("status", self._status)
         self._answer += message.get("body", b"")
         if message["type"] == "http.response.body" and not message.get("more_body"):
-            taken_ns = time.time_ns() - self._call.begun
+            taken_ns = time.monotonic_ns() - self._call.begun
             code, dag_id = _told(self._answer)
             outcome = Outcome(
                 status=self._status,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pyobshell.cluster.model import Identity
 from pyobshell.cluster.state import CHANGES, SECRETS, WANTED
 from pyobshell.errors import OBShellError
 from pyobshell.home import kept
@@ -37,7 +38,6 @@ _NEWEST = (
     "SELECT MAX((SELECT COALESCE(MAX(MAX(start_time, end_time)), 0) FROM dag),"
     " (SELECT COALESCE(MAX(create_time), 0) FROM sub_task_log))"
 )
-_SINGLE = "SINGLE"
 _JUMP_S = 60
 
 
@@ -69,7 +69,7 @@ class Stored:
     @property
     def is_member(self) -> bool:
         """Whether the agent belongs to a cluster."""
-        return self.settings.get("identity", _SINGLE) != _SINGLE
+        return self.settings.get("identity", Identity.SINGLE) != Identity.SINGLE
 
 
 def read(paths: Paths, own: Settings | None, *, all_of_it: bool) -> tuple[Stored, list[Finding]]:
@@ -156,9 +156,13 @@ def look_at_secrets(paths: Paths, settings: dict[str, str]) -> Finding:
 
 def look_at_membership(stored: Stored, own: Settings) -> Finding:
     """Whether the agent is a member under the address it is started with."""
-    identity = stored.settings.get("identity", _SINGLE)
+    identity = stored.settings.get("identity", Identity.SINGLE)
     if not stored.is_member:
         return ok("membership", "it is a member of no cluster")
+    if identity == Identity.SCALING_OUT and not stored.tasks:
+        said = "it was being taken into a cluster, and the task that did it is lost"
+        anew = f"roll the cluster's task back, move {own.paths.state_dir} away, begin anew"
+        return problem("membership", said, anew)
     if tuple(own.address) in stored.members:
         others = len(stored.members) - 1
         return ok("membership", f"{own.address} is {identity}, with {others} other agents")

@@ -47,7 +47,7 @@ def test_a_command_on_the_local_socket_loads_no_server_and_no_cryptography():
 @pytest.mark.parametrize(
     ("group", "commands"),
     [
-        ("agent", ["start", "stop", "restart", "status"]),
+        ("agent", ["start", "stop", "restart", "status", "doctor"]),
         ("admin", ["start", "stop", "restart"]),
         ("cluster", ["join", "remove", "init", "start", "stop", "show"]),
         ("task", ["show", "watch", "cancel", "rollback", "retry", "pass"]),
@@ -154,4 +154,5 @@ def test_the_service_is_not_restarted_for_what_no_restart_can_mend():
         Exit.INVALID_ADDRESS,
         Exit.ADDRESS_CHANGED,
         Exit.PERMISSION,
+        Exit.DAMAGED,
     }
