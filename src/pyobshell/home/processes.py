@@ -56,6 +56,9 @@ def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Ite
     lost = [file for file in (paths.pid_file, paths.socket) if not _is_there(file)]
     for file in lost:
         yield problem("agent", f"it runs (pid {running.pid}), but {file} is lost", again)
+    named = "" if paths.pid_file in lost else paths.pid_file.read_text().strip()
+    if named not in ("", str(running.pid)):
+        yield warning("agent", f"{paths.pid_file} names process {named}, not {running.pid}", again)
     if running.tasks is not None:
         yield ok("agent", f"it runs and answers (pid {running.pid})")
     elif paths.socket not in lost:

@@ -19,7 +19,7 @@ from pyobshell.cluster.state import COUNT_CHANGE
 from pyobshell.errors import OBShellError
 from pyobshell.home import kept
 from pyobshell.home.kept import Essentials
-from pyobshell.home.opening import require_sound
+from pyobshell.home.opening import require_known, require_sound
 from pyobshell.settings import Paths
 from pyobshell.store import sqlite
 from pyobshell.store.database import sqlite_engine
@@ -55,6 +55,7 @@ def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: boo
 
     Raises OSError or ``Agent.Store.Unavailable``, and then all is as it was.
     """
+    require_known(paths.kept_copy, essentials.schema_revision)
     new = paths.database.with_name("meta.new")
     _remove(new)
     try:

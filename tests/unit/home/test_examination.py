@@ -113,6 +113,7 @@ async def test_an_agent_that_does_not_answer_or_has_lost_its_socket_is_a_problem
     home.paths.pid_file.write_text("1")
     home.paths.socket.touch()
     assert "does not answer" in (await found(home, running=Running(1, None)))["agent"].message
+    assert "names process 1, not 2" in (await found(home, running=Running(2, [])))["agent"].message
     home.paths.socket.unlink()
     assert "is lost" in (await found(home, running=Running(1, None)))["agent"].message
 

@@ -164,3 +164,15 @@ async def test_what_was_kept_by_an_older_release_becomes_a_database_of_this_one(
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() != ("0001",)
         assert connection.execute("SELECT count(*) FROM member").fetchone() == (2,)
         assert connection.execute("SELECT parallel FROM node").fetchall() == []
+
+
+async def test_what_was_kept_by_a_newer_release_is_left_to_that_one(home):
+    newer = kept.load(home.paths.kept_copy).model_copy(update={"schema_revision": "9999"})
+    kept.store(home.paths.kept_copy, newer)
+    os.truncate(home.paths.database, 8192)
+    before = home.content()
+    findings = await examine(home.settings.base_dir, None, Orders(repair=True))
+    (finding,) = [one for one in findings if one.check == "database"]
+    assert finding.level is Level.PROBLEM
+    assert "a newer release has made it" in finding.message
+    assert home.content() == before
