@@ -21,7 +21,7 @@ from pyobshell.operations.sub_dag import SubDag, holds, prepare
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import State
-from support.agents import ROOT_PASSWORD, Host, _running, _transport, a_member, a_view, free_address
+from support.agents import ROOT_PASSWORD, Host, _running, a_member, a_view, free_address, transport
 from support.asking import Api
 from support.undertakings import FORCE_ALL, a_part, locked, stop
 from support.waiting import PATIENCE_S, soon
@@ -60,8 +60,8 @@ async def two_members(hosts, keys):
 async def up_again(host: Host):
     """The agent of a host in its next life, with what is in its files."""
     paths = host.agent.paths
-    api = Api(_transport(), host.address, trusted=False)
-    local = Api(_transport(paths.socket), host.address, trusted=True)
+    api = Api(transport(), host.address, trusted=False)
+    local = Api(transport(paths.socket), host.address, trusted=True)
     api.password = ROOT_PASSWORD
     agent = Agent(host.agent.settings, lambda *_: host.engine)
     async with _running(agent):

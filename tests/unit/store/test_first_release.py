@@ -15,7 +15,7 @@ from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
 from pyobshell.store.database import sqlite_engine
 from pyobshell.store.migrate import migrate, revisions
-from support.agents import Api, _running, _transport, a_member, free_address
+from support.agents import Api, _running, a_member, free_address, transport
 from support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -128,7 +128,7 @@ def test_each_release_on_the_way_can_be_the_one_that_is_migrated(filled):
 async def test_an_agent_goes_on_with_what_the_first_release_has_left(settings, filled):
     filled.dispose()
     agent = Agent(settings, lambda _name, base_dir, *_: FakeEngine(base_dir))
-    local = Api(_transport(settings.paths.socket), settings.address, trusted=True)
+    local = Api(transport(settings.paths.socket), settings.address, trusted=True)
     async with _running(agent):
         info = (await local.get("/info")).data
         status = (await local.get("/status")).data
