@@ -237,6 +237,7 @@ class StopPreview(BaseModel):
     keeps it from beginning, a target that cannot be flushed, which keeps all from being killed, or
     one that cannot be reached, which fails alone.
     ``last_duration_ms`` is what the last such stop took that succeeded at this agent.
+    ``emergency`` is why the agent would act alone, if it would.
     """
 
     name: str
@@ -248,6 +249,7 @@ class StopPreview(BaseModel):
     refusals: list[PreviewRefusal]
     obstacles: list[PreviewRefusal]
     last_duration_ms: int | None
+    emergency: str | None = None
 
 
 # --- agents --------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ class FakeEngine:
     """What operations see of a server.
 
     ``deeds`` has what was done, in order. ``failures`` has errors to be raised by deed, and
-    ``hold`` makes a deed wait at a gate.
+    ``hold`` makes a deed wait at a gate. ``record`` is what it knows of its own start, and
+    ``starts_as`` how far it can be used when it has been started. One that ``refuses_all``
+    passwords answers all the same.
     """
 
     name = "fake"
@@ -36,6 +38,9 @@ class FakeEngine:
         self.closed = False
         self.session_count = 0
         self.logins = 0
+        self.record: ServerConfig | None = None
+        self.starts_as = ObState.CONNECTION_AVAILABLE
+        self.refuses_all = False
         self._gates: dict[str, Gate] = {}
         self._state = ObState.PROCESS_NOT_RUNNING
         self._ended = asyncio.Event()
@@ -74,6 +79,7 @@ class FakeEngine:
         self._gates.clear()
         self.deeds.clear()
         self.failures.clear()
+        self.starts_as = ObState.CONNECTION_AVAILABLE
         self.set_state(ObState.CONNECTION_AVAILABLE)
 
     def hold(self, deed: str) -> Gate:
@@ -95,7 +101,7 @@ class FakeEngine:
         return self.initialized
 
     def recorded(self) -> ServerConfig | None:
-        return None
+        return self.record
 
     async def version(self) -> str:
         return VERSION
@@ -113,7 +119,7 @@ class FakeEngine:
     async def start(self, config: ServerConfig, log: Log, deadline: Deadline) -> None:
         await self._do("start", log)
         self.initialized = True
-        self.set_state(ObState.CONNECTION_AVAILABLE)
+        self.set_state(self.starts_as)
 
     async def state(self) -> ObState:
         return self._state
@@ -159,6 +165,8 @@ class FakeEngine:
 
     async def login(self, password: str) -> bool:
         self.logins += 1
+        if self._state is ObState.PROCESS_RUNNING and self.refuses_all:
+            return False
         if self._state is not ObState.CONNECTION_AVAILABLE:
             raise errors.SERVER_UNAVAILABLE(reason="the fake server is down")
         return password == self.password

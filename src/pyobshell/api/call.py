@@ -52,6 +52,11 @@ class Call:
             trusted=trusted,
         )
 
+    @property
+    def local(self) -> bool:
+        """Whether it came over this agent's own socket."""
+        return self.trusted and self.forwarder is None
+
     def answer(self, data: Any = None) -> Response:
         """Success, with data."""
         return self._respond(200, {} if data is None else {"data": data})

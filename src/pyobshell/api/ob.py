@@ -6,12 +6,10 @@ from fastapi import APIRouter, Response
 
 from pyobshell.api.access import AUTHORISED, FOR_MASTER, SiteDep
 from pyobshell.api.call import CallDep
+from pyobshell.operations import emergency
 from pyobshell.operations.configure import configure_cluster, configure_servers
 from pyobshell.operations.init import initialize
-from pyobshell.operations.preview import preview_stop
 from pyobshell.operations.rolling import restart_cluster
-from pyobshell.operations.start import start_cluster
-from pyobshell.operations.stop import stop_cluster
 from pyobshell.operations.stop_zone import check_stop_zone, stop_zone
 from pyobshell.operations.task_dto import dag_dto
 from pyobshell.requests import (
@@ -36,10 +34,13 @@ async def post_stop(body: StopRequest, call: CallDep, site: SiteDep) -> Response
     `force` kills them, `terminate` flushes them first and verifies it, neither stops them gently
     (not for GLOBAL). The answer is the task, in state READY; follow it at `/task/dag/{id}`.
     With `dryRun` nothing is done: the answer is what would be, and why it would be refused.
+    The own server alone is stopped in emergency mode if that is due.
     """
     if body.dryRun:
-        return call.answer(await preview_stop(site, body, call.language))
-    return call.answer(dag_dto(await stop_cluster(site, body), site.own, details=False))
+        seen = await emergency.preview(site, body, call.language, local=call.local)
+        return call.answer(seen)
+    dag = await emergency.stop(site, body, local=call.local)
+    return call.answer(dag_dto(dag, site.own, details=False))
 
 
 @router.post("/ob/zone/{zone}/stop", response_model=_Dag)
@@ -64,8 +65,12 @@ async def post_check_stop_zone(
 
 @router.post("/ob/start", response_model=_Dag)
 async def post_start(body: StartRequest, call: CallDep, site: SiteDep) -> Response:
-    """StartCluster: start the servers of a scope; those that run are left alone."""
-    return call.answer(dag_dto(await start_cluster(site, body), site.own, details=False))
+    """StartCluster: start the servers of a scope; those that run are left alone.
+
+    The own server alone is started in emergency mode if that is due.
+    """
+    dag = await emergency.start(site, body, local=call.local)
+    return call.answer(dag_dto(dag, site.own, details=False))
 
 
 @router.post("/ob/restart", response_model=_Dag)

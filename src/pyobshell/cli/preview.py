@@ -27,6 +27,8 @@ def _print(preview: StopPreview) -> None:
     from pyobshell.cli import text
 
     output.say(f"{preview.name}, {preview.mode}, scope {preview.scope}: nothing is done yet")
+    if preview.emergency is not None:
+        output.say(text.acting_alone(preview.emergency))
     output.say()
     headings = ["ZONE", "SERVER", "AGENT", "STATE", "PID", "SESSIONS CUT"]
     output.print_table(headings, [_target(one) for one in preview.targets])

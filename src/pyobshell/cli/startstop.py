@@ -200,6 +200,8 @@ class Order:
         if self.as_json:
             output.print_json(dag.model_dump())
         else:
+            for line in text.emergency(dag):
+                output.say(line)
             took = text.duration(text.elapsed_ms(dag.start_time, dag.end_time))
             output.say(f"Done in {took}: {self.targets} {done}")
 
@@ -208,8 +210,11 @@ class Order:
         from pyobshell.cli import text
 
         blocking = text.blocking_dags(dag)
-        retry = self.where.command("task", "retry", "-i", dag.id)
-        lines = [f"what succeeded stays done; once the cause is mended: {retry}"]
+        lines = text.emergency(dag)
+        # Not every stage of an emergency's task can be retried; to ask for it again is as good.
+        words = self.words if lines else ("task", "retry", "-i", dag.id)
+        mended = self.where.command(*words)
+        lines.append(f"what succeeded stays done; once the cause is mended: {mended}")
         if blocking:
             passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
             options = [word for one in passed for word in ("--force-pass-dag", one)]

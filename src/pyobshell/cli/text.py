@@ -76,6 +76,19 @@ def lock_advice(dag: DagDetailDTO) -> str:
     return f"its agents stay locked until a start or stop has --force-pass-dag {dag.id}"
 
 
+def acting_alone(reason: str) -> str:
+    """That an agent starts or stops its own server without asking anybody."""
+    return f"Emergency mode, as {reason}: this agent acts alone, on its own server, without a lock"
+
+
+def emergency(dag: DagDetailDTO) -> list[str]:
+    """What there is to be known of a task that an agent carried out alone; of others nothing."""
+    data = dag.additional_data or {}
+    if "emergency" not in data:
+        return []
+    return [acting_alone(data["emergency"]), *data.get("notes", [])]
+
+
 def agent_of(task: TaskDetailDTO) -> str:
     """The agent a sub task is for, as text."""
     ip, port = task.execute_agent.ip, task.execute_agent.port

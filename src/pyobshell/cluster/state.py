@@ -37,6 +37,7 @@ COUNT_CHANGE = text(
 )
 WANTED = "server_wanted"
 SECRETS = ("root_password", "agent_password")
+_WANTED_AS = {"yes": True, "no": False}
 
 
 class ClusterState:
@@ -60,7 +61,7 @@ class ClusterState:
         self.view = ClusterView(own=own)
         self.is_identified = False  # whether it was ever recorded what this agent is
         self.passwords = Passwords(root=None, agent=None)
-        self.server_wanted = False
+        self.server_wanted: bool | None = None  # none: nobody has said yet whether it shall run
         self.server_settings: str | None = None
         # Agents that are no members yet but may ask already: the master this agent is joining.
         self.acquaintances: dict[Address, str] = {}
@@ -86,7 +87,7 @@ class ClusterState:
             self._vault.open_text(settings[name]) if name in settings else None for name in SECRETS
         )
         self.passwords = Passwords(root=root, agent=agent)
-        self.server_wanted = settings.get(WANTED) == "yes"
+        self.server_wanted = _WANTED_AS.get(settings.get(WANTED, ""))
         self.server_settings = settings.get("server_settings")
 
     async def save(self, view: ClusterView, passwords: Passwords | None = None) -> None:
@@ -130,11 +131,11 @@ class ClusterState:
         await self._database.write(counted)
         self._changed()
 
-    async def want_server(self, wanted: bool) -> None:
+    async def want_server(self, wanted: bool | None) -> None:
         """Record whether the server shall run; it is restarted after a crash only if so."""
 
         async def want() -> None:
-            setting = {WANTED: "yes" if wanted else "no"}
+            setting = {WANTED: None if wanted is None else "yes" if wanted else "no"}
             await self._database.write(lambda c: _put(c, setting))
             self.server_wanted = wanted
 

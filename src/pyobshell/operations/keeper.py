@@ -58,17 +58,30 @@ class ServerSettings(BaseModel):
 
 
 class ServerKeeper:
-    """Starts and stops the server, and restarts it when it dies unasked."""
+    """Starts and stops the server, and restarts it when it dies unasked.
+
+    Of orders that overlap the last one counts: what is under way for the opposite is given up.
+    """
 
     def __init__(self, engine: Engine, cluster: ClusterState, start_timeout_s: float) -> None:
         self._engine = engine
         self._cluster = cluster
         self._start_timeout_s = start_timeout_s
         self._watcher: asyncio.Task[None] | None = None
+        self._taking_orders = asyncio.Lock()
+        self._under_way: dict[asyncio.Task[None], bool] = {}  # whether it is for a server that runs
+        self._last_order: asyncio.Task[None] | None = None
 
     @property
     def config(self) -> ServerConfig:
-        """How the server was deployed; raises ``OB.Cluster.NotInitialized`` if it was not."""
+        """How the server was deployed, or else how it was started by its own record.
+
+        Raises ``OB.Cluster.NotInitialized`` if there is none.
+        """
+        if not self.deployed:
+            recorded = self._engine.recorded()
+            if recorded is not None:
+                return recorded
         return self._settings.config(self._engine.home, self._cluster.view.own.ip)
 
     @property
@@ -82,6 +95,12 @@ class ServerKeeper:
     def deployed(self) -> bool:
         """Whether a server was deployed here."""
         return self._cluster.server_settings is not None
+
+    @property
+    def knows_server(self) -> bool:
+        """Whether there is a server that can be started and stopped, whoever deployed it."""
+        known = self.deployed or self._engine.recorded() is not None
+        return known and self._engine.is_initialized()
 
     @property
     def has_password(self) -> bool:
@@ -103,29 +122,22 @@ class ServerKeeper:
 
     async def start(self, log: Log, deadline: Deadline) -> None:
         """Start the server unless it runs; returns when it accepts SQL."""
-        await self._leave_alone()
-        wanted = self._cluster.server_wanted
-        await self._cluster.want_server(True)
-        try:
-            await self._engine.start(self.config, log, deadline)
-        except BaseException:
-            await self._cluster.want_server(wanted)
-            raise
-        finally:
-            await self.resume()
+        await self._carry_out(True, self._engine.start, log, deadline)
 
     async def kill(self, log: Log, deadline: Deadline) -> None:
         """End the server at once; it stays down until a start is asked for."""
-        await self._stop(self._engine.kill, log, deadline)
+        await self._carry_out(False, self._engine.kill, log, deadline)
 
     async def terminate(self, log: Log, deadline: Deadline) -> None:
         """End the server with SIGTERM; if it does not end in time it goes on as before."""
-        await self._stop(self._engine.terminate, log, deadline)
+        await self._carry_out(False, self._engine.terminate, log, deadline)
 
     async def give_up(self) -> None:
         """Neither start the server again nor end it."""
-        await self._leave_alone()
-        await self._cluster.want_server(False)
+        async with self._taking_orders:
+            await self._leave_alone()
+            self._last_order = None
+            await self._cluster.want_server(False)
 
     async def resume(self) -> None:
         """If the server shall run, restart it whenever it dies, until somebody stops it."""
@@ -139,22 +151,52 @@ class ServerKeeper:
         """Leave the server as it is."""
         await self._leave_alone()
 
-    async def _stop(
+    async def _carry_out(
         self,
-        end: Callable[[ServerConfig, Log, Deadline], Awaitable[None]],
+        runs: bool,
+        work: Callable[[ServerConfig, Log, Deadline], Awaitable[None]],
         log: Log,
         deadline: Deadline,
     ) -> None:
-        await self._leave_alone()
-        wanted = self._cluster.server_wanted
-        await self._cluster.want_server(False)
+        """Do what is to have the server run, or not; if it fails all is wanted as before."""
+        config = self.config
+        async with self._taking_orders:
+            await self._leave_alone()
+            await self._give_up_all_for(not runs)
+            before = self._cluster.server_wanted
+            await self._cluster.want_server(runs)
+            order = asyncio.ensure_future(work(config, log, deadline))
+            self._under_way[order] = runs
+            order.add_done_callback(self._under_way.pop)
+            self._last_order = order
         try:
-            await end(self.config, log, deadline)
-        except BaseException:
-            if await self._engine.state() is not ObState.PROCESS_NOT_RUNNING:
-                await self._cluster.want_server(wanted)
-                await self.resume()
+            await order
+        except BaseException as error:
+            if runs or await self._engine.state() is not ObState.PROCESS_NOT_RUNNING:
+                await self._settle(order, before)
+            if isinstance(error, asyncio.CancelledError) and not _is_being_cancelled():
+                raise errors.SERVER_UNAVAILABLE(
+                    reason=f"its {'start' if runs else 'stop'} was given up, for a "
+                    f"{'stop' if runs else 'start'} was asked for meanwhile"
+                ) from None
             raise
+        await self._settle(order, runs)
+
+    async def _give_up_all_for(self, runs: bool) -> None:
+        opposed = [order for order, wanted in self._under_way.items() if wanted is runs]
+        for order in opposed:
+            order.cancel()
+        if opposed:
+            await asyncio.wait(opposed)
+
+    async def _settle(self, order: asyncio.Task[None], wanted: bool | None) -> None:
+        """Have it be wanted so after an order, unless there was another one since."""
+        async with self._taking_orders:
+            if order is not self._last_order:
+                return
+            if self._cluster.server_wanted is not wanted:
+                await self._cluster.want_server(wanted)
+            await self.resume()
 
     async def _leave_alone(self) -> None:
         if self._watcher is not None:
@@ -181,3 +223,9 @@ class ServerKeeper:
 
 def _log_line(line: str, **more: Any) -> None:
     _log.info(line, action="server.start", **more)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether it is the task that runs this which is to end, and not one it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

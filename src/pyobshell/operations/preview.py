@@ -15,6 +15,7 @@ from pyobshell.engines.log_streams import LogStream
 from pyobshell.engines.ob_cluster import ACTIVE, INACTIVE
 from pyobshell.errors import Language, OBShellError
 from pyobshell.operations import server, stop, views
+from pyobshell.operations.scope import ScopeType
 from pyobshell.operations.server import ServerLook
 from pyobshell.operations.site import Site
 from pyobshell.operations.stop import Mode, Order
@@ -51,15 +52,48 @@ async def preview_stop(site: Site, request: StopRequest, language: Language) -> 
         mode=order.mode,
         scope=order.targets.type,
         targets=_targets(site, order, seen, looks),
-        stages=[
-            PreviewStage(stage=number, name=node.stage.name)
-            for number, node in enumerate(plan.nodes, start=1)
-        ],
+        stages=_stages(plan),
         majority=_majority(site, order, seen),
         refusals=[_in_words(one, language) for one in refusals],
         obstacles=[_in_words(one, language) for one in obstacles],
         last_duration_ms=await _last_duration_ms(site, order, plan),
     )
+
+
+async def preview_alone(site: Site, plan: DagPlan, reason: str) -> StopPreview:
+    """What a stop by force would do that this agent carries out alone on its own server."""
+    config = site.keeper.config
+    look = await site.peers.call(site.own, server.look, Nothing(), _patience(site))
+    last = await site.tasks.newest(lambda dag: dag.name == plan.name and _succeeded(dag))
+    target = PreviewTarget(
+        agent=str(site.own),
+        svr_ip=config.ip,
+        svr_port=config.rpc_port or 0,
+        zone=site.cluster.view.zone or config.zone,
+        status=ACTIVE if look.state is ObState.CONNECTION_AVAILABLE else INACTIVE,
+        obState=int(look.state),
+        pid=look.pid,
+        sessions=look.sessions,
+    )
+    return StopPreview(
+        name=plan.name,
+        mode=Mode.FORCE,
+        scope=ScopeType.SERVER,
+        targets=[target],
+        stages=_stages(plan),
+        majority=[] if site.engine.cluster is None else None,
+        refusals=[],
+        obstacles=[],
+        last_duration_ms=None if last is None else _duration_ms(last),
+        emergency=reason,
+    )
+
+
+def _stages(plan: DagPlan) -> list[PreviewStage]:
+    return [
+        PreviewStage(stage=number, name=node.stage.name)
+        for number, node in enumerate(plan.nodes, start=1)
+    ]
 
 
 def _in_words(error: OBShellError, language: Language) -> PreviewRefusal:
@@ -202,7 +236,11 @@ async def _last_duration_ms(site: Site, order: Order, plan: DagPlan) -> int | No
         return (done.mode, done.scope) == (order.mode, order.targets.type)
 
     last = await site.tasks.newest(is_alike)
-    return None if last is None else max(0, last.end_time - last.start_time) * 1000 // NANOSECONDS
+    return None if last is None else _duration_ms(last)
+
+
+def _duration_ms(dag: Dag) -> int:
+    return max(0, dag.end_time - dag.start_time) * 1000 // NANOSECONDS
 
 
 def _succeeded(dag: Dag) -> bool:

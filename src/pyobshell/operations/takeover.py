@@ -40,6 +40,7 @@ _log = structlog.get_logger(__name__)
 _AGAIN = Ability.CONTINUE | Ability.RETRY
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _LOOK_S = 10.0
+_STOPPED = "it was stopped, and stays down until it is started: obshell cluster start"
 IDENTITIES = (Identity.TAKE_OVER_MASTER, Identity.TAKE_OVER_FOLLOWER)
 
 
@@ -99,6 +100,8 @@ async def _identify(site: Site, recorded: ServerConfig, password: str) -> Regist
     def log(line: str) -> None:
         _log.info(line, action="takeover.start")
 
+    if site.cluster.server_wanted is False:
+        raise errors.SERVER_UNAVAILABLE(reason=_STOPPED)
     await site.keeper.start(log, patience)
     await service.until_usable(site.engine, log, patience)
     await site.require_ocs().create()

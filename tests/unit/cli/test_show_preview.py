@@ -88,3 +88,10 @@ def test_a_program_gets_the_document(capsys):
     assert json.loads(capsys.readouterr().out) == shown.model_dump()
     preview.show(shown, as_json=False)
     assert "No such stop has succeeded at this agent before" in capsys.readouterr().out
+
+
+def test_a_stop_that_would_be_done_by_the_agent_alone_says_so(capsys):
+    preview.show(a_preview(emergency="no other agent answers"), as_json=False)
+    assert "Emergency mode, as no other agent answers: " in capsys.readouterr().out
+    preview.show(a_preview(), as_json=False)
+    assert "Emergency" not in capsys.readouterr().out

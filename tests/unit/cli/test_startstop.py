@@ -62,6 +62,15 @@ def test_what_was_given_up_already_is_given_up_again(make_dag):
     assert "--force-pass-dag 2211 --force-pass-dag 2213" in advice[1]
 
 
+def test_what_an_agent_did_alone_is_told_with_what_it_noted(make_dag):
+    data = {"emergency": "nobody answers", "notes": ["WARNING: it is locked"]}
+    dag = make_dag(("Stop observer", "FAILED", ["no"]), additional_data=data)
+    mode, note, again = order("cluster", "stop", "-f").advice(dag)
+    assert mode.startswith("Emergency mode, as nobody answers: this agent acts alone")
+    assert note == "WARNING: it is locked"
+    assert again.endswith("obshell cluster stop -f --base-dir /home")
+
+
 def test_a_restart_that_stopped_is_given_up_by_a_start(make_dag):
     log = "To give it up: StartCluster of the same scope with forcePassDag 22130706433028869"
     dag = make_dag(("A", "FAILED", [log, "ERROR: no"]))

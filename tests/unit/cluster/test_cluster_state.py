@@ -57,7 +57,7 @@ async def test_an_agent_that_knows_nothing_is_single(next_life):
     assert state.view == ClusterView(own=OWN)
     assert state.view.identity is Identity.SINGLE
     assert state.passwords == Passwords(None, None)
-    assert (state.server_wanted, state.server_settings) == (False, None)
+    assert (state.server_wanted, state.server_settings) == (None, None)
 
 
 @pytest.mark.parametrize("identity", list(Identity))

@@ -8,7 +8,7 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
-from pyobshell.engines.base import ObState
+from pyobshell.engines.base import ObState, ServerConfig
 from support.waiting import PATIENCE_S, Gate, soon
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +92,7 @@ async def test_a_server_that_ended_though_its_stop_failed_stays_down(host):
     assert keeper._watcher is None
 
 
-@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("wanted", [True, False, None])
 async def test_a_start_that_fails_leaves_it_as_it_was_wanted(host, wanted):
     await host.site.cluster.want_server(wanted)
     host.engine.failures["start"] = errors.SERVER_UNAVAILABLE(reason="no memory")
@@ -169,3 +169,59 @@ async def test_a_process_that_cannot_be_looked_at_does_not_end_the_watch(host, m
     await gate.reached()
     gate.open()
     assert looked.is_set()
+
+
+async def test_a_start_that_is_overtaken_by_a_stop_leaves_the_server_down(host):
+    keeper = host.site.keeper
+    await host.site.cluster.want_server(True)
+    gate = host.engine.hold("start")
+    starting = asyncio.create_task(keeper.start(ignore, in_time()))
+    await gate.reached()
+    await soon(keeper.kill(ignore, in_time()))
+    with pytest.raises(errors.OBShellError, match="a stop was asked for meanwhile"):
+        await soon(starting)
+    assert host.engine.deeds == ["start", "kill"]
+    assert host.site.cluster.server_wanted is False
+    assert keeper._watcher is None
+
+
+async def test_a_stop_that_is_overtaken_by_a_start_leaves_the_server_running(host):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+    gate = host.engine.hold("terminate")
+    stopping = asyncio.create_task(keeper.terminate(ignore, in_time()))
+    await gate.reached()
+    await soon(keeper.start(ignore, in_time()))
+    with pytest.raises(errors.OBShellError, match="a start was asked for meanwhile"):
+        await soon(stopping)
+    assert await host.engine.state() is UP
+    assert host.site.cluster.server_wanted is True
+    again = host.engine.hold("start")
+    host.engine.set_state(DOWN)  # it is kept running
+    await again.reached()
+    again.open()
+
+
+async def test_a_start_that_fails_does_not_undo_a_later_one(host):
+    keeper = host.site.keeper
+    gate = host.engine.hold("start")
+    first = asyncio.create_task(keeper.start(ignore, in_time()))
+    await gate.reached()
+    host.engine._gates.clear()
+    await soon(keeper.start(ignore, in_time()))
+    host.engine.failures["start"] = errors.SERVER_UNAVAILABLE(reason="no memory")
+    gate.open()
+    with pytest.raises(errors.OBShellError, match="no memory"):
+        await soon(first)
+    assert host.site.cluster.server_wanted is True
+
+
+async def test_a_server_by_its_own_record_is_kept_running_too(start_host):
+    host = await start_host()
+    host.engine.record = ServerConfig(host.engine.home, 2881, rpc_port=2882)
+    await host.site.keeper.start(ignore, in_time())
+    assert not host.site.keeper.deployed
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    gate.open()
