@@ -9,8 +9,8 @@ import sqlite3
 
 import pytest
 
-from pyobshell.api import ob
 from pyobshell.cluster.model import Identity
+from pyobshell.operations import emergency
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
 from support.asking import AGENT_HEADER, check_envelope
@@ -141,7 +141,7 @@ async def test_what_crashes_is_on_record_as_answered(alone, monkeypatch):
     async def crash(*_):
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr(ob, "stop_cluster", crash)
+    monkeypatch.setattr(emergency, "stop_cluster", crash)
     with pytest.raises(KeyError):
         await alone.api.post("/ob/stop", FORCE_ALL)
     record = await only(alone)
@@ -192,7 +192,7 @@ async def test_a_request_is_on_record_before_it_is_carried_out_and_stays_if_that
     async def stop_cluster(*_):
         await gate.pass_through()
 
-    monkeypatch.setattr(ob, "stop_cluster", stop_cluster)
+    monkeypatch.setattr(emergency, "stop_cluster", stop_cluster)
     asking = asyncio.create_task(alone.api.post("/ob/stop", FORCE_ALL))
     await gate.reached()
     with sqlite3.connect(alone.site.settings.paths.database) as other:
