@@ -79,9 +79,9 @@ async def stop(host: Host, scope: dict[str, Any], **mode: Any) -> dict[str, Any]
 
 @asynccontextmanager
 async def a_stop_that_hangs(asked: Host, hanging: Host) -> AsyncIterator[str]:
-    """The id of a stop of the whole cluster that waits for one server's death, while it does."""
+    """The id of a stop that waits for one server's death, while it does."""
     gate = hanging.engine.hold("kill")
-    answer = await asked.api.post("/ob/stop", FORCE_ALL)
+    answer = await asked.api.post("/ob/stop", {"scope": servers(hanging), "force": True})
     await gate.reached()
     yield answer.data["id"]
     gate.open()
