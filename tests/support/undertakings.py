@@ -83,9 +83,11 @@ async def a_stop_that_hangs(asked: Host, hanging: Host) -> AsyncIterator[str]:
     gate = hanging.engine.hold("kill")
     answer = await asked.api.post("/ob/stop", {"scope": servers(hanging), "force": True})
     await gate.reached()
-    yield answer.data["id"]
-    gate.open()
-    await wait_end(asked, answer.data["id"])
+    try:
+        yield answer.data["id"]
+    finally:
+        gate.open()
+        await wait_end(asked, answer.data["id"])
 
 
 def outline(dag: dict[str, Any]) -> list[tuple[str, str]]:

@@ -31,12 +31,16 @@ async def ob(agents):
         del host.engine.cluster
 
 
+async def _task_ids(host):
+    return [dag["id"] for dag in (await host.api.get("/task/dags/agent")).contents]
+
+
 async def preview(host, scope, *, headers=None, **mode) -> StopPreview:
     """The preview; no task of any kind has been recorded for it, and nothing done."""
-    before = (await host.api.get("/task/dags/agent")).contents
+    before = await _task_ids(host)
     body = {"scope": scope, "dryRun": True, **mode}
     answer = await host.api.post("/ob/stop", body, headers=headers)
-    assert (await host.api.get("/task/dags/agent")).contents == before
+    assert await _task_ids(host) == before
     assert host.engine.deeds == []
     return StopPreview.model_validate(answer.data)
 
