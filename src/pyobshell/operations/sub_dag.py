@@ -6,6 +6,7 @@ are ready, and after it, so that the lock is held until the whole ends.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -16,7 +17,7 @@ from pyobshell import errors
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
-from pyobshell.operations.line import rank
+from pyobshell.operations.line import Claimant, rank
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.release import LIFE, begin, is_needed, is_sub_dag, life_of, release
 from pyobshell.operations.site import Run, Site, refusal
@@ -196,11 +197,25 @@ async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) ->
             return True
         return False if dag.stage > 1 else None
 
-    try:
-        with site.line.waiting(part.main_dag_id):
-            return await site.tasks.wait(holder.id, decided, deadline)
-    except TimeoutError:
-        return False
+    claimant = Claimant(main_dag_id=part.main_dag_id, attempt=part.attempt)
+    with site.line.waiting(claimant) as leaves:
+        waiting = asyncio.create_task(site.tasks.wait(holder.id, decided, deadline))
+        leaving = asyncio.create_task(leaves.wait())
+        try:
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.done() and await waiting
+        except TimeoutError:
+            return False
+        finally:
+            waiting.cancel()
+            leaving.cancel()
+
+
+@procedure("sub_dag/leave_line")
+async def leave_line(site: Site, caller: Caller, claimant: Claimant) -> Nothing:
+    """Have a ``prepare`` wait no longer for this agent's lock: it is not wanted any more."""
+    site.line.leave(claimant)
+    return Nothing()
 
 
 @procedure("sub_dag/advance")
@@ -304,4 +319,4 @@ def _id(site: Site, dag: Dag) -> str:
 
 
 STAGES = (start_preparations, wait_for_task_to_end)
-PROCEDURES = (ready, prepare, advance, resume, holds, watch, end)
+PROCEDURES = (ready, prepare, leave_line, advance, resume, holds, watch, end)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar
 
@@ -30,6 +30,7 @@ from pyobshell.cluster.procedures import Nothing, Procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.held import ask_until_done
+from pyobshell.operations.line import Claimant
 from pyobshell.operations.majority import Leaving
 from pyobshell.operations.release import is_over
 from pyobshell.operations.site import Run, Site
@@ -42,13 +43,13 @@ from pyobshell.operations.sub_dag import (
     advance,
     end,
     holds,
+    leave_line,
     prepare,
     watch,
 )
 from pyobshell.tasks.model import Ability, Dag, State
 from pyobshell.wire import NANOSECONDS
 
-T = TypeVar("T")
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
@@ -110,33 +111,43 @@ async def inform(run: Run, task: Undertaking) -> None:
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
     refused = run.site.refused.setdefault(run.dag_id, asyncio.Event())
+    asking = asyncio.create_task(
+        run.site.peers.call(run.agent, prepare, part, patience, again=True)
+    )
     try:
-        made = await _unless(
-            refused, run.site.peers.call(run.agent, prepare, part, patience, again=True)
-        )
+        if not await _done_unless(asking, refused):
+            await _no_longer_wanted(run)  # then it is answered at once
+        made = await asking
     except OBShellError as error:
         run.log(f"{run.agent} {error.logged()}")
         unreachable = error.code is errors.RPC_REQUEST_FAILED
         run.publish(**{"unreachable" if unreachable else "refused": {str(run.agent): str(error)}})
         if not unreachable:
             refused.set()
-        return
-    if made is None:
-        run.log(f"{run.agent} is not waited for, as another agent has refused")
-        return
-    run.log(f"{run.agent} has prepared: sub DAG {made.id}")
-    run.publish(sub_dags={str(run.agent): made.id})
-
-
-async def _unless(happens: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What the work gives, or None if something happens first: then it is given up."""
-    doing, waiting = asyncio.create_task(work), asyncio.create_task(happens.wait())
-    try:
-        await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        return await doing if doing.done() else None
+    else:
+        run.log(f"{run.agent} has prepared: sub DAG {made.id}")
+        run.publish(sub_dags={str(run.agent): made.id})
     finally:
-        doing.cancel()
+        asking.cancel()
+
+
+async def _done_unless(work: asyncio.Task[Any], happens: asyncio.Event) -> bool:
+    """Whether the work is done before something happens."""
+    waiting = asyncio.create_task(happens.wait())
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
         waiting.cancel()
+    return work.done()
+
+
+async def _no_longer_wanted(run: Run) -> None:
+    """Have an agent not wait for its lock any longer: another one has refused."""
+    claimant = Claimant(main_dag_id=run.generic_id, attempt=run.attempt)
+    try:
+        await run.site.peers.call(run.agent, leave_line, claimant, Deadline.after(_prompt(run)))
+    except OBShellError as error:
+        run.log(f"{run.agent} could not be told that another agent has refused: {error}")
 
 
 async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
