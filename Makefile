@@ -33,7 +33,8 @@ lint: $(VENV)/ready ## style, types, layering
 	$(BIN)/lint-imports --no-cache
 
 chaos: $(VENV)/ready ## operations on a cluster whose agents are killed: make chaos ROUNDS=200 SEED=7
-	PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(or $(ROUNDS),50) $(if $(SEED),--seed $(SEED)) \
+	PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(or $(ROUNDS),50) $(if $(ENGINE),--engine $(ENGINE)) \
+		$(if $(SEED),--seed $(SEED)) \
 		$(if $(FIRST),--first $(FIRST)) $(if $(KEEP),--keep $(KEEP))
 
 bench: $(VENV)/ready ## how fast a stop is orchestrated, as a table

@@ -28,6 +28,7 @@ structlog.configure(
 
 # The files that share a cluster, which takes ten seconds to come up, for each worker.
 _ONE_CLUSTER = {
+    "tests/integration/agents/test_chaos_of_seekdbs.py": "three",
     "tests/integration/agents/test_modes.py": "three",
     "tests/integration/agents/test_sdk_flows.py": "three",
     "tests/integration/clusters/test_chaos.py": "six",

@@ -8,33 +8,60 @@ import random
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from chaos.cluster import Cluster
+from chaos.observers import Observers
 from chaos.report import Report
+from chaos.seekdbs import Seekdbs
 from chaos.suite import run
 from support.observer_clusters import bring_up, take_down
+from support.running import running_cluster
 
 
 def main() -> int:
     """Returns 0 if nothing was violated."""
     given = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-    print(f"seed {given.seed}: bringing six servers in three zones up", flush=True)
-    with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
-        cluster = bring_up(Path(directory) / "box", 6, 3)
-        report = Report(given.seed, keep=Path(given.keep) if given.keep else None)
+    print(f"seed {given.seed}: bringing {given.engine} up", flush=True)
+    with _ENGINES[given.engine]() as cluster:
+        report = Report(given.seed, cluster.scene, keep=Path(given.keep) if given.keep else None)
         try:
             asyncio.run(run(cluster, given.seed, given.first, given.rounds, report))
         except KeyboardInterrupt:
             print("interrupted")
-        finally:
-            take_down(cluster)
     print(report.summary(), flush=True)
     return 1 if report.violations else 0
 
 
+@contextmanager
+def _observers() -> Iterator[Cluster]:
+    """Six stand-ins, two in each of three zones."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
+        six = bring_up(Path(directory) / "box", 6, 3)
+        try:
+            yield Observers(six)
+        finally:
+            take_down(six)
+
+
+@contextmanager
+def _seekdbs() -> Iterator[Cluster]:
+    """Four servers, in three zones."""
+    with running_cluster(4, zones=3) as made:
+        yield Seekdbs(made, zones=3)
+
+
+_ENGINES = {"oceanbase": _observers, "seekdb": _seekdbs}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("chaos", description=__doc__)
+    parser.add_argument(
+        "--engine", choices=_ENGINES, default="oceanbase", help="what servers (default: stand-ins)"
+    )
     parser.add_argument("--rounds", type=int, default=50, help="how many (default %(default)s)")
     parser.add_argument(
         "--seed", type=int, default=random.randrange(1_000_000), help="default: drawn, and printed"

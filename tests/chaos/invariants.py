@@ -3,89 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 
-from chaos.box import PACE_S, Box, Kill
+from chaos.box import PACE_S, Box
 from chaos.orders import ENDED, Order
 from chaos.plans import Mode
-from chaos.truth import Loss, losses
 from pyobshell.wire import DagDetailDTO
 
 _SETTLED_S = 90.0
-_KILL_IS_SEEN_S = 5.0
-_CLOCKS_S = 0.2
-_CAN_BE_RETRIED = ("Minor freeze before stop server", "Start Zone")
-_TELLS_OF_LOSSES = "sqlalchemy.pool"  # of each connection that is lost
+# A part whose coordinator was out of reach asks again after 15 s at most, and for some seconds.
+_LETS_ITSELF_GO_S = 30.0
 _LEASE = "select agent_ip, agent_port, epoch, expires > utc_timestamp(6) from ocs.maintainer"
 
 
 # --- what became of servers ---------------------------------------------------------------------
 
 
-def judge_losses(box: Box, orders: Sequence[Order]) -> Iterator[str]:
-    """No server ends unasked, and none without ``force`` if that takes a majority away."""
-    unexplained = list(box.kills)
-    for loss in losses(box.journal.news()):
-        for server in sorted(loss.servers):
-            if loss.killed and _explained(unexplained, server, loss.after.at):
-                continue
-            yield from _judge(box, orders, loss, server)
+def wanted_states(
+    box: Box, orders: Sequence[Order], afterwards: Sequence[Order]
+) -> list[bool | None]:
+    """Whether each server shall run; None: either, an operation on it may be half done.
 
-
-def _explained(kills: list[Kill], server: str, at: float) -> bool:
-    """Whether we killed that server then; each kill explains one death."""
-    for kill in kills:
-        if kill.server == server and -_CLOCKS_S <= at - kill.at <= _KILL_IS_SEEN_S:
-            kills.remove(kill)
-            return True
-    return False
-
-
-def _judge(box: Box, orders: Sequence[Order], loss: Loss, server: str) -> Iterator[str]:
-    askers = [
-        order
-        for order in orders
-        if (order.operation.mode.kills if loss.killed else order.operation.mode.stops_in_sql)
-        and order.refusal is None
-        and server in map(box.server, order.operation.servers)
-    ]
-    what = "was killed" if loss.killed else "was stopped"
-    if not askers:
-        yield f"{server} {what} at {loss.after.at:.3f}, for which nobody had asked"
-    elif all(order.operation.spares_majorities for order in askers):
-        looked = min(order.looked_at(loss.after.at) for order in askers)
-        spared = {kill.server for kill in box.kills if kill.at >= looked}
-        gone = loss.servers if loss.killed else loss.after.stopped
-        lost = loss.after.without_majority(gone, spared)
-        if lost:
-            streams = ", ".join(map(str, lost))
-            yield f"{server} {what} at {loss.after.at:.3f} without force: no majority of {streams}"
-
-
-def wanted_states(box: Box, orders: Sequence[Order]) -> list[bool | None]:
-    """Whether each server shall run; None: either, an operation on it may be half done."""
+    The ``orders`` were at work together, those ``afterwards`` were seen to one after the other.
+    """
     wanted: list[bool | None] = [True] * len(box.hosts)
     concerned: set[int] = set()
-    for order in orders:
-        if order.refusal is not None or order.operation.mode is Mode.GENTLE:
+    for order in (*orders, *afterwards):
+        operation = order.operation
+        if order.refusal is not None or operation.is_sql_alone(box.scene):
             continue
-        for number in order.operation.servers:
-            up = order.operation.mode in (Mode.START, Mode.RESTART)
-            clear = order.succeeded and (number not in concerned or order.operators)
-            wanted[number] = up if clear else None
+        alone = order in afterwards
+        for number in operation.servers:
+            clear = order.succeeded and (alone or number not in concerned)
+            wanted[number] = operation.mode in (Mode.START, Mode.RESTART) if clear else None
             concerned.add(number)
     return wanted
 
 
-async def servers_are_as_wanted(box: Box, orders: Sequence[Order]) -> AsyncIterator[str]:
+async def servers_are_as_wanted(
+    box: Box, orders: Sequence[Order], afterwards: Sequence[Order] = ()
+) -> AsyncIterator[str]:
     """Each server runs, or does not, as the operations on it had it; nobody else's has changed."""
-    wanted = wanted_states(box, orders)
+    wanted = wanted_states(box, orders, afterwards)
     end = time.monotonic() + _SETTLED_S
     while True:
-        runs = [host.member.node.runs() for host in box.hosts]
+        runs = [host.server_runs for host in box.hosts]
         missing = [n for n, up in enumerate(wanted) if up and not runs[n]]
         if not missing or time.monotonic() > end:
             break
@@ -97,37 +60,73 @@ async def servers_are_as_wanted(box: Box, orders: Sequence[Order]) -> AsyncItera
             yield f"the server of a{number} runs, though it was stopped"
 
 
+def services_are_as_wanted(box: Box, order: Order) -> Iterator[str]:
+    """What was stopped in SQL is stopped, what was started is not; for what was done alone."""
+    if box.cluster.journal is None or not order.succeeded:
+        return
+    stopped = box.cluster.journal.now().stopped
+    operation = order.operation
+    for number in operation.servers:
+        is_stopped = box.server(number) in stopped
+        if operation.mode in (Mode.GENTLE, Mode.ZONE_ROUTE) and not is_stopped:
+            yield f"{order}, but the server of a{number} is in service"
+        whole = operation.mode is Mode.RESTART or operation.scope != "SERVER"
+        if operation.mode in (Mode.START, Mode.RESTART) and whole and is_stopped:
+            yield f"{order}, but the server of a{number} is out of service"
+
+
 # --- what became of tasks -----------------------------------------------------------------------
 
 
-async def all_ended(box: Box) -> AsyncIterator[str]:
-    """Every task has ended, in a bounded time; parts may wait for a task that may be retried."""
+async def all_ended(box: Box, orders: Sequence[Order]) -> AsyncIterator[str]:
+    """Every task has ended in a bounded time, and then lets the agents go.
+
+    Only a rolling restart that has failed in a turn keeps them.
+    """
     end = time.monotonic() + _SETTLED_S
-    while True:
-        unfinished = await box.ask(lambda client: client.unfinished())
-        alive = [dag for dag in unfinished if dag.state not in ENDED]
-        alive = [dag for dag in alive if not await _waits_for_an_operator(box, dag)]
-        if not alive or time.monotonic() > end:
+    while alive := [dag for dag in await _unfinished(box) if _is_main(dag)]:
+        if time.monotonic() > end:
             break
         await asyncio.sleep(PACE_S)
     for dag in alive:
-        node = next((one for one in dag.nodes or [] if one.state == "RUNNING"), None)
-        where = f" in '{node.name}'" if node else ""
-        yield f"'{dag.name}' {dag.id} is {dag.state}{where}, and does not end"
+        yield f"{_told(dag)}, and does not end"
+    end = time.monotonic() + _LETS_ITSELF_GO_S
+    while left := [dag for dag in await _unfinished(box) if not _is_kept(dag, orders)]:
+        if time.monotonic() > end:
+            break
+        await asyncio.sleep(PACE_S)
+    for dag in left:
+        yield f"{_told(dag)}, though its task has ended"
+    if not any(order.keeps_agents for order in orders):
+        async for one in _nobody_is_locked(box):
+            yield one
 
 
-async def _waits_for_an_operator(box: Box, dag: DagDetailDTO) -> bool:
-    """Whether it is part of a task that failed where it can be retried, or was cancelled.
+async def _unfinished(box: Box) -> list[DagDetailDTO]:
+    """What is alive, or failed and holds a lock."""
+    return await box.ask(lambda client: client.unfinished())
 
-    What is cancelled keeps its locks until forcePassDag names it, as in OBShell.
-    """
-    main_dag_id = (dag.additional_data or {}).get("main_dag_id")
-    if main_dag_id is None:
-        return False
-    main = await box.ask(lambda client: client.dag(main_dag_id))
-    current = (main.nodes or [])[main.stage - 1]
-    retried = main.name == "Rolling restart" or current.name in _CAN_BE_RETRIED
-    return main.state == "FAILED" and (retried or main.operator == "CANCEL")
+
+def _is_main(dag: DagDetailDTO) -> bool:
+    return dag.state not in ENDED and "main_dag_id" not in (dag.additional_data or {})
+
+
+def _is_kept(dag: DagDetailDTO, orders: Sequence[Order]) -> bool:
+    main = (dag.additional_data or {}).get("main_dag_id", dag.id)
+    keepers = [order.dag for order in orders if order.keeps_agents]
+    return any(one is not None and one.id == main for one in keepers)
+
+
+def _told(dag: DagDetailDTO) -> str:
+    node = next((one for one in dag.nodes or [] if one.state == "RUNNING"), None)
+    where = f" in '{node.name}'" if node else ""
+    return f"'{dag.name}' {dag.id} is {dag.state}{where}"
+
+
+async def _nobody_is_locked(box: Box) -> AsyncIterator[str]:
+    for host in box.hosts:
+        if (await host.client.status()).underMaintenance:
+            yield f"a{host.number} is under maintenance, though nothing is unfinished"
 
 
 def failures_say_why(order: Order) -> Iterator[str]:
@@ -147,19 +146,6 @@ def failures_say_why(order: Order) -> Iterator[str]:
             yield f"{order}: '{task.name}' does not say why it failed"
 
 
-async def nobody_is_locked(box: Box) -> AsyncIterator[str]:
-    """No agent is under maintenance, and nothing is unfinished."""
-    for host in box.hosts:
-        end = time.monotonic() + _SETTLED_S
-        while (await host.client.status()).underMaintenance:
-            if time.monotonic() > end:
-                yield f"a{host.number} is under maintenance, and nothing ends that"
-                break
-            await asyncio.sleep(PACE_S)
-    for dag in await box.ask(lambda client: client.unfinished()):
-        yield f"'{dag.name}' {dag.id} is left {dag.state}"
-
-
 # --- what became of the cluster -----------------------------------------------------------------
 
 
@@ -175,11 +161,13 @@ async def members_agree(box: Box) -> AsyncIterator[str]:
 
 
 async def one_maintainer(box: Box) -> AsyncIterator[str]:
-    """The lease is held, by a member."""
-    members = {(host.member.ip, host.member.port) for host in box.hosts}
+    """The lease is held by a member, where the servers share a database."""
+    if not box.scene.clustered:
+        return
+    members = {(host.place.agent.ip, host.place.agent.port) for host in box.hosts}
     end = time.monotonic() + _SETTLED_S
     while True:
-        ((ip, port, epoch, holds),) = await asyncio.to_thread(box.sql, _LEASE)
+        ((ip, port, epoch, holds),) = await asyncio.to_thread(box.cluster.sql, _LEASE)
         if holds and (ip, port) in members:
             return
         if time.monotonic() > end:
@@ -190,35 +178,7 @@ async def one_maintainer(box: Box) -> AsyncIterator[str]:
 
 async def no_row_is_lost(box: Box) -> AsyncIterator[str]:
     """Every row that was acknowledged is there."""
-    missing = await asyncio.to_thread(box.writer.missing)
-    if missing:
-        yield f"{len(missing)} acknowledged rows are lost, {missing[0]} the first"
-
-
-class Logs:
-    """The agents' logs, read on from where they were read to."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._offsets = {file: file.stat().st_size for file in files}
-        self._epochs: dict[int, Path] = {}
-
-    def violations(self) -> Iterator[str]:
-        """What nobody foresaw, and two maintainers of one epoch."""
-        for file, offset in self._offsets.items():
-            with file.open("rb") as log:
-                log.seek(offset)
-                text = log.read()
-            self._offsets[file] = offset + len(text)
-            for line in text.splitlines():
-                yield from self._violation(file, json.loads(line))
-
-    def _violation(self, file: Path, line: dict[str, object]) -> Iterator[str]:
-        agent = file.parent.parent.name
-        if "exception" in line and not str(line["logger"]).startswith(_TELLS_OF_LOSSES):
-            last = str(line["exception"]).strip().splitlines()[-1]
-            yield f"agent {agent} did not foresee: {line['event']}: {last}"
-        if line.get("action") == "lease.won":
-            epoch = int(str(line["epoch"]))
-            other = self._epochs.setdefault(epoch, file)
-            if other != file:
-                yield f"agents {agent} and {other.parent.parent.name} both had epoch {epoch}"
+    for writer in box.cluster.writers:
+        missing = await asyncio.to_thread(writer.missing)
+        if missing:
+            yield f"{len(missing)} acknowledged rows are lost, {missing[0]} the first"

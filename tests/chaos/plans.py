@@ -1,17 +1,31 @@
-"""What happens in a round, drawn from its seed before the round begins."""
+"""What can happen in a round: the words of a plan. Plans are drawn in ``drawing``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from random import Random
-from typing import TypeVar
 
-T = TypeVar("T")
 
-ZONES = ("zone1", "zone2", "zone3")
-_STAGES = 7
+@dataclass(frozen=True)
+class Scene:
+    """Whom plans are for: the zone of each member, and what kind of servers they have.
+
+    ``clustered``: the servers form a cluster of their own, which is asked over SQL and can spare a
+    minority of them; else each is a whole server.
+    """
+
+    zones: tuple[str, ...]
+    clustered: bool
+
+    @property
+    def everybody(self) -> tuple[int, ...]:
+        """All members, by number."""
+        return tuple(range(len(self.zones)))
+
+    def in_zones(self, zones: Sequence[str]) -> tuple[int, ...]:
+        """The members in some zones."""
+        return tuple(number for number, zone in enumerate(self.zones) if zone in zones)
 
 
 class Situation(StrEnum):
@@ -36,16 +50,6 @@ class Mode(StrEnum):
     RESTART = "rolling restart"
     START = "start"
 
-    @property
-    def kills(self) -> bool:
-        """Whether it ends servers."""
-        return self not in (Mode.GENTLE, Mode.START)
-
-    @property
-    def stops_in_sql(self) -> bool:
-        """Whether it takes servers out of service while they run."""
-        return self in (Mode.GENTLE, Mode.ZONE_ROUTE, Mode.RESTART)
-
 
 class Kind(StrEnum):
     """What goes wrong."""
@@ -53,10 +57,19 @@ class Kind(StrEnum):
     KILL_AGENTS = "kill -9 of agents"
     PAUSE_AGENTS = "SIGSTOP of agents"
     KILL_SERVER = "kill -9 of a server"
+    LOCK_STORE = "an agent's database cannot be written"
+    OPERATE = "an operator intervenes"
     DELAY_SQL = "statements take long"
     DROP_SQL = "connections are dropped at statements"
     FAIL_SQL = "statements fail"
-    CANCEL = "an operator cancels the task"
+
+
+class Whom(StrEnum):
+    """Which agents are killed, as seen from an operation."""
+
+    COORDINATOR = "its coordinator"
+    OTHERS = "others"
+    ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -82,32 +95,89 @@ class Operation:
             return False
         return self.mode not in (Mode.FORCE, Mode.START)
 
+    def ends_servers(self, scene: Scene) -> bool:
+        """Whether it ends the processes of servers."""
+        return self.mode is not Mode.START and not self.is_sql_alone(scene)
+
+    def is_sql_alone(self, scene: Scene) -> bool:
+        """Whether the servers go on running, out of service."""
+        return self.mode is Mode.GENTLE and scene.clustered
+
+    def stages(self, scene: Scene) -> tuple[str, ...]:
+        """The stages of its task, in words of one syllable or two."""
+        advance = ("advance", "wait")
+        freeze = ("freeze",) if self.flushed else ()
+        work: tuple[str, ...]
+        match self.mode:
+            case Mode.GENTLE:
+                work = (*advance, "sql")
+            case Mode.TERMINATE:
+                work = ("freeze", *advance)
+            case Mode.FORCE:
+                work = advance
+            case Mode.ZONE_ROUTE:
+                work = ("sql", *freeze, *advance)
+            case Mode.START:
+                work = advance if self.scope == "SERVER" else (*advance, "zone")
+            case Mode.RESTART:
+                turn: tuple[str, ...] = ("check", "restart", "check")
+                if scene.clustered:
+                    turn = ("check", "stop", *freeze, "restart", "start", "sync")
+                work = turn * len({scene.zones[number] for number in self.servers})
+        return ("inform", "ready", *work, "end")
+
+    def whom(self, victims: Sequence[int], scene: Scene) -> Whom:
+        """Who some agents are to it."""
+        if len(victims) == len(scene.zones):
+            return Whom.ALL
+        return Whom.COORDINATOR if self.asked in victims else Whom.OTHERS
+
     def __str__(self) -> str:
         names = self.zones or [f"s{number}" for number in self.servers]
         targets = "" if self.scope == "GLOBAL" else f" {', '.join(names)}"
         return f"{self.mode} {self.scope}{targets} through a{self.asked}"
 
 
+AT_REQUEST = 0
+AT_FAILURE = -1
+
+
 @dataclass(frozen=True)
 class Fault:
     """Something that goes wrong with members ``delay_s`` after an operation has reached a stage.
 
-    Which operation is said by its number in the plan. Stage 0 is the moment of the request. After
-    ``for_s`` it is over: agents are started or go on.
+    Which operation is said by its number in the plan. Stages are numbered from 1; there are also
+    AT_REQUEST and AT_FAILURE. After ``for_s`` it is over: agents are started or go on.
+    ``operator`` is sent through the member that is named.
     """
 
     kind: Kind
     members: tuple[int, ...]
     stage: int
     delay_s: float
-    for_s: float
+    for_s: float = 0.0
     pattern: str = ""
+    operator: str = ""
     operation: int = 0
 
     def __str__(self) -> str:
-        place = f"{'ab'[self.operation]}{self.stage}"
+        what = self.operator.lower() or self.kind.name.lower()
+        letter = "ab"[self.operation]
+        place = f"{letter} failed" if self.stage == AT_FAILURE else f"{letter}{self.stage}"
         victims = ",".join(map(str, self.members))
-        return f"{self.kind.name.lower()} {victims} at {place}+{self.delay_s:.2f}s"
+        lasts = f" for {self.for_s:.1f} s" if self.for_s else ""
+        return f"{what} {victims} at {place}+{self.delay_s:.3f}s{lasts}"
+
+
+class Resolution(StrEnum):
+    """What becomes of an operation that has failed, when nothing goes wrong any more."""
+
+    RETRY = "RETRY"
+    CANCELLED_RETRY = "RETRY, CANCEL, RETRY"
+    ASK_AGAIN = "ask again"
+    PASS = "PASS"
+    ROLLBACK = "ROLLBACK"
+    NONE = "nothing"
 
 
 @dataclass(frozen=True)
@@ -120,124 +190,13 @@ class Plan:
     operations: tuple[Operation, ...]
     faults: tuple[Fault, ...]
     knobs: dict[str, float] = field(default_factory=dict)
-    resolution: str = ""
+    resolution: Resolution = Resolution.NONE
 
     def __str__(self) -> str:
         about = f" ({', '.join(map(str, self.members))})" if self.members else ""
         operations = " / ".join(map(str, self.operations))
         faults = "; ".join(map(str, self.faults)) or "nothing"
-        return f"{self.situation}{about}: {operations}; goes wrong: {faults}"
-
-
-def draw(seed: int, number: int, zones: Sequence[str]) -> Plan:
-    """The plan of a round, for a cluster whose members are in these zones."""
-    dice = Random(f"{seed}/{number}")
-    situation = _one(dice, _SITUATIONS)
-    members = _concerned(dice, situation, zones)
-    down = members if situation is Situation.HOST_KILLED else ()
-    operations = [_operation(dice, zones, down)]
-    if dice.random() < 0.25:
-        operations.append(_operation(dice, zones, down, dice.choice((0.0, dice.uniform(0, 2)))))
-    faults = [_fault(dice, operations, zones) for _ in range(dice.choice((0, 1, 1, 2, 2, 3, 4)))]
-    knobs = {}
-    if dice.random() < 0.5:
-        knobs["freeze_s"] = round(dice.uniform(0.5, 3.0), 1)
-    if dice.random() < 0.3:
-        knobs["resync_s"] = round(dice.uniform(1.0, 3.0), 1)
-    return Plan(
-        number,
-        situation,
-        members,
-        tuple(operations),
-        tuple(faults),
-        knobs,
-        dice.choice(("RETRY", "PASS", "ROLLBACK", "", "")),
-    )
-
-
-_SITUATIONS = {
-    Situation.WELL: 14,
-    Situation.SERVER_KILLED: 2,
-    Situation.HOST_KILLED: 2,
-    Situation.FORCED: 2,
-    Situation.SERVER_STOPPED: 1,
-    Situation.ZONE_STOPPED: 1,
-    Situation.OUT_OF_SYNC: 2,
-}
-_MODES = {
-    Mode.GENTLE: 5,
-    Mode.TERMINATE: 6,
-    Mode.FORCE: 3,
-    Mode.ZONE_ROUTE: 2,
-    Mode.RESTART: 3,
-    Mode.START: 3,
-}
-_KINDS = {
-    Kind.KILL_AGENTS: 8,
-    Kind.PAUSE_AGENTS: 5,
-    Kind.KILL_SERVER: 2,
-    Kind.DELAY_SQL: 2,
-    Kind.DROP_SQL: 2,
-    Kind.FAIL_SQL: 1,
-    Kind.CANCEL: 2,
-}
-_PATTERNS = ("ALTER SYSTEM", "OB_LOG_STAT", "DBA_OB_", "maintainer|ls_info", ".")
-
-
-def _concerned(dice: Random, situation: Situation, zones: Sequence[str]) -> tuple[int, ...]:
-    """The members that a situation is about."""
-    if situation is Situation.WELL:
-        return ()
-    whole_zone = situation is Situation.ZONE_STOPPED or (
-        situation in (Situation.FORCED, Situation.OUT_OF_SYNC) and dice.random() < 0.4
-    )
-    if whole_zone:
-        zone = dice.choice(ZONES)
-        return tuple(number for number, one in enumerate(zones) if one == zone)
-    return (dice.randrange(len(zones)),)
-
-
-def _operation(
-    dice: Random, zones: Sequence[str], down: Sequence[int], after_s: float = 0.0
-) -> Operation:
-    mode = _one(dice, _MODES)
-    scope = _one(dice, {"SERVER": 5, "ZONE": 4, "GLOBAL": 2})
-    flushed = dice.random() < 0.5
-    asked = dice.choice([one for one in range(len(zones)) if one not in down])
-    everybody = tuple(range(len(zones)))
-    if scope == "ZONE" or mode is Mode.ZONE_ROUTE:
-        many = 1 if mode is Mode.ZONE_ROUTE else _one(dice, {1: 9, 2: 1})
-        named = tuple(sorted(dice.sample(ZONES, many)))
-        servers = tuple(one for one in everybody if zones[one] in named)
-        return Operation(mode, "ZONE", servers, named, asked, after_s, flushed)
-    if scope == "GLOBAL":
-        return Operation(mode, scope, everybody, (), asked, after_s, flushed)
-    first = dice.randrange(len(zones))
-    fellows = [one for one in everybody if zones[one] == zones[first]]
-    servers = _one(dice, {(first,): 4, tuple(fellows): 2, tuple(dice.sample(everybody, 2)): 1})
-    return Operation(mode, scope, tuple(sorted(servers)), (), asked, after_s, flushed)
-
-
-def _fault(dice: Random, operations: Sequence[Operation], zones: Sequence[str]) -> Fault:
-    kind, which = _one(dice, _KINDS), dice.randrange(len(operations))
-    operation = operations[which]
-    everybody = tuple(range(len(zones)))
-    several = tuple(sorted(dice.sample(everybody, dice.randint(2, len(zones) - 1))))
-    target = dice.choice(operation.servers)
-    bystanders = [one for one in everybody if one not in (*operation.servers, operation.asked)]
-    bystander = dice.choice(bystanders or everybody)
-    one_of_them = _one(dice, {operation.asked: 4, target: 4}) if bystanders else operation.asked
-    alone = dice.choice((one_of_them, one_of_them, bystander))
-    if kind in (Kind.KILL_AGENTS, Kind.PAUSE_AGENTS):
-        members = _one(dice, {(alone,): 7, several: 2, everybody: 1})
-    else:
-        members = (dice.choice(everybody),)
-    for_s = dice.uniform(0.1, 6.0) if kind is Kind.PAUSE_AGENTS else dice.uniform(0.0, 3.0)
-    pattern = dice.choice(_PATTERNS) if kind in (Kind.DROP_SQL, Kind.FAIL_SQL) else ""
-    delay_s = dice.choice([0.0, *(dice.uniform(0.0, most) for most in (0.03, 0.3, 1.5))])
-    stage = dice.randrange(_STAGES)
-    return Fault(kind, members, stage, round(delay_s, 3), round(for_s, 2), pattern, which)
-
-
-def _one(dice: Random, weights: dict[T, int]) -> T:
-    return dice.choices(list(weights), list(weights.values()))[0]
+        return (
+            f"{self.situation}{about}: {operations}; goes wrong: {faults}; "
+            f"if it fails: {self.resolution}"
+        )

@@ -8,20 +8,23 @@ from collections import Counter
 from pathlib import Path
 
 from chaos.box import Box
-from chaos.plans import Kind, Plan
+from chaos.coverage import Coverage
+from chaos.plans import Kind, Plan, Scene
 from chaos.rounds import Outcome
 
 
 class Report:
     """Prints as it goes; ``keep`` is where logs are copied to when something is violated."""
 
-    def __init__(self, seed: int, keep: Path | None = None) -> None:
+    def __init__(self, seed: int, scene: Scene, keep: Path | None = None) -> None:
+        self.coverage = Coverage(scene)
         self._seed = seed
         self._keep = keep
         self._begun = time.monotonic()
         self._rounds = 0
         self._faults: Counter[Kind] = Counter()
         self._outcomes: Counter[str] = Counter()
+        self._resolutions: Counter[str] = Counter()
         self._rows = 0
         self.violations: list[str] = []
 
@@ -33,17 +36,18 @@ class Report:
         """A round has ended."""
         self._rounds += 1
         self._faults.update(outcome.faults)
-        self._rows = box.writer.count
-        ways = [order.outcome for order in outcome.orders[:-1]]
-        self._outcomes.update(ways)
+        self._resolutions.update(outcome.resolutions)
+        self._rows = box.rows
+        self._outcomes.update(outcome.ways)
         print(
-            f"   {', '.join(ways)}; {sum(outcome.faults.values())} faults; "
+            f"   {', '.join(outcome.ways)}; {outcome.faults.total()} faults; "
             f"{outcome.seconds:.1f} s; {self._rows} rows",
             flush=True,
         )
-        for order in outcome.orders[:-1]:
-            if not order.succeeded:
-                print(f"   {order}: {order.why}", flush=True)
+        for failure in outcome.failures:
+            print(f"   {failure[:400]}", flush=True)
+        for order in outcome.afterwards[:-1]:
+            print(f"   afterwards {order}: {order.why[:400]}", flush=True)
         for one in outcome.violations:
             self.violations.append(f"round {outcome.plan.number}: {one}")
             print(f"   VIOLATION: {one}", flush=True)
@@ -55,11 +59,13 @@ class Report:
         seconds = time.monotonic() - self._begun
         lines = [
             f"seed {self._seed}: {self._rounds} rounds in {seconds:.0f} s, "
-            f"{sum(self._faults.values())} faults, {self._rows} rows written, "
+            f"{self._faults.total()} faults, {self._rows} rows written, "
             f"{len(self.violations)} violations"
         ]
         lines += [f"  {count:5} {kind}" for kind, count in self._faults.most_common()]
         lines += [f"  {count:5} operations {way}" for way, count in self._outcomes.most_common()]
+        lines += [f"  {count:5} failures: {way}" for way, count in self._resolutions.most_common()]
+        lines += self.coverage.table()
         lines += [f"  VIOLATION {one}" for one in self.violations]
         return "\n".join(lines)
 
@@ -67,5 +73,5 @@ class Report:
         assert self._keep is not None
         directory = self._keep / f"seed{self._seed}-round{number}"
         directory.mkdir(parents=True, exist_ok=True)
-        for file in (*box.log_files(), box.journal.file):
+        for file in box.cluster.files():
             shutil.copy(file, directory / f"{file.parent.parent.name}-{file.name}")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
+from chaos.agent_logs import Logs
 from chaos.box import Box
-from chaos.invariants import Logs
-from chaos.plans import draw
+from chaos.cluster import Cluster
+from chaos.drawing import plans
 from chaos.report import Report
 from chaos.rounds import play
-from support.observer_clusters import SixServers
 
 
-async def run(cluster: SixServers, seed: int, first: int, rounds: int, report: Report) -> None:
+async def run(cluster: Cluster, seed: int, first: int, rounds: int, report: Report) -> None:
     """Play so many rounds of a seed, on a cluster of which all is well, unless one breaks it."""
     box = Box(cluster)
-    logs = Logs(box.log_files())
+    logs = Logs([host.place.agent.base_dir / "log_obshell/obshell.log" for host in box.hosts])
     async with box.in_use():
-        for number in range(first, first + rounds):
-            plan = draw(seed, number, box.zones)
+        for plan in islice(plans(seed, cluster.scene), first - 1, first - 1 + rounds):
             report.begins(plan)
-            outcome = await play(box, logs, plan)
+            outcome = await play(box, logs, report.coverage, plan)
             report.ended(outcome, box)
             if outcome.beyond_repair:
                 break

@@ -156,12 +156,14 @@ def running_agents(count: int, ip: str = LOOPBACK, *settings: str) -> Iterator[l
 
 
 @contextmanager
-def running_cluster(count: int, ip: str = LOOPBACK, *settings: str) -> Iterator[RunningCluster]:
-    """A cluster of so many zones, made through the SDK."""
+def running_cluster(
+    count: int, ip: str = LOOPBACK, *settings: str, zones: int | None = None
+) -> Iterator[RunningCluster]:
+    """A cluster, made through the SDK, of so many zones: as many as agents if not said."""
     with running_agents(count, ip, *settings) as agents:
         sdk = agents[0].sdk()
-        for number, agent in enumerate(agents, start=1):
-            sdk.join_sync(agent.ip, agent.port, f"zone{number}")
+        for number, agent in enumerate(agents):
+            sdk.join_sync(agent.ip, agent.port, f"zone{number % (zones or count) + 1}")
         for agent in agents:
             options = {"mysql_port": str(agent.sql_port)}
             sdk.config_observer_sync(options, "SERVER", [agent.address])

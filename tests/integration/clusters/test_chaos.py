@@ -6,15 +6,17 @@ import asyncio
 
 import pytest
 
+from chaos.observers import Observers
 from chaos.report import Report
 from chaos.suite import run
 from support.observer_clusters import SixServers
 
-SEED, FIRST, ROUNDS = 1937, 1, 3
+SEED, FIRST, ROUNDS = 1937, 1, 2
 
 
 @pytest.mark.timeout(240)
 def test_nothing_is_violated_however_much_goes_wrong(cluster: SixServers) -> None:
-    report = Report(SEED)
-    asyncio.run(run(cluster, SEED, FIRST, ROUNDS, report))
+    observers = Observers(cluster)
+    report = Report(SEED, observers.scene)
+    asyncio.run(run(observers, SEED, FIRST, ROUNDS, report))
     assert report.violations == []
