@@ -58,7 +58,7 @@ _MODES = {
     Mode.START: 4,
 }
 _KINDS = {
-    Kind.KILL_AGENTS: 10,
+    Kind.KILL_AGENTS: 14,
     Kind.PAUSE_AGENTS: 4,
     Kind.KILL_SERVER: 2,
     Kind.LOCK_STORE: 3,
@@ -68,6 +68,7 @@ _KINDS = {
     Kind.FAIL_SQL: 1,
 }
 _SHORT = ("inform", "ready", "advance", "end", "check")
+_WITH_WORK = 0.7  # of starts, how many find servers that are down
 _RESOLUTIONS = {
     Resolution.RETRY: 5,
     Resolution.CANCELLED_RETRY: 2,
@@ -81,9 +82,9 @@ _PATTERNS = ("ALTER SYSTEM", "OB_LOG_STAT", "DBA_OB_", "maintainer|ls_info", "."
 # for: the silence of who is asked (15 s), an agent that is away (30 s), a database that is locked
 # (30 s).
 _LASTS: dict[Kind, dict[tuple[float, float], int]] = {
-    Kind.KILL_AGENTS: {(0.0, 3.0): 40, (31.0, 36.0): 1},
-    Kind.PAUSE_AGENTS: {(0.1, 6.0): 9, (16.0, 22.0): 1},
-    Kind.LOCK_STORE: {(0.2, 6.0): 9, (31.0, 34.0): 1},
+    Kind.KILL_AGENTS: {(0.0, 3.0): 60, (31.0, 36.0): 1},
+    Kind.PAUSE_AGENTS: {(0.1, 6.0): 12, (16.0, 22.0): 1},
+    Kind.LOCK_STORE: {(0.2, 6.0): 12, (31.0, 34.0): 1},
 }
 _LASTS_ELSE = {(0.1, 3.0): 1}
 
@@ -109,9 +110,11 @@ class _Drawing:
         members = self._concerned(situation)
         down = members if situation is Situation.HOST_KILLED else ()
         operations = [self._needed_operation(down)]
+        if operations[0].mode is Mode.START and dice.random() < _WITH_WORK:
+            situation, members = Situation.FORCED, operations[0].servers
         if dice.random() < 0.3:
             operations.append(self._operation(down, dice.choice((0.0, dice.uniform(0, 2)))))
-        many = dice.choice((0, 1, 1, 1, 2, 2, 3, 4))
+        many = dice.choice((0, 1, 1, 1, 2, 2, 2, 3, 3, 4))
         faults = [self._fault(operations, first=not n) for n in range(many)]
         knobs = {}
         if self._scene.clustered and dice.random() < 0.5:
@@ -163,7 +166,7 @@ class _Drawing:
 
     def _fault(self, operations: Sequence[Operation], *, first: bool) -> Fault:
         dice = self._dice
-        kind = Kind.KILL_AGENTS if first and dice.random() < 0.5 else self._one(_KINDS)
+        kind = Kind.KILL_AGENTS if first and dice.random() < 0.7 else self._one(_KINDS)
         which = 0 if first else dice.randrange(len(operations))
         operation = operations[which]
         if kind is Kind.OPERATE:
@@ -183,7 +186,7 @@ class _Drawing:
 
     def _aimed(self, operation: Operation) -> tuple[int, tuple[int, ...]]:
         """A stage, and whose agents to kill in it: now and then at the request, before any."""
-        if self._dice.random() < 0.1:
+        if self._dice.random() < 0.05:
             return AT_REQUEST, self._victims(operation, self._one(dict.fromkeys(Whom, 1)))
         stages = range(1, len(operation.stages(self._scene)) + 1)
         ways = [(stage, whom) for stage in stages for whom in Whom]

@@ -16,11 +16,30 @@ from chaos.plans import Mode
 from chaos.truth import Moment
 
 _SETTLED_S = 60.0
+_LOOK_S = 5.0
 
 
 async def obstacles(box: Box, order: Order, others: Sequence[Order], *, asked: bool) -> list[str]:
     """What is in the way of an operation now: that is asked for, or else tried again."""
     return await asyncio.to_thread(lambda: list(_obstacles(box, order, others, asked)))
+
+
+async def see_through(box: Box, order: Order, others: Sequence[Order]) -> None:
+    """Follow an operation to its end; a start that can only wait for a majority is cancelled."""
+    following = asyncio.ensure_future(order.follow())
+    in_vain = 0
+    while not (await asyncio.wait([following], timeout=_LOOK_S))[0]:
+        in_vain = in_vain + 1 if await _waits_in_vain(box, order, others) else 0
+        if in_vain > 1:
+            await order.operate("CANCEL")
+    await following
+
+
+async def _waits_in_vain(box: Box, order: Order, others: Sequence[Order]) -> bool:
+    at_work = [one for one in others if one is not order and not one.is_over]
+    if order.operation.mode is not Mode.START or at_work:
+        return False
+    return bool(await obstacles(box, order, others, asked=False))
 
 
 async def settled(box: Box) -> None:
@@ -35,6 +54,8 @@ async def settled(box: Box) -> None:
 def _is_settled(box: Box) -> bool:
     if box.cluster.journal is not None:
         moment = box.cluster.journal.now()
+        if not moment.streams:
+            return False
         if any(not stream.has_majority(moment.alive) for stream in moment.streams):
             return True
         if any(stream.behind & moment.alive for stream in moment.streams):
@@ -118,6 +139,8 @@ def _in_cluster(box: Box, order: Order, moment: Moment) -> Iterator[str]:
         # Where its turn has begun it goes on from what it finds there.
         yield from _unwell(box, moment, targets if order.keeps_agents else set())
     alive = moment.alive.difference(_dead(box))
+    if not moment.streams:
+        yield "the cluster of servers has only begun"
     if operation.mode is Mode.START:
         for stream in moment.streams:
             if not stream.has_majority(alive.union(targets)):

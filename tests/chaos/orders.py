@@ -102,7 +102,7 @@ class Order:
         return False
 
     async def ask(self) -> None:
-        """Ask for it, and follow it until it is over."""
+        """Ask for it; if the agent is killed before it can answer, ``find`` tells what it did."""
         self._recorded_before = self._store.newest()
         self.asked_at = time.time()
         try:
@@ -110,8 +110,7 @@ class Order:
         except ApiError as error:
             self.refusal = error
         except Unreachable:
-            return  # killed before it could answer; ``find`` tells what it recorded
-        await self.follow()
+            return
 
     async def follow(self, patience_s: float = 150.0) -> None:
         """Follow the task until it has ended; raises TimeoutError if it does not."""

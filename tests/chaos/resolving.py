@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from chaos.box import Box
-from chaos.obstacles import obstacles, settled
+from chaos.obstacles import obstacles, see_through, settled
 from chaos.orders import Order
 from chaos.plans import Resolution
 
@@ -34,7 +34,7 @@ async def resolve(
         case Resolution.CANCELLED_RETRY:
             await order.operate("RETRY")
             await order.operate("CANCEL")
-            await order.follow()
+            await see_through(box, order, orders.all_orders)
             orders.afterwards.append(order)
             if order.outcome == "FAILED":
                 async for one in _retry(box, order, orders):
@@ -56,7 +56,7 @@ async def _retry(box: Box, order: Order, orders: Orders) -> AsyncIterator[str]:
     before = await obstacles(box, order, orders.all_orders, asked=False)
     if not await order.operate("RETRY"):
         yield f"{order}: RETRY was refused"
-    await order.follow()
+    await see_through(box, order, orders.all_orders)
     orders.afterwards.append(order)
     if order.succeeded:
         return
@@ -71,6 +71,7 @@ async def _ask_again(box: Box, failed: Order, orders: Orders) -> AsyncIterator[s
     order = Order(box, replace(failed.operation, asked=asked, force_pass=given_up))
     order.obstacles = await obstacles(box, order, orders.all_orders, asked=True)
     await order.ask()
+    await see_through(box, order, orders.all_orders)
     orders.afterwards.append(order)
     failed.is_given_up |= bool(given_up) and order.refusal is None
     if not order.succeeded and not order.obstacles:

@@ -15,7 +15,7 @@ from chaos.box import Box, start_agents
 from chaos.coverage import Coverage
 from chaos.faults import strike
 from chaos.losses import judge_losses
-from chaos.obstacles import obstacles
+from chaos.obstacles import obstacles, see_through
 from chaos.orders import Order
 from chaos.plans import Kind, Mode, Operation, Plan, Situation
 from chaos.resolving import resolve
@@ -100,7 +100,7 @@ async def _bring_about(
     if plan.situation is Situation.SERVER_KILLED:
         await box.kill_server(plan.members[0])
     elif plan.situation is Situation.FORCED:
-        asked = next(n for n in range(len(box.hosts)) if n not in plan.members)
+        asked = next((n for n in box.scene.everybody if n not in plan.members), 0)
         operation = Operation(Mode.FORCE, "SERVER", plan.members, (), asked)
         await _must_succeed(box, operation, outcome.orders, outcome)
     elif plan.situation is Situation.SERVER_STOPPED:
@@ -161,7 +161,7 @@ async def _go_wrong(
     for order in orders:
         await order.find()
         await order.look()
-        await order.follow()
+        await see_through(box, order, orders)
         if order.dag is not None and order.dag.max_stage != len(order.operation.stages(box.scene)):
             outcome.violations.append(f"{order} has not the stages that plans take it to have")
     outcome.ways += [order.outcome for order in orders]
@@ -172,6 +172,7 @@ async def _ask(order: Order, others: list[Order]) -> None:
     await asyncio.sleep(order.operation.after_s)
     order.obstacles = await obstacles(order.box, order, others, asked=True)
     await order.ask()
+    await see_through(order.box, order, others)
 
 
 # --- afterwards ----------------------------------------------------------------------------------
@@ -204,6 +205,7 @@ async def _must_succeed(
     order = Order(box, operation)
     among.append(order)
     await order.ask()
+    await order.follow()
     if not order.succeeded:
         outcome.violations.append(f"{order}, though nothing goes wrong any more: {order.why}")
 
