@@ -29,7 +29,8 @@ def main() -> int:
     with _ENGINES[given.engine]() as cluster:
         report = Report(given.seed, cluster.scene, keep=Path(given.keep) if given.keep else None)
         try:
-            asyncio.run(run(cluster, given.seed, given.first, given.rounds, report))
+            rounds = range(given.first, given.first + given.rounds)
+            asyncio.run(run(cluster, given.seed, rounds, report))
         except KeyboardInterrupt:
             print("interrupted")
     print(report.summary(), flush=True)

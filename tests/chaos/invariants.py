@@ -97,7 +97,7 @@ async def all_ended(box: Box, orders: Sequence[Order]) -> AsyncIterator[str]:
         await asyncio.sleep(PACE_S)
     for dag in left:
         yield f"{_told(dag)}, though its task has ended"
-    if not any(order.keeps_agents for order in orders):
+    if not left and not any(order.keeps_agents for order in orders):
         async for one in _nobody_is_locked(box):
             yield one
 

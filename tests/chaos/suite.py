@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from chaos.agent_logs import Logs
@@ -12,12 +13,14 @@ from chaos.report import Report
 from chaos.rounds import play
 
 
-async def run(cluster: Cluster, seed: int, first: int, rounds: int, report: Report) -> None:
-    """Play so many rounds of a seed, on a cluster of which all is well, unless one breaks it."""
+async def run(cluster: Cluster, seed: int, rounds: Sequence[int], report: Report) -> None:
+    """Play these rounds of a seed, on a cluster of which all is well, unless one breaks it."""
     box = Box(cluster)
     logs = Logs([host.place.agent.base_dir / "log_obshell/obshell.log" for host in box.hosts])
     async with box.in_use():
-        for plan in islice(plans(seed, cluster.scene), first - 1, first - 1 + rounds):
+        for plan in islice(plans(seed, cluster.scene), max(rounds)):
+            if plan.number not in rounds:
+                continue
             report.begins(plan)
             outcome = await play(box, logs, report.coverage, plan)
             report.ended(outcome, box)
