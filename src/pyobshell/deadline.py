@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+_EARLY_S = 0.05  # an event loop's timers go by its own clock, which counts milliseconds
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
@@ -25,6 +27,10 @@ class Deadline:
     def passed(self) -> bool:
         """Whether no time is left."""
         return self.remaining() == 0.0
+
+    def has_rung(self) -> bool:
+        """Whether a timer that was set to it may have ended something: it may be a bit early."""
+        return self.remaining() <= _EARLY_S
 
     def within(self, seconds: float) -> Deadline:
         """The earlier of this deadline and ``seconds`` from now."""

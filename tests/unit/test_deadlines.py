@@ -30,6 +30,14 @@ def test_a_deadline_comes_nearer_with_the_clock_and_never_lies_behind(clock):
     assert (deadline.remaining(), deadline.passed(), deadline.seconds) == (0, True, 10)
 
 
+def test_a_timer_may_ring_some_milliseconds_early(clock):
+    deadline = Deadline.after(10)
+    clock.now += 9.9
+    assert not deadline.has_rung()
+    clock.now += 0.099
+    assert (deadline.passed(), deadline.has_rung()) == (False, True)
+
+
 def test_a_part_of_the_work_gets_less_time_but_never_more(clock):
     whole = Deadline.after(10)
     clock.now += 4

@@ -84,7 +84,7 @@ async def carry_out(
         async with asyncio.timeout(deadline.remaining()):
             return await procedure.handler(site, caller, request)
     except TimeoutError:
-        if not deadline.passed():
+        if not deadline.has_rung():
             raise
         cause = f"it was not done within {deadline.seconds:.1f} s"
         raise errors.RPC_REQUEST_FAILED(agent=own, method=procedure.name, cause=cause) from None

@@ -258,7 +258,7 @@ async def releasing_all(run: Run) -> AsyncIterator[None]:
         await run.site.releasing.do(run.dag_id, release_all)
         raise
     except asyncio.CancelledError:
-        if run.cancelled() or run.deadline.passed():  # else the agent goes down, and will go on
+        if run.cancelled() or run.deadline.has_rung():  # else the agent goes down, and will go on
             await run.site.releasing.do(run.dag_id, release_all)
         raise
 

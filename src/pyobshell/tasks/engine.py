@@ -304,7 +304,7 @@ class TaskEngine(TaskWatcher, Generic[Site]):
                 async with asyncio.timeout(stage.timeout_s):
                     await self._execute(stage, claim, run)
             except TimeoutError as error:
-                if not deadline.passed():
+                if not deadline.has_rung():
                     raise
                 raise errors.DAG_EXECUTE_TIMEOUT(
                     stage=stage.name, seconds=stage.timeout_s
