@@ -220,9 +220,17 @@ class _Drawing:
     def _delay(self, operation: Operation | None = None, stage: int = AT_REQUEST) -> float:
         """At once, or somewhere inside a stage: most last for milliseconds, some for seconds."""
         ways = {0.0: 3, 0.005: 2, 0.03: 1, 0.3: 1, 1.5: 1}
-        if operation and stage and operation.stages(self._scene)[stage - 1] in _SHORT:
+        if operation and stage and self._is_short(operation, stage):
             ways = {0.0: 3, 0.003: 2, 0.02: 1}
         return round(self._dice.uniform(0.0, self._one(ways)), 3)
+
+    def _is_short(self, operation: Operation, stage: int) -> bool:
+        """Whether a stage lasts for milliseconds, unless something goes wrong."""
+        name = operation.stages(self._scene)[stage - 1]
+        works_long = operation.mode in (Mode.START, Mode.RESTART) or (
+            operation.mode is Mode.GENTLE and not self._scene.clustered
+        )
+        return name in _SHORT or (name in ("wait", "sql", "zone") and not works_long)
 
     def _one(self, weights: dict[T, int]) -> T:
         clustered = self._scene.clustered

@@ -13,7 +13,7 @@ from chaos.orders import Order
 from chaos.plans import AT_FAILURE, Fault, Kind, Whom
 from chaos.store import Store
 
-_PATIENCE_S = 7.0
+_PATIENCE_S = 20.0
 _SQL_DELAY_S = 0.3
 _A_START_WAITS_S = 10.0  # for a database that is locked
 
