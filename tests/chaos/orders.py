@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import datetime
 
 from chaos.box import Answers, Box
@@ -95,7 +96,7 @@ class Order:
         end = time.monotonic() + patience_s
         while not (self.is_over and self.outcome != "FAILED") and time.monotonic() < end:
             number = self._number()
-            standing = self._store.standing(number) if number and self.dag else None
+            standing = self._store.standing(number) if number else None
             if standing and standing[1] == "FAILED":
                 return True
             await asyncio.sleep(_SIGHT_S)  # as above
@@ -137,6 +138,9 @@ class Order:
 
     async def operate(self, operator: str, client: Client | None = None) -> bool:
         """Apply an operator to the task, and see what becomes of that; False: it was refused."""
+        if self.dag is None and self._number():  # who asked was not told of it
+            with suppress(*Answers):
+                await self.find()
         if self.dag is None:
             return False
         task_id = self.dag.id
