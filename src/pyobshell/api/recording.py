@@ -85,8 +85,11 @@ class Recording:
         try:
             self._number = await self._audit.enter(entry)
         except Exception as error:
-            cause = str(errors.coded(error).arguments.get("cause", error))
+            coded = errors.coded(error)
+            cause = str(coded.arguments.get("cause", error))
             _log.error("not recorded", action="audit.enter", cause=cause)
+            if coded.code is errors.STORE_UNAVAILABLE:
+                raise coded from error  # it names the file, and what to do
             raise errors.AUDIT_NOT_RECORDED(cause=cause) from error
 
     def watching(self, send: Send) -> Send:

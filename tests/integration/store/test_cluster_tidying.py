@@ -18,7 +18,7 @@ from support.sharing import maintainer_of, others
 from support.staging import GLOBAL_LOCK, OWN, plan
 from support.waiting import soon
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 DAY = 86400 * 10**9
 TABLES = ("dag", "node", "sub_task", "sub_task_log", "maintenance")

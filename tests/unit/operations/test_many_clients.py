@@ -16,7 +16,7 @@ from support.waiting import soon
 pytestmark = pytest.mark.anyio
 
 PATIENCE_S = 60.0
-CLIENTS, REQUESTS = 50, 4
+CLIENTS, REQUESTS = 50, 3
 ALL = {"type": "GLOBAL"}
 MODES = ({"force": True}, {"terminate": True}, {})
 # What a request may be answered with beside success: that it is not the moment, or makes no sense.
