@@ -31,7 +31,7 @@ def main() -> int:
         try:
             rounds = range(given.first, given.first + given.rounds)
             asyncio.run(run(cluster, given.seed, rounds, report))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             print("interrupted")
     print(report.summary(), flush=True)
     return 1 if report.violations else 0
