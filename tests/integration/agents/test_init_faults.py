@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from support.running import PASSWORD, RunningAgent, end_process, logs, running_agents
 from support.standin_clusters import eventually
 
 
+@pytest.mark.long
 def test_agents_that_die_while_servers_are_started_finish_it() -> None:
     """The leading one knows the password that is to be, and its server does not have it yet."""
     with running_agents(2) as agents:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.running import running_cluster
 
 
+@pytest.mark.long
 def test_a_cluster_on_ipv6_is_stopped_and_started_by_bracketed_address() -> None:
     with running_cluster(1, "::1") as cluster:
         agent = cluster.agents[0]

@@ -93,6 +93,7 @@ def test_a_foreseen_refusal_leaves_no_traceback_in_the_foreground_either(obshell
     assert "stop it first" in told["error"]["message"]
 
 
+@pytest.mark.long
 def test_a_member_cannot_move_until_it_is_removed(obshell, home, port):
     at, own = ("--base-dir", home), f"127.0.0.1:{port}"
     obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)

@@ -125,6 +125,7 @@ def test_without_a_home_to_write_in_one_comes_up_and_is_only_not_listed(obshell,
 @pytest.mark.parametrize(
     "step", [pytest.param("agents started", marks=pytest.mark.long), "rows written"]
 )
+@pytest.mark.long
 def test_a_demo_whose_output_nobody_reads_any_more_leaves_nothing(
     obshell, tmp_path, processes_in, step
 ):
@@ -139,6 +140,7 @@ def test_a_demo_whose_output_nobody_reads_any_more_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_demo_whose_terminal_is_closed_leaves_nothing(in_terminal, ended, tmp_path, processes_in):
     child = in_terminal("rows written", "demo", TMPDIR=str(tmp_path))
     child.ptyproc.fileobj.close()

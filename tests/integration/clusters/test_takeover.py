@@ -102,6 +102,7 @@ def test_an_agent_without_the_password_says_what_it_needs(agents):
     assert "UNIDENTIFIED" in shown
 
 
+@pytest.mark.long
 def test_the_last_agent_that_comes_makes_members_of_all(agents):
     for agent in agents[:2]:
         agent.take_over()

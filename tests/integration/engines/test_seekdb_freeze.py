@@ -16,6 +16,7 @@ _VIEWS_USED = (
 _FLUSHED = "select checkpoint_scn from oceanbase.__all_virtual_ls_info"
 
 
+@pytest.mark.long
 async def test_a_freeze_right_after_the_boot_is_not_believed_before_it_is_done(server):
     with pytest.raises(errors.OBShellError, match=r"minor freeze of .*1 s") as late:
         await server.engine.minor_freeze(server.lines.append, Deadline.after(1))

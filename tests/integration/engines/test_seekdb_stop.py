@@ -103,6 +103,7 @@ async def test_a_paused_server_answers_no_sql_ignores_terminate_and_can_be_kille
         assert process.ended
 
 
+@pytest.mark.long
 async def test_what_was_open_and_flushed_is_rolled_back_and_locks_nothing_afterwards(server):
     await server.start()
     server.rows(
