@@ -58,6 +58,16 @@ class OnceForAll:
         await asyncio.shield(task)
 
 
+async def done_unless(work: asyncio.Task[Any], happens: asyncio.Event) -> bool:
+    """Whether the work is done before something happens; it goes on if not."""
+    waiting = asyncio.create_task(happens.wait())
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    return work.done()
+
+
 def _look_away(task: asyncio.Task[Any]) -> None:
     """Take note of an error that concerned nobody but a caller that has gone."""
     if not task.cancelled():

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyobshell import errors
+from pyobshell.api.app import PREFIX
 from pyobshell.api.call import Call
 from pyobshell.api.local_caller import UserNames, local_caller
 from pyobshell.api.masking import masked_body, masked_target
@@ -120,7 +121,7 @@ class Recording:
 def _route(request: Request) -> str:
     """The route as it was declared, its parameters in braces, below the API's prefix."""
     path: str = request.scope["route"].path
-    return path.removeprefix("/api/v1")
+    return path.removeprefix(PREFIX)
 
 
 def _changes_nothing(route: str, body: bytes) -> bool:

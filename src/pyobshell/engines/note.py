@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from pyobshell.whole_file import sync_directory
+
 
 class Note:
     """One file; that it is there is what it says."""
@@ -25,19 +27,11 @@ class Note:
             file.write(self._text)
             file.flush()
             os.fsync(file.fileno())
-        _sync(self._file.parent)
-        _sync(self._file.parent.parent)
+        sync_directory(self._file.parent)
+        sync_directory(self._file.parent.parent)
 
     def remove(self) -> None:
         """Remove it, harmlessly if it is not there; gone from the disk when it returns."""
         with contextlib.suppress(FileNotFoundError):
             self._file.unlink()
-            _sync(self._file.parent)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_directory(self._file.parent)

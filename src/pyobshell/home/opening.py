@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from pyobshell import errors
-from pyobshell.cluster.state import CHANGES
+from pyobshell.cluster.state import CHANGES, SECRETS
 from pyobshell.home import kept
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
@@ -29,7 +29,9 @@ from pyobshell.whole_file import replace_file
 
 T = TypeVar("T")
 _CHANGES = f"SELECT value FROM setting WHERE name = '{CHANGES}'"  # noqa: S608 - a constant
-_SECRETS = text("SELECT value FROM setting WHERE name IN ('root_password', 'agent_password')")
+_SECRETS = text("SELECT value FROM setting WHERE name IN :names").bindparams(
+    bindparam("names", SECRETS, expanding=True)
+)
 _OLDER = "it is older than the copy that is kept beside it, so changes are missing"
 
 

@@ -12,10 +12,10 @@ import time
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import bindparam, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from pyobshell.cluster.state import COUNT_CHANGE
+from pyobshell.cluster.state import COUNT_CHANGE, SECRETS
 from pyobshell.errors import OBShellError
 from pyobshell.home import kept
 from pyobshell.home.kept import Essentials
@@ -26,7 +26,9 @@ from pyobshell.store.database import sqlite_engine
 from pyobshell.store.migrate import migrate
 from pyobshell.whole_file import sync_directory
 
-_FORGET = text("DELETE FROM setting WHERE name IN ('root_password', 'agent_password')")
+_FORGET = text("DELETE FROM setting WHERE name IN :names").bindparams(
+    bindparam("names", SECRETS, expanding=True)
+)
 
 
 def best_essentials(paths: Paths, copy: Essentials | None) -> Essentials | None:

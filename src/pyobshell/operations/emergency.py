@@ -15,7 +15,9 @@ All other orders go the ordinary way. Nothing here waits for an agent that hangs
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -26,21 +28,22 @@ from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import Language, OBShellError
+from pyobshell.operations.join import LOCKED
 from pyobshell.operations.preview import preview_alone, preview_stop
 from pyobshell.operations.release import release
 from pyobshell.operations.scope import ScopeType
 from pyobshell.operations.site import Run, Site
-from pyobshell.operations.start import start_cluster
+from pyobshell.operations.start import look_before_start, start_cluster
 from pyobshell.operations.stop import stop_cluster
 from pyobshell.requests import Scope, StartRequest, StopRequest
-from pyobshell.tasks.model import Ability, Dag, DagPlan, Maintenance, MaintenanceType, NodePlan
+from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 from pyobshell.wire import StopPreview
 
 REASON, NOTES = "emergency", "notes"  # in the data of an emergency's task
 _LOOK_S = 0.5
+_FEW = 8
 _RELEASE_S = 30.0
-_AGENT_LOCK = Maintenance(MaintenanceType.GLOBAL)
 
 
 class Alone(BaseModel):
@@ -120,7 +123,7 @@ async def _emergency(site: Site, *, starts: bool) -> str | None:
         return None
     needs_majority = starts and site.engine.cluster is not None
     answered, served = await asyncio.gather(
-        _any([_answers(site, agent) for agent in view.others]),
+        _any([partial(_answers, site, agent) for agent in view.others]),
         _any(_serving(site) if needs_majority else []),
     )
     if not answered:
@@ -130,9 +133,20 @@ async def _emergency(site: Site, *, starts: bool) -> str | None:
     return None
 
 
-async def _any(questions: Iterable[Awaitable[bool]]) -> bool:
-    """Whether one of them is answered with yes, before long; the others are given up."""
-    asked = [asyncio.ensure_future(question) for question in questions]
+_Question = Callable[[], Awaitable[bool]]
+
+
+async def _any(questions: Sequence[_Question]) -> bool:
+    """Whether one of them is answered with yes, before long.
+
+    At first only a few are asked: of a large cluster mostly some answer, and all would be busy.
+    """
+    mixed = random.sample(questions, len(questions))
+    return await _any_at_once(mixed[:_FEW]) or await _any_at_once(mixed[_FEW:])
+
+
+async def _any_at_once(questions: Sequence[_Question]) -> bool:
+    asked = [asyncio.ensure_future(question()) for question in questions]
     try:
         for answered in asyncio.as_completed(asked, timeout=_LOOK_S):
             if await answered:
@@ -154,8 +168,9 @@ async def _answers(site: Site, agent: Address) -> bool:
     return True
 
 
-def _serving(site: Site) -> list[Awaitable[bool]]:
-    return [_serves_here(site), *(_serves(site, agent) for agent in site.cluster.view.others)]
+def _serving(site: Site) -> list[_Question]:
+    others = [partial(_serves, site, agent) for agent in site.cluster.view.others]
+    return [partial(_serves_here, site), *others]
 
 
 async def _serves_here(site: Site) -> bool:
@@ -210,14 +225,7 @@ _WITHOUT_ROLLBACK = Ability.CONTINUE | Ability.PASS | Ability.CANCEL
 async def check_process_and_config(run: Run, task: Alone) -> None:
     """See whether there is something to start, and whether a start can succeed."""
     await _mind_lock(run, task)
-    site = run.site
-    process = await site.engine.process()
-    if process is not None:
-        run.log(f"The server runs already, pid {process.pid}")
-        process.close()
-        return
-    await site.engine.check_start(site.keeper.config)
-    run.log("The server is down and can be started")
+    await look_before_start(run)
 
 
 @stage("Start observer", Ability.ALL, key="emergency.start_observer")
@@ -286,7 +294,7 @@ async def stop_observer(run: Run, task: Alone) -> None:
 
 async def _mind_lock(run: Run, task: Alone) -> None:
     """Give up who has this agent locked if that was asked for, else name it; no lock is taken."""
-    holder = await run.site.tasks.lock_holder(_AGENT_LOCK)
+    holder = await run.site.tasks.lock_holder(LOCKED)
     if holder is None:
         return
     main_dag_id = holder.data.get("main_dag_id")

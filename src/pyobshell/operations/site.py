@@ -44,9 +44,9 @@ class Site:
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
-    ``ocs`` is the cluster's own database, where servers
-    share one. ``unidentified`` says of an agent that is so why it does not know yet what it is,
-    ``doubting`` asks whether it is still a member.
+    ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
+    agent that is so why it does not know yet what it is, ``doubting`` asks whether it is still a
+    member.
     """
 
     settings: Settings

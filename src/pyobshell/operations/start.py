@@ -74,13 +74,9 @@ wait_for_all = stage(
 
 
 @stage("Start Zone", COORDINATION)
+@together.releasing
 async def start_zone(run: Run, task: Undertaking) -> None:
     """START the zones, and see that every server serves, those that were up already included."""
-    async with together.releasing_all(run):
-        await _start_zones(run, task)
-
-
-async def _start_zones(run: Run, task: Undertaking) -> None:
     failures = run.data.get("failures", {})
     expected = [agent for agent in task.targets if str(agent) not in failures]
     if run.site.engine.cluster is None:
@@ -125,6 +121,11 @@ _WITHOUT_ROLLBACK = Ability.CONTINUE | Ability.PASS | Ability.CANCEL
 @stage("Check ob process and config", _WITHOUT_ROLLBACK)
 async def check_process_and_config(run: Run, part: Part) -> None:
     """See whether there is something to start, and whether a start can succeed."""
+    await look_before_start(run)
+
+
+async def look_before_start(run: Run) -> None:
+    """See whether there is something to start here; raises what would keep a start from success."""
     site = run.site
     process = await site.engine.process()
     if process is not None:

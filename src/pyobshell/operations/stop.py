@@ -178,16 +178,12 @@ make_sure_all_are_ready = stage(
 
 
 @stage("Minor freeze before stop server", COORDINATION)
+@together.releasing
 async def minor_freeze(run: Run, task: Undertaking) -> None:
     """Flush every target; a server that cannot be flushed keeps all of them from being killed.
 
     An agent that is lost meanwhile fails alone: its server goes on.
     """
-    async with together.releasing_all(run):
-        await _flush_all(run, task)
-
-
-async def _flush_all(run: Run, task: Undertaking) -> None:
     run.log(f"Minor freeze of {', '.join(map(str, task.targets))}")
     failed: dict[str, OBShellError] = {}
 
@@ -208,18 +204,18 @@ async def _flush_all(run: Run, task: Undertaking) -> None:
 
 
 @stage("Advance agents to execute the task", COORDINATION)
+@together.releasing
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work, if the cluster can still spare the targets."""
     looked_at = None
     spares = None if task.in_sql else task.leaving
     waited = spares is not None or task.mode == Mode.TERMINATE  # for SQL, for the freeze
-    async with together.releasing_all(run):
-        if waited:
-            await together.require_locks(run)
-        if spares is not None:  # last: what is looked at long before it is told is not done
-            await _still_spared(run, spares)
-            looked_at = time.time()
-        await together.advance_all_after(run, task, looked_at, checked=waited)
+    if waited:
+        await together.require_locks(run)
+    if spares is not None:  # last: what is looked at long before it is told is not done
+        await _still_spared(run, spares)
+        looked_at = time.time()
+    await together.advance_all_after(run, task, looked_at, checked=waited)
 
 
 async def _still_spared(run: Run, leaving: Leaving) -> None:
@@ -242,16 +238,12 @@ wait_for_all = stage(
 
 
 @stage("Execute stop sql", COORDINATION)
+@together.releasing
 async def execute_stop_sql(run: Run, task: Undertaking) -> None:
     """STOP what is to leave the cluster, looked at once more; or see that the targets are down.
 
     Whoever serves does it. Servers that form no cluster have no SQL to stop each other.
     """
-    async with together.releasing_all(run):
-        await _stop_in_sql(run, task)
-
-
-async def _stop_in_sql(run: Run, task: Undertaking) -> None:
     if task.leaving is not None:
         patience = run.deadline.within(run.site.settings.stop_timeout_s)
         await in_sql.ask_to_leave(run, task.leaving, patience)

@@ -34,6 +34,7 @@ from pyobshell.tasks.model import (
     State,
 )
 from pyobshell.tasks.stage import Stage, stage
+from pyobshell.undivided import done_unless
 
 ADVANCE, END = "advance", "end"
 _LOCK = Maintenance(MaintenanceType.GLOBAL)
@@ -200,15 +201,12 @@ async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) ->
     claimant = Claimant(main_dag_id=part.main_dag_id, attempt=part.attempt)
     with site.line.waiting(claimant) as leaves:
         waiting = asyncio.create_task(site.tasks.wait(holder.id, decided, deadline))
-        leaving = asyncio.create_task(leaves.wait())
         try:
-            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            return waiting.done() and await waiting
+            return await done_unless(waiting, leaves) and await waiting
         except TimeoutError:
             return False
         finally:
             waiting.cancel()
-            leaving.cancel()
 
 
 @procedure("sub_dag/leave_line")

@@ -16,10 +16,10 @@ Whatever ends the task, the agents are released; RETRY begins it anew, for what 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal, TypeVar
 
 import structlog
 from pydantic import BaseModel
@@ -48,6 +48,7 @@ from pyobshell.operations.sub_dag import (
     watch,
 )
 from pyobshell.tasks.model import Ability, Dag, State
+from pyobshell.undivided import done_unless
 from pyobshell.wire import NANOSECONDS
 
 Req = TypeVar("Req", bound=BaseModel)
@@ -85,6 +86,9 @@ class Undertaking(BaseModel):
         return agent in self.targets and not self.in_sql
 
 
+Task = TypeVar("Task", bound=Undertaking)
+
+
 class Shared(BaseModel):
     """What the stages of a main DAG tell each other (its ``additional_data``)."""
 
@@ -115,7 +119,7 @@ async def inform(run: Run, task: Undertaking) -> None:
         run.site.peers.call(run.agent, prepare, part, patience, again=True)
     )
     try:
-        if not await _done_unless(asking, refused):
+        if not await done_unless(asking, refused):
             await _no_longer_wanted(run)  # then it is answered at once
         made = await asking
     except OBShellError as error:
@@ -131,16 +135,6 @@ async def inform(run: Run, task: Undertaking) -> None:
         asking.cancel()
 
 
-async def _done_unless(work: asyncio.Task[Any], happens: asyncio.Event) -> bool:
-    """Whether the work is done before something happens."""
-    waiting = asyncio.create_task(happens.wait())
-    try:
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    return work.done()
-
-
 async def _no_longer_wanted(run: Run) -> None:
     """Have an agent not wait for its lock any longer: another one has refused."""
     claimant = Claimant(main_dag_id=run.generic_id, attempt=run.attempt)
@@ -150,6 +144,31 @@ async def _no_longer_wanted(run: Run) -> None:
         run.log(f"{run.agent} could not be told that another agent has refused: {error}")
 
 
+Body = Callable[[Run, Task], Awaitable[None]]
+
+
+def releasing(body: Body[Task]) -> Body[Task]:
+    """A stage that ends the task when it fails or is cancelled: before that all are released."""
+
+    @functools.wraps(body)
+    async def stage_body(run: Run, task: Task) -> None:
+        async def release_all() -> None:
+            await _end_all(run, Shared.model_validate(run.data).sub_dags)
+
+        try:
+            await body(run, task)
+        except Exception:
+            await run.site.releasing.do(run.dag_id, release_all)
+            raise
+        except asyncio.CancelledError:
+            if run.cancelled() or run.deadline.has_rung():  # else the agent goes down
+                await run.site.releasing.do(run.dag_id, release_all)
+            raise
+
+    return stage_body
+
+
+@releasing
 async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
     """Go on if every agent that matters holds its lock; else release the others and fail."""
     shared = Shared.model_validate(run.data)
@@ -161,17 +180,16 @@ async def make_sure_all_are_ready(run: Run, task: Undertaking) -> None:
     if shared.refused or too_many:
         for agent, why in {**shared.refused, **lost}.items():
             run.log(f"{agent} is not ready: {why}")
-        async with releasing_all(run):
-            raise errors.SUB_DAG_NOT_ALL_CREATED(agents=_listed({**shared.refused, **lost}))
+        raise errors.SUB_DAG_NOT_ALL_CREATED(agents=_listed({**shared.refused, **lost}))
     run.publish(failures=lost)
     for agent in shared.sub_dags:
         run.log(f"{agent} is ready")
 
 
+@releasing
 async def advance_all(run: Run, task: Undertaking) -> None:
     """Let every agent begin its work."""
-    async with releasing_all(run):
-        await advance_all_after(run, task)
+    await advance_all_after(run, task)
 
 
 async def advance_all_after(
@@ -196,6 +214,7 @@ async def advance_all_after(
             run.publish(failures={str(agent): str(answer)})
 
 
+@releasing
 async def wait_for_one(run: Run, task: Undertaking) -> None:
     """Wait until one agent's part is done, for better or worse; the verdict comes later."""
     shared = Shared.model_validate(run.data)
@@ -204,11 +223,10 @@ async def wait_for_one(run: Run, task: Undertaking) -> None:
         run.log(f"{run.agent} takes no part")
         return
     run.log(f"Wait for {run.agent}")
-    async with releasing_all(run):
-        if task.works(run.agent):
-            progress = await watch_agent(run, SubDag(id=sub_dag))
-        else:
-            progress = await _see_idle_agent(run, SubDag(id=sub_dag))
+    if task.works(run.agent):
+        progress = await watch_agent(run, SubDag(id=sub_dag))
+    else:
+        progress = await _see_idle_agent(run, SubDag(id=sub_dag))
     if progress.failure is None:
         run.log(f"{run.agent} succeeded")
     else:
@@ -245,24 +263,6 @@ async def end_all(run: Run, task: Undertaking) -> None:
     run.log("All agents succeeded")
 
 
-@asynccontextmanager
-async def releasing_all(run: Run) -> AsyncIterator[None]:
-    """What fails in here, or is cancelled, ends the task: before that every agent is released."""
-
-    async def release_all() -> None:
-        await _end_all(run, Shared.model_validate(run.data).sub_dags)
-
-    try:
-        yield
-    except Exception:
-        await run.site.releasing.do(run.dag_id, release_all)
-        raise
-    except asyncio.CancelledError:
-        if run.cancelled() or run.deadline.has_rung():  # else the agent goes down, and will go on
-            await run.site.releasing.do(run.dag_id, release_all)
-        raise
-
-
 def let_go(site: Site, dag: Dag) -> None:
     """Have the agents released, without waiting, that a main DAG held when it failed.
 
@@ -276,9 +276,8 @@ async def _let_go(site: Site, dag: Dag) -> None:
     if not is_over(await site.tasks.dag(dag.id, logs=False)):
         return
     sub_dags = Shared.model_validate(dag.data).sub_dags
-    requests = {Address.parse(agent): SubDag(id=sub_dag) for agent, sub_dag in sub_dags.items()}
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    answers = await site.peers.call_each(requests, end, patience, again=True)
+    answers = await site.peers.call_each(_named(sub_dags), end, patience, again=True)
     for agent, answer in answers.items():
         if isinstance(answer, OBShellError):
             cause = str(answer)
@@ -311,7 +310,7 @@ def require_held(released: Mapping[str, str | None]) -> None:
 
 async def _has_just_begun(run: Run) -> bool:
     """Whether nobody can have given the task up since it began."""
-    head = await run.site.tasks.wait(run.dag_id, lambda dag: dag, Deadline.after(_prompt(run)))
+    head = await run.site.tasks.head(run.dag_id)
     # A clock that was set back makes it begin in the future: then it is not known.
     return 0 <= time.time() - head.start_time / NANOSECONDS < _MOMENT_S
 
@@ -341,8 +340,11 @@ async def call_all(
     run: Run, sub_dags: dict[str, str], asked: Procedure[Site, SubDag, Res]
 ) -> dict[Address, Res | OBShellError]:
     """Call a procedure about each sub DAG on its agent, all at once."""
-    requests = {Address.parse(agent): SubDag(id=sub_dag) for agent, sub_dag in sub_dags.items()}
-    return await _call_each(run, requests, asked)
+    return await _call_each(run, _named(sub_dags), asked)
+
+
+def _named(sub_dags: Mapping[str, str]) -> dict[Address, SubDag]:
+    return {Address.parse(agent): SubDag(id=sub_dag) for agent, sub_dag in sub_dags.items()}
 
 
 async def go_ahead(

@@ -12,6 +12,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from pyobshell.whole_file import sync_directory
+
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -82,12 +84,4 @@ def _create_key(path: Path) -> None:
             path.hardlink_to(draft)
     finally:
         draft.unlink()
-    _fsync_directory(path.parent)
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)

@@ -219,9 +219,7 @@ class TaskEngine(TaskWatcher, Generic[Site]):
         """
 
         def claim() -> None:
-            if (
-                not self._stopping.is_set()
-            ):  # else it is READY on disk, and claimed in the next life
+            if not self._stopping.is_set():  # else its next life claims what is READY on disk
                 self._settle(dag_id, lambda c: transitions.claim(c, dag_id, time.time_ns()))
 
         asyncio.get_running_loop().call_later(_ANSWER_FIRST_S, claim)

@@ -26,6 +26,10 @@ class TaskReader:
         dag = await self._database.read(lambda c: records.read_dag(c, dag_id, logs=logs))
         return found(dag, dag_id)
 
+    async def head(self, dag_id: int) -> Dag:
+        """A DAG without its nodes; raises ``Task.NotFound``."""
+        return found(await self._database.read(lambda c: records.read_dag_head(c, dag_id)), dag_id)
+
     async def node(self, node_id: int) -> Node:
         """A node with its sub tasks; raises ``Task.NotFound``."""
         return found(await self._database.read(lambda c: records.read_node(c, node_id)), node_id)

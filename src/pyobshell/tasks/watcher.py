@@ -11,10 +11,9 @@ from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.store.database import Database
-from pyobshell.tasks import records
 from pyobshell.tasks.changes import Changes
 from pyobshell.tasks.model import Dag
-from pyobshell.tasks.reader import TaskReader, found
+from pyobshell.tasks.reader import TaskReader
 
 T = TypeVar("T")
 
@@ -52,9 +51,7 @@ class TaskWatcher(TaskReader):
             while True:
                 if self._stopping.is_set():
                     raise GoingDownError(self._own)
-                if head is None:
-                    head = await self._database.read(lambda c: records.read_dag_head(c, dag_id))
-                answer = wanted(found(head, dag_id))
+                answer = wanted(head or await self.head(dag_id))
                 if answer is not None:
                     return answer
                 await change.wait()

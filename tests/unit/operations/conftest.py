@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pyobshell.cluster.model import Identity
+from pyobshell.engines.base import ServerConfig
 from pyobshell.security.verify import Passwords
-from support.agents import ROOT_PASSWORD
+from support.agents import ROOT_PASSWORD, SERVER
+from support.emergencies import UP, no_majority
 from support.undertakings import locked
 
 
@@ -34,3 +37,33 @@ async def cluster(cluster_of_three):
     assert await locked(cluster_of_three) == [False] * 3
     for host in cluster_of_three:
         host.engine.start_afresh()
+
+
+@pytest.fixture
+async def start_outsider(start_member, start_host, keys):
+    """Start an agent that is no member of a running cluster, beside a server that runs."""
+
+    async def start(identity):
+        if identity in (Identity.SINGLE, Identity.UNIDENTIFIED):
+            host = await start_host(identity=Identity.SINGLE)
+            view = host.site.cluster.view
+            host.site.cluster.view = view.model_copy(update={"identity": identity})
+            host.engine.record = ServerConfig(
+                host.engine.home, 2881, rpc_port=2882, ip=host.address.ip, zone="zone7"
+            )
+        else:
+            host = await start_member(identity)
+            await host.site.cluster.remember_server(SERVER.model_dump_json())
+        host.engine.initialized = True
+        host.engine.set_state(UP)
+        return host
+
+    return start
+
+
+@pytest.fixture
+async def alone(start_outsider):
+    """An agent that knows nothing, beside a server of a cluster."""
+    host = await start_outsider(Identity.UNIDENTIFIED)
+    no_majority(host)
+    return host

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pyobshell.address import Address
 from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.whole_file import replace_file
 
 _NAME = "sandbox.json"
 
@@ -105,10 +106,7 @@ class Sandbox(BaseModel):
     def note_what_is_beside(self) -> None:
         """Remember that what is in the directory now is the sandbox's; what comes later is not."""
         self.beside = self._found_beside()
-        new = self.directory / f"{_NAME}.new"
-        with os.fdopen(os.open(new, _NEW, 0o600), "w") as file:
-            file.write(self.model_dump_json(indent=2) + "\n")
-        new.replace(self.directory / _NAME)
+        replace_file(self.directory / _NAME, self.model_dump_json(indent=2) + "\n")
 
     @property
     def own(self) -> list[Path]:

@@ -1,0 +1,174 @@
+"""What becomes of the orders that an agent carries out alone, and what they may meet."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.cluster.model import Identity
+from pyobshell.operations import emergency, takeover
+from pyobshell.operations.sub_dag import ADVANCE
+from pyobshell.tasks.model import State
+from support.emergencies import DOWN, RUNNING, UP, seen_through, start, stop
+from support.undertakings import (
+    a_waiting_sub_dag,
+    id_of,
+    locked,
+    logs_of,
+    outline,
+    wait_end,
+)
+from support.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Whoever answers is waited for, however busy the machine is."""
+    monkeypatch.setattr(emergency, "_LOOK_S", PATIENCE_S)
+
+
+# --- its stages ----------------------------------------------------------------------------------
+
+
+async def test_a_server_that_refuses_the_password_runs_all_the_same(alone):
+    alone.engine.set_state(DOWN)
+    alone.engine.starts_as, alone.engine.refuses_all = RUNNING, True
+    dag = await seen_through(alone, await start(alone))
+    assert dag["state"] == "SUCCEED"
+    (note,) = dag["additional_data"]["notes"]
+    assert "this agent does not know its password" in note
+
+
+async def test_a_server_that_gives_no_answer_is_not_taken_for_one_that_runs(start_outsider):
+    host = await start_outsider(Identity.UNIDENTIFIED)
+    host.site.settings = host.site.settings.model_copy(update={"start_timeout_s": 0.2})
+    host.engine.starts_as = RUNNING
+    host.engine.set_state(DOWN)
+    dag = await seen_through(host, await start(host))
+    assert outline(dag)[2] == ("Get connection of observer", "FAILED")
+    assert "OB.Cluster.AsyncOperationTimeout" in logs_of(dag["nodes"][2])[-1]
+
+
+async def test_a_server_that_ends_again_is_no_success(alone):
+    alone.engine.set_state(DOWN)
+    alone.engine.starts_as = DOWN
+    dag = await seen_through(alone, await start(alone))
+    assert outline(dag)[2] == ("Get connection of observer", "FAILED")
+    assert "OB.Server.Process.NotExist" in logs_of(dag["nodes"][2])[-1]
+
+
+async def test_a_start_that_cannot_succeed_is_not_tried(alone):
+    alone.engine.set_state(DOWN)
+    alone.engine.failures["check_start"] = errors.SERVER_UNAVAILABLE(reason="the disk is full")
+    dag = await seen_through(alone, await start(alone))
+    assert outline(dag)[0] == ("Check ob process and config", "FAILED")
+    assert "the disk is full" in logs_of(dag["nodes"][0])[-1]
+    refused = await alone.local.post(f"/task/dag/{dag['id']}", {"operator": "RETRY"})
+    assert refused.refusal[0] == "Task.Dag.Operator.RetryNotAllowed"
+    assert (await alone.local.post(f"/task/dag/{dag['id']}", {"operator": "PASS"})).status == 200
+
+
+async def test_a_start_that_failed_is_retried(alone):
+    alone.engine.set_state(DOWN)
+    alone.engine.failures["start"] = errors.SERVER_UNAVAILABLE(reason="no memory")
+    dag = await seen_through(alone, await start(alone))
+    assert outline(dag)[1] == ("Start observer", "FAILED")
+    assert not alone.site.cluster.server_wanted
+    alone.engine.failures.clear()
+    assert (await alone.local.post(f"/task/dag/{dag['id']}", {"operator": "RETRY"})).status == 200
+    assert (await wait_end(alone, dag["id"]))["state"] == "SUCCEED"
+
+
+async def test_a_stop_that_failed_is_retried(alone):
+    alone.engine.failures["kill"] = errors.SERVER_PROCESS_CHECK_FAILED(reason="another user's")
+    dag = await seen_through(alone, await stop(alone))
+    assert outline(dag) == [("Stop observer", "FAILED")]
+    alone.engine.failures.clear()
+    assert (await alone.local.post(f"/task/dag/{dag['id']}", {"operator": "RETRY"})).status == 200
+    assert (await wait_end(alone, dag["id"]))["state"] == "SUCCEED"
+    assert await alone.engine.state() is DOWN
+
+
+async def test_a_start_that_hangs_is_cancelled(alone):
+    alone.engine.set_state(DOWN)
+    gate = alone.engine.hold("start")
+    begun = await start(alone)
+    await gate.reached()
+    task = f"/task/dag/{begun.data['id']}"
+    assert (await alone.local.post(task, {"operator": "CANCEL"})).status == 200
+    dag = await wait_end(alone, begun.data["id"])
+    assert (dag["state"], dag["operator"]) == ("FAILED", "CANCEL")
+    assert not alone.site.cluster.server_wanted
+
+
+# --- what it may meet ----------------------------------------------------------------------------
+
+
+async def test_a_stop_ends_a_start_that_hangs(alone):
+    alone.engine.set_state(DOWN)
+    gate = alone.engine.hold("start")
+    starting = await start(alone)
+    await gate.reached()
+    stopped = await seen_through(alone, await stop(alone))
+    dag = await seen_through(alone, starting)
+    assert (dag["state"], stopped["state"]) == ("FAILED", "SUCCEED")
+    assert "a stop was asked for meanwhile" in logs_of(dag["nodes"][1])[-1]
+    assert await alone.engine.state() is DOWN
+    assert alone.site.cluster.server_wanted is False
+
+
+@pytest.mark.parametrize("order", [start, stop])
+async def test_two_of_a_kind_at_once_both_succeed(alone, order):
+    deed = "start" if order is start else "kill"
+    alone.engine.set_state(DOWN if order is start else UP)
+    gate = alone.engine.hold(deed)
+    begun = [await order(alone), await order(alone)]
+    await gate.reached()
+    gate.open()
+    assert [(await seen_through(alone, one))["state"] for one in begun] == ["SUCCEED"] * 2
+    assert alone.engine.deeds.count(deed) == 2
+    assert alone.site.cluster.server_wanted is (order is start)
+
+
+async def test_who_has_the_agent_locked_is_named_and_left_alone(start_member):
+    host = await start_member()
+    holder = await a_waiting_sub_dag(host, id_of(host, 99))
+    dag = await seen_through(host, await stop(host))
+    assert dag["state"] == "SUCCEED"
+    (note,) = dag["additional_data"]["notes"]
+    assert f"locked by 'Stop observer' of DAG {id_of(host, 99)}" in note
+    assert (await host.site.tasks.dag(holder.id)).state is State.RUNNING
+    assert await locked([host]) == [True]
+
+
+async def test_who_has_the_agent_locked_is_given_up_if_that_is_asked_for(start_member):
+    host = await start_member()
+    holder = await a_waiting_sub_dag(host, id_of(host, 99))
+    dag = await seen_through(host, await start(host, forcePassDag=[id_of(host, 99)]))
+    assert dag["state"] == "SUCCEED"
+    assert f"DAG {id_of(host, 99)} has been given up" in logs_of(dag["nodes"][0])[0]
+    assert (await host.site.tasks.dag(holder.id)).state is State.SUCCEED
+    assert await locked([host]) == [False]
+
+
+async def test_a_stop_that_is_being_carried_out_is_overtaken_by_a_start(start_member):
+    host = await start_member()
+    gate = host.engine.hold("kill")
+    holder = await a_waiting_sub_dag(host, id_of(host, 99))
+    await host.site.tasks.signal(holder.id, ADVANCE)
+    await gate.reached()
+    dag = await seen_through(host, await start(host))
+    assert dag["state"] == "SUCCEED"
+    stopped = await wait_end(host, id_of(host, holder.id))
+    assert "a start was asked for meanwhile" in logs_of(stopped["nodes"][1])[-1]
+    assert (await host.engine.state(), host.site.cluster.server_wanted) == (UP, True)
+
+
+async def test_a_server_that_was_stopped_is_not_started_by_a_take_over(alone):
+    recorded = alone.engine.record
+    await seen_through(alone, await stop(alone))
+    with pytest.raises(errors.OBShellError, match="stays down until it is started"):
+        await takeover._identify(alone.site, recorded, "its password")
+    assert "start" not in alone.engine.deeds
