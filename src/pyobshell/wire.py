@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, PlainSerializer
 
 T = TypeVar("T")
 
+API_PREFIX = "/api/v1"
 NANOSECONDS = 1_000_000_000
 
 

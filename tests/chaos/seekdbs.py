@@ -39,6 +39,7 @@ class _Server:
 
     def connect(self, **options: Any) -> pymysql.Connection:
         given = {"user": "root", "read_timeout": _PATIENCE_S, "autocommit": True, **options}
+        given["ssl_disabled"] = True  # else each connection loads all that could be trusted
         ip, port = self.agent.ip, self.agent.sql_port
         return pymysql.connect(host=ip, port=port, password=PASSWORD.encode(), **given)
 

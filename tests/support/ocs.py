@@ -42,6 +42,7 @@ class Seekdb:
             connect_timeout=5,
             read_timeout=read_s,
             write_timeout=read_s,
+            ssl_disabled=True,
         )
 
     def rows(self, *statements: str) -> Any:

@@ -85,6 +85,7 @@ class RunningAgent:
             user="root",
             password=PASSWORD.encode(),
             autocommit=True,
+            ssl_disabled=True,
         )
 
     def end(self) -> None:

@@ -135,7 +135,9 @@ class Flaky:
             raise ValueError(deed)
 
 
-def waits_for(key: str, signal: str, gate: Gate) -> Stage[Any, Any]:
+def waits_for(
+    key: str, signal: str, gate: Gate, *, abilities: Ability = Ability.ALL
+) -> Stage[Any, Any]:
     """A stage that waits for a signal; that the gate was reached says that it has begun."""
 
     async def act(run: AnyRun) -> None:
@@ -143,7 +145,7 @@ def waits_for(key: str, signal: str, gate: Gate) -> Stage[Any, Any]:
         await gate.pass_through()
         await run.signal(signal)
 
-    return acts(key, act)
+    return acts(key, act, abilities=abilities)
 
 
 async def turns(number: int) -> None:

@@ -125,6 +125,7 @@ class Node:
     def connect(self, **options: Any) -> pymysql.Connection:
         password = options.pop("password", self.password).encode()  # the driver takes latin1
         given = {"user": "root", "password": password, "read_timeout": PATIENCE_S, **options}
+        given["ssl_disabled"] = True  # else each connection loads all that could be trusted
         return pymysql.connect(host=self.ip, port=self.sql_port, autocommit=True, **given)
 
     def sql(self, *statements: str, **options: Any) -> Rows:

@@ -11,9 +11,9 @@ from pyobshell.operations.join import join
 from pyobshell.operations.remove import remove
 from pyobshell.operations.task_dto import dag_dto
 from pyobshell.requests import AgentInfo, JoinRequest
-from pyobshell.wire import DagDetailDTO, Envelope
+from pyobshell.wire import API_PREFIX, DagDetailDTO, Envelope
 
-router = APIRouter(tags=["agents"], dependencies=[AUTHORISED])
+router = APIRouter(prefix=API_PREFIX, tags=["agents"], dependencies=[AUTHORISED])
 
 
 @router.post("/agent/join", response_model=Envelope[DagDetailDTO])

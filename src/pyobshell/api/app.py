@@ -29,7 +29,6 @@ from pyobshell.api.call import call_of
 from pyobshell.operations.site import Site
 from pyobshell.security.hybrid import UNREADABLE_BODY
 
-PREFIX = "/api/v1"
 _log = structlog.get_logger(__name__)
 
 
@@ -47,8 +46,8 @@ def make_app(site: Site) -> FastAPI:
     modules = (information, agents, ob, parameters, scale, tasks, audit)
     routers = [module.router for module in modules]
     for router in routers:
-        app.include_router(router, prefix=PREFIX)
-    document = functools.partial(schema.describe, app, PREFIX, routers)
+        app.routes.extend(router.routes)  # an included one is built again at the first request
+    document = functools.partial(schema.describe, app, routers)
     app.openapi = functools.cache(document)  # type: ignore[method-assign]  # FastAPI's own way
     app.add_exception_handler(errors.OBShellError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)

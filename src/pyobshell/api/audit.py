@@ -15,9 +15,9 @@ from pyobshell.api.call import CallDep
 from pyobshell.operations.audit import Inquiry, trail
 from pyobshell.store.audit import Wanted
 from pyobshell.tasks.ids import GenericId
-from pyobshell.wire import NANOSECONDS, AuditTrail, Envelope
+from pyobshell.wire import API_PREFIX, NANOSECONDS, AuditTrail, Envelope
 
-router = APIRouter(tags=["audit"], dependencies=[AUTHORISED])
+router = APIRouter(prefix=API_PREFIX, tags=["audit"], dependencies=[AUTHORISED])
 
 _AGO = re.compile(r"(\d{1,9})\s*([smhdw])", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

@@ -35,10 +35,10 @@ from pyobshell.security.hybrid import (
 )
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.verify import Credentials
+from pyobshell.wire import API_PREFIX
 
 _log = structlog.get_logger(__name__)
 _LARGEST_BODY = 4 * 1024 * 1024
-_API = "/api/v1/"
 _Opener = Callable[[PrivateKey, str], RequestHeader]
 # In the order of precedence: the agent header wins over the others.
 _HEADERS: tuple[tuple[str, Literal["agent", "root", "v1"], _Opener], ...] = (
@@ -84,7 +84,7 @@ class Gateway:
         self, call: Call, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         try:
-            if scope["path"].startswith(_API):
+            if scope["path"].startswith(f"{API_PREFIX}/"):
                 body = await self._open(call, headers, receive)
                 receive = _replay(body, receive)
                 scope["headers"] = _as_json(scope["headers"], body)

@@ -14,6 +14,7 @@ from pyobshell.requests import AgentInfo
 from pyobshell.settings import API_VERSION, architecture
 from pyobshell.tasks.model import Maintenance, MaintenanceType
 from pyobshell.wire import (
+    API_PREFIX,
     AgentInfoDTO,
     AgentSecret,
     AgentStatus,
@@ -25,7 +26,7 @@ from pyobshell.wire import (
 )
 
 RUNNING = 2
-router = APIRouter(tags=["information"])
+router = APIRouter(prefix=API_PREFIX, tags=["information"])
 
 
 @router.get("/time", response_model=Envelope[str])

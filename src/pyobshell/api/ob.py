@@ -21,9 +21,9 @@ from pyobshell.requests import (
     StopRequest,
     StopZoneRequest,
 )
-from pyobshell.wire import DagDetailDTO, Envelope, StopPreview
+from pyobshell.wire import API_PREFIX, DagDetailDTO, Envelope, StopPreview
 
-router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
+router = APIRouter(prefix=API_PREFIX, tags=["cluster"], dependencies=[AUTHORISED])
 _Dag = Envelope[DagDetailDTO]
 
 

@@ -8,9 +8,9 @@ from pyobshell.api.access import AUTHORISED, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.operations.parameters import list_parameters, set_parameters
 from pyobshell.requests import SetParametersRequest
-from pyobshell.wire import ClusterParameter, Contents, Envelope
+from pyobshell.wire import API_PREFIX, ClusterParameter, Contents, Envelope
 
-router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
+router = APIRouter(prefix=API_PREFIX, tags=["cluster"], dependencies=[AUTHORISED])
 
 
 @router.get("/obcluster/parameters", response_model=Envelope[Contents[ClusterParameter]])

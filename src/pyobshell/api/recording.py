@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyobshell import errors
-from pyobshell.api.app import PREFIX
 from pyobshell.api.call import Call
 from pyobshell.api.local_caller import UserNames, local_caller
 from pyobshell.api.masking import masked_body, masked_target
 from pyobshell.requests import StopRequest
 from pyobshell.store.audit import AuditLog, Entry, Outcome
 from pyobshell.tasks.ids import GenericId
+from pyobshell.wire import API_PREFIX
 
 LOCAL = "local"
 _log = structlog.get_logger(__name__)
@@ -121,7 +121,7 @@ class Recording:
 def _route(request: Request) -> str:
     """The route as it was declared, its parameters in braces, below the API's prefix."""
     path: str = request.scope["route"].path
-    return path.removeprefix(PREFIX)
+    return path.removeprefix(API_PREFIX)
 
 
 def _changes_nothing(route: str, body: bytes) -> bool:

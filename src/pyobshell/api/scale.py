@@ -11,9 +11,9 @@ from pyobshell.operations.scale_in import scale_in
 from pyobshell.operations.scale_out import scale_out
 from pyobshell.operations.task_dto import dag_dto
 from pyobshell.requests import ScaleInRequest, ScaleOutRequest
-from pyobshell.wire import DagDetailDTO, Envelope
+from pyobshell.wire import API_PREFIX, DagDetailDTO, Envelope
 
-router = APIRouter(tags=["cluster"], dependencies=[AUTHORISED])
+router = APIRouter(prefix=API_PREFIX, tags=["cluster"], dependencies=[AUTHORISED])
 _Dag = Envelope[DagDetailDTO]
 
 

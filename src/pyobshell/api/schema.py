@@ -39,8 +39,8 @@ _SECURITY = {
 }
 
 
-def describe(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> dict[str, Any]:
-    """The OpenAPI document of an application that has these routers under a prefix."""
+def describe(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
+    """The OpenAPI document of an application that has the routes of these routers."""
     document = get_openapi(
         title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
     )
@@ -53,7 +53,7 @@ def describe(app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> dict[st
         for route in router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
                 for method in route.methods or ():
-                    operation = document["paths"][prefix + route.path][method.lower()]
+                    operation = document["paths"][route.path][method.lower()]
                     _describe_operation(operation, route, router)
     return document
 

@@ -14,6 +14,7 @@ from pyobshell.operations import inquire
 from pyobshell.operations.task_dto import dag_dto
 from pyobshell.requests import OperatorRequest
 from pyobshell.wire import (
+    API_PREFIX,
     Contents,
     DagDetailDTO,
     Envelope,
@@ -22,7 +23,7 @@ from pyobshell.wire import (
     TaskLogDTO,
 )
 
-router = APIRouter(prefix="/task", tags=["tasks"], dependencies=[AUTHORISED])
+router = APIRouter(prefix=f"{API_PREFIX}/task", tags=["tasks"], dependencies=[AUTHORISED])
 
 Details = Annotated[bool, Query(alias="show_details", description="with nodes and data")]
 _Dags = Envelope[Contents[DagDetailDTO]]

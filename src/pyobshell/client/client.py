@@ -16,6 +16,7 @@ import httpx
 
 from pyobshell.address import Address
 from pyobshell.wire import (
+    API_PREFIX,
     AgentInfoDTO,
     AgentStatus,
     AuditTrail,
@@ -30,7 +31,6 @@ from pyobshell.wire import (
 if TYPE_CHECKING:
     from pyobshell.security.keys import PublicKey
 
-_PREFIX = "/api/v1"
 _DECRYPT_FAILED = "Security.Authentication.Header.DecryptFailed"
 _TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
@@ -307,12 +307,12 @@ class Client:
         has changed is asked once more.
         """
         try:
-            return await self._send(method, _PREFIX + path, body)
+            return await self._send(method, API_PREFIX + path, body)
         except ApiError as error:
             if error.code != _DECRYPT_FAILED:
                 raise
         self._public_key = None
-        return await self._send(method, _PREFIX + path, body)
+        return await self._send(method, API_PREFIX + path, body)
 
     async def _send(self, method: str, target: str, body: Any) -> Any:
         content = None if body is None else json.dumps(body).encode()
@@ -336,7 +336,7 @@ class Client:
         if self._public_key is None:
             from pyobshell.security.keys import PublicKey
 
-            secret = await self._exchange("GET", _PREFIX + "/secret", None, {})
+            secret = await self._exchange("GET", API_PREFIX + "/secret", None, {})
             self._public_key = PublicKey.from_text(secret["public_key"])
         return self._public_key
 

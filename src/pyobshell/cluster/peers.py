@@ -33,6 +33,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.log import current_trace
 from pyobshell.security.keys import PrivateKey, PublicKey
 from pyobshell.security.peer import PeerSession, make_hello
+from pyobshell.wire import API_PREFIX
 
 Site = TypeVar("Site")
 Req = TypeVar("Req", bound=BaseModel)
@@ -198,7 +199,7 @@ class Peers(Generic[Site]):
             return PublicKey.from_text(member.public_key)
         if peer in self._met:
             return self._met[peer]
-        secret = await self.ask(peer, "/api/v1/secret")
+        secret = await self.ask(peer, f"{API_PREFIX}/secret")
         return PublicKey.from_text(secret["public_key"])
 
     def meet(self, peer: Address, public_key: str) -> None:

@@ -136,6 +136,7 @@ class Sql:
                 read_timeout=_SILENCE_SECONDS,
                 write_timeout=_SILENCE_SECONDS,
                 program_name="pyobshell",
+                ssl_disabled=True,  # on this host; to load what could be trusted takes longest
             )
         try:
             with connection.cursor() as cursor:

@@ -15,6 +15,7 @@ from pyobshell.security.keys import PublicKey
 from pyobshell.settings import API_VERSION, architecture
 from pyobshell.tasks.model import Ability, Dag, DagPlan, Maintenance, MaintenanceType, NodePlan
 from pyobshell.tasks.stage import stage
+from pyobshell.wire import API_PREFIX
 
 LOCKED = Maintenance(MaintenanceType.GLOBAL)
 DEFAULT_MYSQL_PORT = 2881
@@ -63,7 +64,7 @@ def require_empty_home(site: Site) -> None:
 
 async def _check_master(site: Site, master: Address) -> None:
     try:
-        info = await site.peers.ask(master, "/api/v1/info")
+        info = await site.peers.ask(master, f"{API_PREFIX}/info")
     except errors.OBShellError as error:
         raise errors.UNEXPECTED(cause=error) from error
     if info["identity"] != Identity.MASTER:
@@ -197,7 +198,7 @@ async def admit(site: Site, caller: Caller, application: Application) -> Members
 
 async def verify_address(site: Site, address: Address, public_key: str) -> None:
     """Raise ``…IncorrectToken`` unless what answers at an address has that key."""
-    secret = await site.peers.ask(address, "/api/v1/secret")
+    secret = await site.peers.ask(address, f"{API_PREFIX}/secret")
     if PublicKey.from_text(secret["public_key"]).text != public_key:
         raise errors.INCORRECT_TOKEN(cause=f"another agent answers at {address}")
 

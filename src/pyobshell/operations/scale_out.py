@@ -40,6 +40,7 @@ from pyobshell.security.keys import PublicKey
 from pyobshell.settings import API_VERSION
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
+from pyobshell.wire import API_PREFIX
 
 _INVITING_S, _UNDOING_S = 60.0, 300.0
 
@@ -75,7 +76,7 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     patience = Deadline.after(site.settings.rpc_timeout_s)
     _check_ports(view, await cluster.servers(patience), target, server)
     is_new = await _is_new(cluster, request.zone, patience)
-    secret = await site.peers.ask(target, "/api/v1/secret")
+    secret = await site.peers.ask(target, f"{API_PREFIX}/secret")
     key = PublicKey.from_text(secret["public_key"])
     site.peers.meet(target, key.text)
     knock = Knock(sealed_agent_password=sealed_for(key, request.targetAgentPassword))
@@ -91,7 +92,7 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
 
 async def _check_agent(site: Site, target: Address) -> None:
     """The new agent must belong to nothing, and have the versions of this one."""
-    info = await site.peers.ask(target, "/api/v1/info")
+    info = await site.peers.ask(target, f"{API_PREFIX}/info")
     if info["identity"] != Identity.SINGLE:
         raise errors.IDENTITY_NOT_SUPPORTED(
             agent=target, identity=info["identity"], needed=Identity.SINGLE

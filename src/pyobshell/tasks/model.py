@@ -6,6 +6,8 @@ concerned. Times are nanoseconds since the Unix epoch.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Flag, IntEnum, StrEnum, auto
@@ -95,13 +97,23 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True)
 class DagPlan:
-    """A DAG to be: its name, stages in order, their common parameters, and its lock."""
+    """A DAG to be: its name, stages in order, their common parameters, and its lock.
+
+    One that RETRY begins anew cannot be rolled back: what was done before is not known any more.
+    Raises ValueError if its stages allow both.
+    """
 
     name: str
     nodes: Sequence[NodePlan]
     params: BaseModel
     maintenance: Maintenance = Maintenance()
     data: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        both = Ability.ANEW | Ability.ROLLBACK
+        allowed = (node.stage.abilities for node in self.nodes)
+        if both in functools.reduce(operator.or_, allowed, Ability.NONE):
+            raise ValueError(f"{self.name} can be begun anew and rolled back")
 
 
 @dataclass(frozen=True, slots=True)

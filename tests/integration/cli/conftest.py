@@ -94,7 +94,11 @@ class Box:
 
     def connect(self, node: Node) -> pymysql.Connection:
         return pymysql.connect(
-            host=node.ip, port=node.sql_port, user="root", password=self.root_password
+            host=node.ip,
+            port=node.sql_port,
+            user="root",
+            password=self.root_password,
+            ssl_disabled=True,
         )
 
     def states(self) -> list[str]:

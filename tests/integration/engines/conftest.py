@@ -55,7 +55,13 @@ class Server:
         """A connection of somebody else, over TCP."""
         port = self.config.mysql_port
         return pymysql.connect(
-            host="127.0.0.1", port=port, user="root", autocommit=True, read_timeout=60, **options
+            host="127.0.0.1",
+            port=port,
+            user="root",
+            autocommit=True,
+            read_timeout=60,
+            ssl_disabled=True,
+            **options,
         )
 
     def rows(self, *statements: str) -> tuple[tuple[object, ...], ...]:

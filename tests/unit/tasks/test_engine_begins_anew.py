@@ -13,7 +13,8 @@ from support.staging import OTHERS, OWN, Flaky, acts, ended, only, plan, run_dag
 from support.waiting import Gate
 
 pytestmark = pytest.mark.anyio
-ANEW = Ability.ALL | Ability.ANEW
+FORWARD = Ability.ALL & ~Ability.ROLLBACK
+ANEW = FORWARD | Ability.ANEW
 
 
 async def test_retry_begins_at_the_first_stage_and_knows_nothing_of_what_was_published(
@@ -46,7 +47,7 @@ async def test_retry_begins_at_the_first_stage_and_knows_nothing_of_what_was_pub
 async def test_signals_of_the_time_before_do_not_count(start_engine):
     gate, flaky = Gate(), Flaky()
     flaky.fails = {f"do {OWN.ip}"}
-    one = waits_for("one", "go", gate)
+    one = waits_for("one", "go", gate, abilities=FORWARD)
     two = acts("two", flaky.body, abilities=ANEW)
     engine = await start_engine(one, two)
     dag_id = (await engine.submit(plan(one, two))).id
@@ -63,7 +64,7 @@ async def test_signals_of_the_time_before_do_not_count(start_engine):
 async def test_such_a_stage_cannot_be_passed_alone(start_engine):
     flaky = Flaky()
     flaky.fails = {f"do {OWN.ip}"}
-    one, two = acts("one", flaky.body, abilities=ANEW), acts("two")
+    one, two = acts("one", flaky.body, abilities=ANEW), acts("two", abilities=FORWARD)
     engine = await start_engine(one, two)
     dag = await run_dag(engine, one, two)
     with pytest.raises(errors.OBShellError) as refused:
@@ -85,6 +86,11 @@ async def test_a_stage_of_several_agents_is_repeated_by_all_of_them(start_engine
     dag = await ended(engine, dag.id)
     assert dag.state is State.SUCCEED
     assert {task.execute_times for task in dag.nodes[0].sub_tasks} == {2}
+
+
+async def test_such_a_dag_cannot_be_rolled_back():
+    with pytest.raises(ValueError, match="Task can be begun anew and rolled back"):
+        plan(acts("one"), acts("two", abilities=ANEW))
 
 
 # --- who is told that it has ended ---------------------------------------------------------------

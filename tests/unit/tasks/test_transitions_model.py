@@ -46,7 +46,6 @@ LOCKS = [
     Maintenance(MaintenanceType.TENANT, "one"),
     Maintenance(MaintenanceType.TENANT, "two"),
 ]
-ALL_BUT_ONE = [~one & Ability.ALL for one in Ability.ALL]
 MOST_DAGS = 2
 _LOCKS_HELD = text("SELECT kind, lock_key, dag_id FROM maintenance")
 
@@ -68,9 +67,14 @@ def in_memory() -> Engine:
 
 @st.composite
 def stages(draw):
-    """Stages with abilities; mostly all of them, so that operators have something to do."""
-    most = st.sampled_from([Ability.ALL, Ability.ALL | Ability.ANEW])
-    abilities = most | st.sampled_from([Ability.NONE, *ALL_BUT_ONE])
+    """Stages with abilities; mostly all of them, so that operators have something to do.
+
+    All of them can be rolled back, or begun anew.
+    """
+    instead = draw(st.sampled_from([Ability.ROLLBACK, Ability.ANEW]))
+    most = Ability.ALL & ~Ability.ROLLBACK | instead
+    all_but_one = [most & ~one for one in most]
+    abilities = st.just(most) | st.sampled_from([Ability.NONE, *all_but_one])
     agents = st.sampled_from([None, [OWN, OTHERS[0]]])
     numbers = range(draw(st.integers(1, 3)))
     return [NodePlan(acts(f"stage {n}", abilities=draw(abilities)), draw(agents)) for n in numbers]
