@@ -32,6 +32,7 @@ _ONE_CLUSTER = {
     "tests/integration/agents/test_modes.py": "three",
     "tests/integration/agents/test_sdk_flows.py": "three",
     "tests/integration/clusters/test_chaos.py": "six",
+    "tests/integration/clusters/test_emergencies.py": "six",
     "tests/integration/clusters/test_every_stop.py": "six",
     "tests/integration/clusters/test_parameters.py": "six",
     "tests/integration/clusters/test_rolling_restart_of_agents.py": "six",
