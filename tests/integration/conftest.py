@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Generator
+from pathlib import Path
+
 import pytest
 
 from support.standin_clusters import CLUSTER_ID, Cluster, eventually, start_all
+
+_HOMES = pytest.StashKey[Path]()
+_LAST_LINES = 40
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _homes(request, tmp_path_factory):
+    request.config.stash[_HOMES] = tmp_path_factory.getbasetemp()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what agents have logged during a test that fails: their homes do not last."""
+    report = yield
+    homes = item.config.stash.get(_HOMES, None)
+    if report.failed and homes is not None:
+        for log in homes.rglob("log_obshell/obshell.log"):
+            if log.stat().st_mtime >= call.start:
+                with log.open(errors="replace") as lines:
+                    last = "".join(deque(lines, _LAST_LINES))
+                report.sections.append((str(log.relative_to(homes)), last))
+    return report
 
 
 @pytest.fixture(scope="session")
