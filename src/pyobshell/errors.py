@@ -125,9 +125,22 @@ URI_MISMATCH = _E(
 TIMESTAMP_INVALID = _E(
     "Security.Authentication.Timestamp.Invalid",
     401,
-    "Unauthorized: the header's ts is not a number",
-    "未授权：请求头中的 ts 不是数字",
+    "Unauthorized: the expiry of the header is invalid: {cause}",
+    "未授权：请求头中的时间戳无效：{cause}",
     10008,
+)
+HEADER_REPLAYED = _E(
+    "Security.Authentication.Header.Replayed",
+    401,
+    "Unauthorized: the header was used before; each request needs one of its own",
+    "未授权：请求头已被使用过，每个请求都需要新的请求头",
+    10008,
+)
+TOO_MANY_HEADERS = _E(
+    "Security.Authentication.Header.TooMany",
+    429,
+    "Too many requests are made at once: no further headers can be remembered until some expire",
+    "请求过多：在部分请求头过期之前无法接受新的请求",
 )
 EXPIRED = _E(
     "Security.Authentication.Expired",

@@ -52,6 +52,9 @@ class Settings(BaseModel):
         gt=0,
         description="how often its holder renews it; at most half of lease_s",
     )
+    header_lifetime_s: float = Field(
+        900, gt=0, description="for how long a client may make an encrypted header valid"
+    )
     audit_keep_days: int = Field(
         180, ge=1, le=36500, description="how long it is on record who asked for what"
     )
@@ -102,6 +105,7 @@ class Paths:
         self.kept_copy = self.state_dir / "kept.json"
         self.vault_key = self.state_dir / "vault.key"
         self.private_key = self.state_dir / "agent.key"
+        self.used_headers = self.state_dir / "headers.used"
         self.settings = self.state_dir / "settings.json"
         self.lock = self.state_dir / "lock"
         self.run_dir = base_dir / "run"

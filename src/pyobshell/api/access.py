@@ -43,27 +43,28 @@ async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
     Raises an error of credentials, ``Agent.Audit.NotRecorded``, or ForwardToMaster.
     """
     forwards = not call.trusted and site.cluster.view.identity is Identity.FOLLOWER
-    if call.trusted:
-        who = LOCAL_USER
-    else:
-        credentials = _bound(call)
-        if not forwards:
-            who = await accept(site, credentials)
-        elif call.recording is not None:  # else the master judges when it answers
-            who = await _ask_master(site, credentials)
+    who = LOCAL_USER if call.trusted else await _let_in(call, site, forwards=forwards)
+    if call.unreadable is not None:
+        raise call.unreadable
     if call.recording is not None:
         await call.recording.begin(request, who)
     if forwards:
         raise ForwardToMaster
 
 
-def _bound(call: Call) -> Credentials:
-    """The credentials of a request, which must have been made for it."""
-    if call.credentials is None:
+async def _let_in(call: Call, site: Site, *, forwards: bool) -> str:
+    """Whose the credentials of a request are, which must have been made for it alone."""
+    credentials = call.credentials
+    if credentials is None:
         raise errors.HEADER_NOT_FOUND()
-    if call.forwarder is None:
-        check_binding(call.credentials.header, call.target, time.time())
-    return call.credentials
+    if call.forwarder is not None:  # who has let it in already
+        return await accept(site, credentials)
+    now, longest_s = time.time(), site.settings.header_lifetime_s
+    expiry = check_binding(credentials.header, call.target, now, longest_s)
+    who = await (_ask_master if forwards else accept)(site, credentials)
+    if call.guard is not None and who is not ANYBODY:
+        call.guard.admit(credentials.header.sections, expiry, now)
+    return who
 
 
 async def accept(site: Site, credentials: Credentials) -> str:

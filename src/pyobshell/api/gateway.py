@@ -34,6 +34,7 @@ from pyobshell.security.hybrid import (
     open_header_v2,
 )
 from pyobshell.security.keys import PrivateKey
+from pyobshell.security.replay import ReplayGuard
 from pyobshell.security.verify import Credentials
 from pyobshell.wire import API_PREFIX
 
@@ -57,6 +58,7 @@ class Gateway:
         rpc: ASGIApp,
         key: PrivateKey,
         crypto: ThreadPoolExecutor,
+        guard: ReplayGuard,
         *,
         trusted: bool,
     ) -> None:
@@ -64,6 +66,7 @@ class Gateway:
         self._rpc = rpc
         self._key = key
         self._crypto = crypto
+        self._guard = guard
         self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,10 +106,16 @@ class Gateway:
             header = await loop.run_in_executor(
                 self._crypto, opener, self._key, headers[header_name]
             )
-            call.credentials = Credentials(kind, header)
-            if kind != "v1":
-                body = open_body(header.keys, body)
-        return _first_json_value(body)
+            call.credentials, call.guard = Credentials(kind, header), self._guard
+        try:
+            if call.credentials is not None and call.credentials.kind != "v1":
+                body = open_body(call.credentials.header.keys, body)
+            return _first_json_value(body)
+        except OBShellError as error:
+            if self._trusted:
+                raise
+            call.unreadable = error
+            return b"{}"
 
 
 def _logged(call: Call, scope: Scope, send: Send) -> Send:

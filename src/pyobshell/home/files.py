@@ -26,7 +26,13 @@ _LARGE_LOGS = 1024 * _MIB  # they are rotated at a fifth of that: something else
 
 def secret_files(paths: Paths) -> list[Path]:
     """The files that are for the agent's user alone, as far as they are there."""
-    named = [paths.private_key, paths.vault_key, paths.settings, paths.kept_copy]
+    named = [
+        paths.private_key,
+        paths.vault_key,
+        paths.settings,
+        paths.kept_copy,
+        paths.used_headers,
+    ]
     return [*(file for file in named if file.exists()), *paths.state_dir.glob("meta.db*")]
 
 

@@ -37,7 +37,8 @@ class RequestHeader:
 
     ``auth`` is the password offered, ``ts`` the Unix second of expiry as sent (unchecked text),
     ``uri`` the request target it was made for, ``keys`` the AES key and IV of the body. A header
-    of V1 names no target: ``uri`` is empty and ``bound`` false.
+    of V1 names no target: ``uri`` is empty and ``bound`` false. ``sections`` are the ciphertexts it
+    consisted of.
     """
 
     auth: str = field(repr=False)
@@ -45,6 +46,7 @@ class RequestHeader:
     uri: str
     keys: bytes | None = field(default=None, repr=False)
     bound: bool = True
+    sections: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,13 @@ def open_header_v2(private_key: PrivateKey, value: str) -> RequestHeader:
     does not fit raises ``Security.Authentication.Header.DecryptFailed``.
     """
     try:
-        fields = _decrypt_fields(private_key, value)
+        fields, sections = _decrypt_fields(private_key, value)
         return RequestHeader(
             auth=_text(fields, "auth"),
             ts=_text(fields, "ts"),
             uri=_text(fields, "uri"),
             keys=_keys(fields),
+            sections=sections,
         )
     except (ValueError, RecursionError):
         raise errors.HEADER_DECRYPT_FAILED() from None
@@ -79,11 +82,11 @@ def open_header_v1(private_key: PrivateKey, value: str) -> RequestHeader:
     Raises ``Security.Authentication.Header.DecryptFailed``.
     """
     try:
-        fields = _decrypt_fields(private_key, value)
-        ts = fields.get("ts")
+        fields, sections = _decrypt_fields(private_key, value)
+        ts, password = fields.get("ts"), _text(fields, "password")
         if not isinstance(ts, int) or isinstance(ts, bool):
             raise ValueError("ts is not an integer")
-        return RequestHeader(auth=_text(fields, "password"), ts=str(ts), uri="", bound=False)
+        return RequestHeader(password, ts=str(ts), uri="", bound=False, sections=sections)
     except (ValueError, RecursionError):
         raise errors.HEADER_DECRYPT_FAILED() from None
 
@@ -151,15 +154,29 @@ def decrypt_password(private_key: PrivateKey, text: str) -> str:
         return text
 
 
-def _decrypt_fields(private_key: PrivateKey, value: str) -> dict[str, object]:
-    """The JSON object of a header, its keys in lower case; ``ValueError`` for anything else."""
+def _decrypt_fields(
+    private_key: PrivateKey, value: str
+) -> tuple[dict[str, object], tuple[bytes, ...]]:
+    """The JSON object of a header, its keys in lower case, and its sections.
+
+    ``ValueError`` for anything else, and for keys that come twice: clients cut the JSON anywhere,
+    so whoever has the beginning of one could add another target to the password in it.
+    """
     if len(value) > MAX_HEADER_CHARS:
         raise ValueError("the header is too long")
-    plaintext = private_key.decrypt_sections(base64.b64decode(value, validate=True))
-    fields = json.loads(plaintext.decode())
+    ciphertext = base64.b64decode(value, validate=True)
+    plaintext = private_key.decrypt_sections(ciphertext)
+    fields = json.loads(plaintext.decode(), object_pairs_hook=_without_repetition)
     if not isinstance(fields, dict):
         raise ValueError("the header is not an object")
-    return {name.lower(): content for name, content in fields.items()}
+    return fields, private_key.sections(ciphertext)
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = {name.lower(): content for name, content in pairs}
+    if len(fields) < len(pairs):
+        raise ValueError("a key comes twice")
+    return fields
 
 
 def _text(fields: Mapping[str, object], name: str) -> str:

@@ -119,16 +119,20 @@ class PrivateKey:
         """``PublicKey.text`` of the public half."""
         return self.public.text
 
+    def sections(self, ciphertext: bytes) -> tuple[bytes, ...]:
+        """Its sections, each one modulus long; raises ``ValueError`` unless all of them are."""
+        size = _modulus_bytes(self._key)
+        if not ciphertext or len(ciphertext) % size:
+            raise ValueError("cannot be decrypted")
+        return tuple(ciphertext[at : at + size] for at in range(0, len(ciphertext), size))
+
     def decrypt_sections(self, ciphertext: bytes) -> bytes:
-        """Join the plaintexts of all sections, each one modulus long.
+        """Join the plaintexts of all sections.
 
         Raises ``ValueError`` with the same text whatever is wrong, but cannot notice every
         damage: see the module's docstring.
         """
-        size = _modulus_bytes(self._key)
-        if not ciphertext or len(ciphertext) % size:
-            raise ValueError("cannot be decrypted")
-        sections = (ciphertext[at : at + size] for at in range(0, len(ciphertext), size))
+        sections = self.sections(ciphertext)
         try:
             return b"".join(self._key.decrypt(section, padding.PKCS1v15()) for section in sections)
         except ValueError:

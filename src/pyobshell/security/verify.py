@@ -41,10 +41,11 @@ class Passwords:
     agent: str | None = field(default=None, repr=False)
 
 
-def check_binding(header: RequestHeader, request_target: str, now: float) -> None:
-    """Check that a header was made for this request and is still valid at ``now`` (Unix seconds).
+def check_binding(header: RequestHeader, request_target: str, now: float, longest_s: float) -> int:
+    """The Unix second in which a header expires that was made for this request and is valid.
 
-    ``request_target`` is the raw one: path, ``?query`` when there is one. Raises
+    ``request_target`` is the raw one: path, ``?query`` when there is one. At ``now`` (Unix seconds)
+    it may not be valid for longer than ``longest_s``. Raises
     ``Security.Authentication.Header.UriMismatch``, ``…Timestamp.Invalid`` or ``…Expired``.
     The expiry counts for an empty password too.
     """
@@ -52,9 +53,15 @@ def check_binding(header: RequestHeader, request_target: str, now: float) -> Non
     if header.bound and header.uri.removesuffix("?") != request_target:
         raise errors.URI_MISMATCH()
     if not _SECONDS.fullmatch(header.ts):
-        raise errors.TIMESTAMP_INVALID()
-    if int(now) > int(header.ts):
+        raise errors.TIMESTAMP_INVALID(cause="it is no Unix second")
+    expiry = int(header.ts)
+    if int(now) > expiry:
         raise errors.EXPIRED()
+    if expiry > now + longest_s:
+        raise errors.TIMESTAMP_INVALID(
+            cause=f"it is more than {longest_s:g} s ahead; compare the clocks of client and server"
+        )
+    return expiry
 
 
 async def verify(

@@ -169,9 +169,13 @@ def test_passwords_are_not_shown() -> None:
     assert "offered" not in repr(credentials)
 
 
+LONGEST_S = 900
+TOO_LONG = errors.TIMESTAMP_INVALID
+
+
 def binding(header: RequestHeader, target: str, now: float) -> errors.ErrorCode | None:
     try:
-        check_binding(header, target, now)
+        check_binding(header, target, now, LONGEST_S)
     except errors.OBShellError as error:
         return error.code
     return None
@@ -214,5 +218,12 @@ def test_a_header_is_good_until_the_end_of_its_last_second(
         assert binding(RequestHeader(password, "100", "/"), "/", now) is code
 
 
-def test_an_expiry_of_many_digits_is_read() -> None:
-    assert binding(RequestHeader("", "9" * 19, "/"), "/", 2e9) is None
+def test_a_header_is_not_good_for_longer_than_is_allowed() -> None:
+    now = 2e9
+    for ts, code in ((now, None), (now + LONGEST_S, None), (now + LONGEST_S + 1, TOO_LONG)):
+        assert binding(RequestHeader("p", str(int(ts)), "/"), "/", now) is code
+    assert binding(RequestHeader("", "9" * 19, "/"), "/", now) is TOO_LONG
+
+
+def test_it_is_told_when_a_header_expires() -> None:
+    assert check_binding(RequestHeader("", "0100", "/"), "/", 40, LONGEST_S) == 100

@@ -42,6 +42,16 @@ def v2(**changes: object) -> dict[str, object]:
     return {"auth": "a", "ts": "1", "uri": "/", "keys": None} | changes
 
 
+@pytest.mark.parametrize("name", ["auth", "ts", "uri", "keys", "more", "Uri"])
+def test_a_header_in_which_a_key_comes_twice_is_refused(own_key: PrivateKey, name: str) -> None:
+    content = json.dumps(v2(more=1))
+    twice = content[:-1] + f', "{name}": "1"' + "}"
+    assert open_header_v2(own_key, sealed(own_key, content.encode())).uri == "/"
+    with pytest.raises(errors.OBShellError) as refused:
+        open_header_v2(own_key, sealed(own_key, twice.encode()))
+    assert refused.value.code is errors.HEADER_DECRYPT_FAILED
+
+
 def sdk_v2(public_text: str, password: str | None, uri: str, body: bytes) -> tuple[str, bytes]:
     """The header and body that the official SDK's V2 sends, made by its library in its steps."""
     keys = get_random_bytes(32)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyobshell import errors
+from pyobshell.security import replay
+from pyobshell.security.replay import ReplayGuard
+
+ONE, TWO, THREE = b"1" * 256, b"2" * 256, b"3" * 256
+RECORD_BYTES = 24
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "headers.used"
+
+
+def admits(guard: ReplayGuard, *sections: bytes, expiry: int = 100, now: float = 0) -> bool:
+    try:
+        guard.admit(sections, expiry, now)
+    except errors.OBShellError as error:
+        return error.code is not errors.HEADER_REPLAYED
+    return True
+
+
+def test_a_header_is_admitted_once(file: Path) -> None:
+    guard = ReplayGuard(file, 0)
+    assert admits(guard, ONE, TWO)
+    assert not admits(guard, ONE, TWO)
+    assert admits(guard, THREE)
+
+
+@pytest.mark.parametrize("sections", [(ONE,), (TWO,), (TWO, ONE), (ONE, THREE), (THREE, TWO)])
+def test_no_part_of_it_opens_anything_in_another_place(
+    file: Path, sections: tuple[bytes, ...]
+) -> None:
+    guard = ReplayGuard(file, 0)
+    assert admits(guard, ONE, TWO)
+    assert not admits(guard, *sections)
+
+
+def test_what_was_refused_has_not_been_used(file: Path) -> None:
+    guard = ReplayGuard(file, 0)
+    assert admits(guard, ONE)
+    assert not admits(guard, ONE, TWO)
+    assert admits(guard, TWO)
+
+
+def test_it_is_remembered_to_the_end_of_the_last_second_and_no_longer(file: Path) -> None:
+    guard = ReplayGuard(file, 0)
+    assert admits(guard, ONE, expiry=100)
+    assert not admits(guard, ONE, expiry=100, now=100.9)
+    assert admits(guard, ONE, expiry=200, now=101)  # for it is expired, which others check
+    assert ReplayGuard(file, 201)._expiries == {}
+
+
+def test_the_next_life_of_the_agent_knows_it_too(file: Path) -> None:
+    assert admits(ReplayGuard(file, 0), ONE)
+    second = ReplayGuard(file, 50)
+    assert not admits(second, ONE, now=50)
+    assert admits(second, TWO, now=50)
+    assert not admits(ReplayGuard(file, 60), TWO, now=60)
+
+
+def test_a_record_that_was_cut_off_costs_no_other(file: Path) -> None:
+    guard = ReplayGuard(file, 0)
+    assert admits(guard, ONE)
+    assert admits(guard, TWO)
+    file.write_bytes(file.read_bytes()[:-1])
+    guard = ReplayGuard(file, 0)
+    assert not admits(guard, ONE)
+    assert admits(guard, THREE)
+    assert not admits(ReplayGuard(file, 0), THREE)
+
+
+def test_when_no_more_can_be_remembered_nobody_gets_in_until_some_expire(file: Path) -> None:
+    guard = ReplayGuard(file, 0, most=2)
+    assert admits(guard, ONE, TWO, expiry=10)
+    with pytest.raises(errors.OBShellError) as refused:
+        guard.admit([THREE], 100, now=10)
+    assert refused.value.code is errors.TOO_MANY_HEADERS
+    assert admits(guard, THREE, now=11)
+
+
+def test_the_file_has_no_more_of_what_is_expired_than_a_little(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_SLACK", 10)
+    guard = ReplayGuard(file, 0)
+    longest = 0
+    for second in range(100):
+        assert admits(guard, second.to_bytes(256), expiry=second + 2, now=second)
+        longest = max(longest, file.stat().st_size // RECORD_BYTES)
+    assert 10 < longest < 20
+    assert not admits(ReplayGuard(file, 99), (99).to_bytes(256), now=99)
+
+
+def test_the_file_is_its_own_users_alone_and_says_nothing(file: Path) -> None:
+    assert admits(ReplayGuard(file, 0), ONE)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert ONE[:8] not in file.read_bytes()
+
+
+def test_a_full_disk_keeps_nobody_out_and_what_was_used_is_written_later(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = ReplayGuard(file, 0)
+    assert admits(guard, ONE)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        assert admits(guard, TWO)
+    assert not admits(guard, TWO)
+    assert admits(ReplayGuard(file, 0), TWO)
+    assert admits(guard, THREE)
+    next_life = ReplayGuard(file, 0)
+    for section in (ONE, TWO, THREE):
+        assert not admits(next_life, section)
+
+
+@settings(deadline=None)
+@given(
+    uses=st.lists(
+        st.tuples(st.integers(0, 8), st.integers(0, 5), st.booleans()), min_size=1, max_size=40
+    )
+)
+def test_nothing_is_admitted_twice_within_its_time(
+    tmp_path_factory: pytest.TempPathFactory, uses: list[tuple[int, int, bool]]
+) -> None:
+    file = tmp_path_factory.mktemp("guard") / "headers.used"
+    guard, used = ReplayGuard(file, 0), dict[int, int]()
+    for now, (number, lifetime, restarts) in enumerate(uses):
+        if restarts:
+            guard = ReplayGuard(file, now)
+        fresh = used.get(number, -1) < now
+        assert admits(guard, number.to_bytes(256), expiry=now + lifetime, now=now) == fresh
+        if fresh:
+            used[number] = now + lifetime
