@@ -18,6 +18,7 @@ import uvicorn
 
 from pyobshell.api import access, forward
 from pyobshell.api.app import make_app
+from pyobshell.api.door import Door
 from pyobshell.api.gateway import Gateway
 from pyobshell.api.local_caller import LocalHttp
 from pyobshell.api.recording import Recorder
@@ -66,7 +67,6 @@ from pyobshell.operations import (
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
-from pyobshell.security.replay import ReplayGuard
 from pyobshell.settings import Settings
 from pyobshell.store.audit import AuditLog
 from pyobshell.store.database import Database
@@ -217,7 +217,7 @@ class Agent:
     async def _assemble(self, database: Database) -> Site:
         """Put the site together, from the store up to the API."""
         settings, paths = self.settings, self.paths
-        self._guard = ReplayGuard(paths.used_headers, time.time())
+        self._door = Door.of(paths.used_headers, time.time())
         vault = opening.open_vault(paths, await database.read(opening.sealed_secrets))
         self._kept_copy = KeptCopy(database, paths.kept_copy)
         cluster = ClusterState(database, vault, settings.address, self._kept_copy.renew)
@@ -259,7 +259,7 @@ class Agent:
     def _config(self, site: Site, *, trusted: bool) -> uvicorn.Config:
         routes = Recorder(site.api, site.audit)
         return uvicorn.Config(
-            Gateway(routes, Rpc(site), site.key, self._crypto, self._guard, trusted=trusted),
+            Gateway(routes, Rpc(site), site.key, self._crypto, self._door, trusted=trusted),
             http=LocalHttp if trusted else "auto",
             log_config=None,
             access_log=False,

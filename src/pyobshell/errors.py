@@ -136,6 +136,13 @@ HEADER_REPLAYED = _E(
     "未授权：请求头已被使用过，每个请求都需要新的请求头",
     10008,
 )
+TOO_MANY_FAILURES = _E(
+    "Security.Authentication.TooManyFailures",
+    429,
+    "Too many wrong passwords come from {address}; try again in some seconds, or on the agent's host "
+    "over its local socket",
+    "来自 {address} 的错误密码过多，请稍后重试，或在 agent 所在主机上通过本地套接字操作",
+)
 TOO_MANY_HEADERS = _E(
     "Security.Authentication.Header.TooMany",
     429,

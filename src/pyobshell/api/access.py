@@ -43,7 +43,7 @@ async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
     Raises an error of credentials, ``Agent.Audit.NotRecorded``, or ForwardToMaster.
     """
     forwards = not call.trusted and site.cluster.view.identity is Identity.FOLLOWER
-    who = LOCAL_USER if call.trusted else await _let_in(call, site, forwards=forwards)
+    who = LOCAL_USER if call.trusted else await _let_in(request, call, site, forwards=forwards)
     if call.unreadable is not None:
         raise call.unreadable
     if call.recording is not None:
@@ -52,18 +52,19 @@ async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
         raise ForwardToMaster
 
 
-async def _let_in(call: Call, site: Site, *, forwards: bool) -> str:
+async def _let_in(request: Request, call: Call, site: Site, *, forwards: bool) -> str:
     """Whose the credentials of a request are, which must have been made for it alone."""
     credentials = call.credentials
     if credentials is None:
         raise errors.HEADER_NOT_FOUND()
-    if call.forwarder is not None:  # who has let it in already
+    if call.door is None:  # who has forwarded it has let it in
         return await accept(site, credentials)
     now, longest_s = time.time(), site.settings.header_lifetime_s
     expiry = check_binding(credentials.header, call.target, now, longest_s)
-    who = await (_ask_master if forwards else accept)(site, credentials)
-    if call.guard is not None and who is not ANYBODY:
-        call.guard.admit(credentials.header.sections, expiry, now)
+    async with call.door.logins.judging(request.client.host if request.client else ""):
+        who = await (_ask_master if forwards else accept)(site, credentials)
+    if who != ANYBODY:
+        call.door.replays.admit(credentials.header.sections, expiry, now)
     return who
 
 

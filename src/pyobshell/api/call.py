@@ -13,8 +13,8 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from pyobshell.address import Address
+from pyobshell.api.door import Door
 from pyobshell.errors import Language, OBShellError
-from pyobshell.security.replay import ReplayGuard
 from pyobshell.security.verify import Credentials
 from pyobshell.wire import NANOSECONDS, rfc3339
 
@@ -32,8 +32,8 @@ class Call:
     ``trusted`` requests came over the local socket, or were verified by a member that forwarded
     them; all others must carry ``credentials``. ``forwarder`` is the FOLLOWER that handed a request
     to its master. ``unreadable`` is what is wrong with the body, told to the rightful user alone:
-    who has a recorded request must not learn from it. ``guard`` lets credentials pass once.
-    ``recording`` is for what this agent was asked by a client, and may change.
+    who has a recorded request must not learn from it. ``door`` is the one it came to with
+    credentials. ``recording`` is for what this agent was asked by a client, and may change.
     """
 
     target: str
@@ -43,7 +43,7 @@ class Call:
     forwarder: Address | None = None
     credentials: Credentials | None = None
     unreadable: OBShellError | None = None
-    guard: ReplayGuard | None = None
+    door: Door | None = None
     recording: Recording | None = None
     begun: int = field(default_factory=time.monotonic_ns)
 

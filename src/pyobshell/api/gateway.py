@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyobshell import errors, log
 from pyobshell.api.call import Call
+from pyobshell.api.door import Door
 from pyobshell.cluster.peers import RPC_PREFIX
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import (
@@ -34,7 +35,6 @@ from pyobshell.security.hybrid import (
     open_header_v2,
 )
 from pyobshell.security.keys import PrivateKey
-from pyobshell.security.replay import ReplayGuard
 from pyobshell.security.verify import Credentials
 from pyobshell.wire import API_PREFIX
 
@@ -58,7 +58,7 @@ class Gateway:
         rpc: ASGIApp,
         key: PrivateKey,
         crypto: ThreadPoolExecutor,
-        guard: ReplayGuard,
+        door: Door,
         *,
         trusted: bool,
     ) -> None:
@@ -66,7 +66,7 @@ class Gateway:
         self._rpc = rpc
         self._key = key
         self._crypto = crypto
-        self._guard = guard
+        self._door = door
         self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +106,7 @@ class Gateway:
             header = await loop.run_in_executor(
                 self._crypto, opener, self._key, headers[header_name]
             )
-            call.credentials, call.guard = Credentials(kind, header), self._guard
+            call.credentials, call.door = Credentials(kind, header), self._door
         try:
             if call.credentials is not None and call.credentials.kind != "v1":
                 body = open_body(call.credentials.header.keys, body)

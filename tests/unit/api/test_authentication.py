@@ -11,6 +11,7 @@ from Crypto.Cipher import AES
 from Crypto.Util.Padding import pad
 
 from pyobshell.cluster.model import Identity
+from pyobshell.security.backoff import FREE
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
 from support.asking import AGENT_HEADER, ROOT_HEADER, V1_HEADER, check_envelope, sealed_fields
@@ -322,3 +323,21 @@ async def test_what_an_agent_is_can_be_asked_by_anybody(start_member, identity):
     assert (info["ip"], info["port"]) == host.address
     secret = (await host.api.plain("GET", "/api/v1/secret")).data
     assert secret == {**host.address.wire, "public_key": host.key.public_text}
+
+
+async def test_who_offers_many_wrong_passwords_has_to_wait_and_a_right_one_has_its_turn(member):
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    member.agent._door.logins._sleep = sleep
+    for _ in range(FREE):
+        assert outcome(await member.api.get(AGENTS, password="wrong")) == WRONG_ROOT
+    assert slept == []
+    assert outcome(await member.api.get(AGENTS)) is None
+    assert len(slept) == 1
+    assert 0 < slept[0] <= 1
+    assert outcome(await member.local.get(AGENTS)) is None
+    assert outcome(await member.api.get(AGENTS, ts="1", password="wrong")) == EXPIRED
+    assert len(slept) == 1

@@ -1,0 +1,22 @@
+"""The door to the network: what keeps strangers and those who repeat others outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyobshell.security.backoff import LoginBackoff
+from pyobshell.security.replay import ReplayGuard
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What an agent remembers of those who came over the network."""
+
+    replays: ReplayGuard
+    logins: LoginBackoff = field(default_factory=LoginBackoff)
+
+    @classmethod
+    def of(cls, used_headers: Path, now: float) -> Door:
+        """The door of an agent that starts at ``now`` (Unix seconds); raises OSError."""
+        return cls(ReplayGuard(used_headers, now))

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from pyobshell import errors
+from pyobshell.security import backoff
+from pyobshell.security.backoff import FREE, MOST_WAITING, LoginBackoff
+from support.staging import turns
+
+pytestmark = pytest.mark.anyio
+
+HERE, ELSEWHERE = "10.0.0.1", "10.0.0.2"
+
+
+class Time:
+    """A clock that goes on while somebody sleeps, and notes for how long."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def logins(time: Time) -> LoginBackoff:
+    return LoginBackoff(time, time.sleep)
+
+
+async def nothing() -> None:
+    """Judge at once."""
+
+
+async def offer(
+    logins: LoginBackoff,
+    address: str = HERE,
+    error: errors.ErrorCode | None = errors.INCORRECT_OCEANBASE_PASSWORD,
+    judge: Callable[[], Awaitable[None]] = nothing,
+) -> errors.ErrorCode | None:
+    """Offer a password that is wrong in this way, or right."""
+    try:
+        async with logins.judging(address):
+            await judge()
+            if error is not None:
+                raise error()
+    except errors.OBShellError as refused:
+        return refused.code
+    return None
+
+
+async def test_some_wrong_passwords_are_judged_at_once_and_the_next_ones_later(logins, time):
+    for _ in range(FREE):
+        assert await offer(logins) is errors.INCORRECT_OCEANBASE_PASSWORD
+    assert time.slept == []
+    for _ in range(3):
+        assert await offer(logins) is errors.INCORRECT_OCEANBASE_PASSWORD
+    assert time.slept == [1, 1, 1]
+
+
+async def test_a_right_one_has_its_turn_too(logins, time):
+    for _ in range(FREE + 5):
+        await offer(logins)
+    assert await offer(logins, error=None) is None
+    assert time.slept[-1] == 1
+
+
+async def test_others_are_not_concerned(logins, time):
+    for _ in range(FREE):
+        await offer(logins)
+    assert await offer(logins, ELSEWHERE) is errors.INCORRECT_OCEANBASE_PASSWORD
+    assert time.slept == []
+
+
+async def test_time_makes_up_for_it(logins, time):
+    for _ in range(FREE):
+        await offer(logins)
+    time.now += FREE
+    for _ in range(FREE):
+        await offer(logins)
+    assert time.slept == []
+
+
+async def test_right_passwords_and_other_failures_cost_nothing(logins, time):
+    for _ in range(3 * FREE):
+        await offer(logins, error=None)
+        await offer(logins, error=errors.EXPIRED)
+    assert time.slept == []
+    assert not logins._debtors
+
+
+async def test_of_many_at_once_only_some_are_judged_before_they_are_known_to_be_wrong(logins, time):
+    judged, answered = [], asyncio.Event()
+
+    async def judge() -> None:
+        judged.append(time.now)
+        await answered.wait()
+
+    async with asyncio.TaskGroup() as offers:
+        for _ in range(FREE + 5):
+            offers.create_task(offer(logins, judge=judge))
+        await turns(200)
+        # One of the others may be judged at a time, and only once it has waited.
+        assert judged.count(1000.0) == FREE
+        answered.set()
+    assert len(judged) == FREE + 5
+    assert judged[FREE:] == [1000.0 + n for n in range(1, 6)]
+
+
+async def test_when_too_many_wait_the_others_are_refused_at_once(time):
+    waiting, over = [], asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        await over.wait()
+
+    logins = LoginBackoff(time, sleep)
+    for _ in range(FREE):
+        await offer(logins)
+    async with asyncio.TaskGroup() as offers:
+        for _ in range(MOST_WAITING):
+            waiting.append(offers.create_task(offer(logins)))
+        await turns(200)
+        assert await offer(logins, error=None) is errors.TOO_MANY_FAILURES
+        assert await offer(logins, ELSEWHERE, error=None) is None
+        over.set()
+    assert all(one.result() is errors.INCORRECT_OCEANBASE_PASSWORD for one in waiting)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [("fd00::1:2:3:4", True), ("fd00::5", True), ("fd00:0:0:1::", False), ("10.0.0.1", False)],
+)
+async def test_of_ipv6_a_whole_network_counts_as_one_host(logins, time, other, same):
+    for _ in range(FREE):
+        await offer(logins, "fd00::1%eth0")
+    await offer(logins, other)
+    assert bool(time.slept) == same
+
+
+async def test_only_so_many_addresses_are_remembered(logins, monkeypatch):
+    monkeypatch.setattr(backoff, "_MOST_ADDRESSES", 3)
+    for number in range(10):
+        await offer(logins, f"10.0.1.{number}")
+    assert list(logins._debtors) == ["10.0.1.7", "10.0.1.8", "10.0.1.9"]
