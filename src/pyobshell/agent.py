@@ -21,6 +21,7 @@ from pyobshell.api.app import make_app
 from pyobshell.api.door import Door
 from pyobshell.api.gateway import Gateway
 from pyobshell.api.local_caller import LocalHttp
+from pyobshell.api.network import NetworkHttp
 from pyobshell.api.recording import Recorder
 from pyobshell.api.rpc import Rpc
 from pyobshell.cluster.doorway import Doorway
@@ -260,7 +261,7 @@ class Agent:
         routes = Recorder(site.api, site.audit)
         return uvicorn.Config(
             Gateway(routes, Rpc(site), site.key, self._crypto, self._door, trusted=trusted),
-            http=LocalHttp if trusted else "auto",
+            http=LocalHttp if trusted else partial(NetworkHttp, self._door.strangers),  # type: ignore[arg-type]  # it makes one
             log_config=None,
             access_log=False,
             lifespan="off",

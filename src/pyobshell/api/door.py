@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyobshell.api.network import Strangers
 from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.replay import ReplayGuard
 
@@ -15,6 +16,7 @@ class Door:
 
     replays: ReplayGuard
     logins: LoginBackoff = field(default_factory=LoginBackoff)
+    strangers: Strangers = field(default_factory=Strangers)
 
     @classmethod
     def of(cls, used_headers: Path, now: float) -> Door:

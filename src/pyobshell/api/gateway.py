@@ -23,6 +23,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyobshell import errors, log
+from pyobshell.api.body import read_body
 from pyobshell.api.call import Call
 from pyobshell.api.door import Door
 from pyobshell.cluster.peers import RPC_PREFIX
@@ -98,7 +99,7 @@ class Gateway:
 
     async def _open(self, call: Call, headers: dict[str, str], receive: Receive) -> bytes:
         """Decrypt header and body; the call learns the credentials, the body is returned."""
-        body = await _read(receive)
+        body = await read_body(receive, _LARGEST_BODY)
         found = next((one for one in _HEADERS if one[0] in headers), None)
         if found is not None and not self._trusted:
             header_name, kind, opener = found
@@ -149,22 +150,6 @@ def _target(scope: Scope) -> str:
     path = raw.decode("latin-1").partition("?")[0]
     query = scope["query_string"].decode("latin-1")
     return f"{path}?{query}" if query else path
-
-
-async def _read(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > _LARGEST_BODY:
-            raise errors.BAD_REQUEST(cause=f"the body exceeds {_LARGEST_BODY} bytes")
-        if not message.get("more_body"):
-            break
-    return b"".join(chunks)
 
 
 def _first_json_value(body: bytes) -> bytes:

@@ -11,12 +11,16 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pyobshell import errors
+from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
+from pyobshell.api.network import proven
 from pyobshell.cluster.doorway import Asked
 from pyobshell.cluster.peers import RPC_PREFIX, SESSION_HEADER, SESSION_PATH, frame_binding
 from pyobshell.operations.site import Site
 
 _FRAMES = "application/octet-stream"
+_LARGEST_HELLO = 16 * 1024
+_LARGEST_FRAME = 64 * 1024 * 1024
 _ALIVE_S = 4.0  # a fraction of the silence after which an agent is taken for lost
 
 
@@ -45,7 +49,7 @@ class Rpc:
     async def _open_session(self, request: Request) -> Response:
         """Open a session for an agent that proves who it is."""
         try:
-            hello = json.loads(await request.body())
+            hello = json.loads(await read_body(request.receive, _LARGEST_HELLO))
             if not isinstance(hello, dict):
                 raise TypeError
         except (ValueError, TypeError, RecursionError):
@@ -57,7 +61,12 @@ class Rpc:
         name = request.url.path.removeprefix(RPC_PREFIX)
         binding = frame_binding("POST", RPC_PREFIX + name)
         session_id = request.headers.get(SESSION_HEADER, "")
-        return self._site.doorway.open(session_id, name, await request.body(), binding)
+        doorway = self._site.doorway
+        doorway.check_known(session_id, name)  # of others not even the body is read
+        frame = await read_body(request.receive, _LARGEST_FRAME)
+        asked = doorway.open(session_id, name, frame, binding)
+        proven(request.scope)()
+        return asked
 
     async def _answer(self, asked: Asked) -> AsyncIterator[bytes]:
         """Run what was asked for, and pass its frames on as they come.

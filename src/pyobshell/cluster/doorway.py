@@ -90,18 +90,21 @@ class Doorway(Generic[Site]):
             visitors.popitem(last=False)
         return session.id
 
+    def check_known(self, session_id: str, name: str) -> None:
+        """See that a session is known.
+
+        Raises ``Security.Peer.Session.Unknown`` if it is not (any more), or ``Common.NotFound`` if
+        the procedure is not either.
+        """
+        self._visitor(session_id, name)
+
     def open(self, session_id: str, name: str, frame: bytes, binding: bytes) -> Asked:
         """What a sealed frame asks for.
 
-        Raises ``Security.Peer.Session.Unknown`` when the session is not known here (any more), or
-        ``Common.NotFound`` if the procedure is not either, and
-        ``Security.Authentication.IncorrectToken`` for a frame that is not of the session.
+        Raises as ``check_known``, and ``Security.Authentication.IncorrectToken`` for a frame that
+        is not of the session.
         """
-        visitor = self._visitor(session_id)
-        if visitor is None:
-            if self._procedures.get(name) is None:
-                raise errors.NOT_FOUND(method="POST", path=name)
-            raise errors.PEER_SESSION_UNKNOWN()
+        visitor = self._visitor(session_id, name)
         content = json.loads(visitor.session.open(frame, binding))
         timeout_s = min(float(content["timeout_s"]), _LONGEST_CALL_S)
         return Asked(
@@ -150,9 +153,11 @@ class Doorway(Generic[Site]):
         dumped: dict[str, Any] = response.model_dump(mode="json")
         return dumped
 
-    def _visitor(self, session_id: str) -> _Visitor | None:
+    def _visitor(self, session_id: str, name: str) -> _Visitor:
         for visitors in (self._members, self._guests):
             if session_id in visitors:
                 visitors.move_to_end(session_id)
                 return visitors[session_id]
-        return None
+        if self._procedures.get(name) is None:
+            raise errors.NOT_FOUND(method="POST", path=name)
+        raise errors.PEER_SESSION_UNKNOWN()

@@ -1,0 +1,182 @@
+"""HTTP on the agent's port, where anybody may knock: what a connection may cost is bounded.
+
+A connection belongs to a stranger until a request on it was let in. Strangers have so many
+connections together, and so many from one address; one more takes the place of one on which nothing
+is asked. A request must have come whole within some seconds, and its head be of some size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_STRANGERS: Final = 2000
+MOST_OF_AN_ADDRESS: Final = 1000
+LARGEST_HEAD: Final = 64 * 1024
+REQUEST_S: Final = 20.0
+"""How long a request may take to come, its body included."""
+
+_PROVEN = "proven"
+
+
+class Strangers:
+    """The connections of strangers, by address; those on which nothing is asked, oldest first."""
+
+    def __init__(self, most: int = MOST_STRANGERS, most_of_one: int = MOST_OF_AN_ADDRESS) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._count = 0
+        self._busy: dict[str, set[NetworkHttp]] = {}
+        self._idle: dict[str, dict[NetworkHttp, None]] = {}
+
+    def enter(self, connection: NetworkHttp) -> bool:
+        """Take a new connection in, if there is room or room can be made."""
+        address = connection.address
+        if self._of(address) >= self._most_of_one and not self._drop_idle(address):
+            return False
+        if self._count >= self._most:
+            idle = [one for one, connections in self._idle.items() if connections]
+            if not idle or not self._drop_idle(max(idle, key=self._of)):
+                return False
+        self._count += 1
+        self._idle.setdefault(address, {})[connection] = None
+        self._busy.setdefault(address, set())
+        return True
+
+    def ask(self, connection: NetworkHttp) -> None:
+        """Something is asked on it now."""
+        idle = self._idle.get(connection.address, {})
+        if connection in idle:
+            del idle[connection]
+            self._busy[connection.address].add(connection)
+
+    def rest(self, connection: NetworkHttp) -> None:
+        """Nothing is asked on it any more."""
+        busy = self._busy.get(connection.address, set())
+        if connection in busy:
+            busy.remove(connection)
+            self._idle[connection.address][connection] = None
+
+    def leave(self, connection: NetworkHttp) -> None:
+        """It has ended, or is no stranger's any more."""
+        address = connection.address
+        idle, busy = self._idle.get(address, {}), self._busy.get(address, set())
+        if connection not in idle and connection not in busy:
+            return
+        idle.pop(connection, None)
+        busy.discard(connection)
+        self._count -= 1
+        if not idle and not busy:
+            del self._idle[address], self._busy[address]
+
+    def _of(self, address: str) -> int:
+        return len(self._idle.get(address, ())) + len(self._busy.get(address, ()))
+
+    def _drop_idle(self, address: str) -> bool:
+        oldest = next(iter(self._idle.get(address, ())), None)
+        if oldest is not None:
+            oldest.drop()
+        return oldest is not None
+
+
+class NetworkHttp(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, strangers: Strangers, **given: Any) -> None:
+        super().__init__(**given)
+        self._strangers = strangers
+        self._head_bytes: int | None = 0  # of a request whose head is not complete
+        self._due: asyncio.TimerHandle | None = None
+        self._dropped = False
+        self.address = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let it in, or not."""
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        self.app_state = {**self.app_state, _PROVEN: self._proven}
+        if self._strangers.enter(self):
+            self._expect()
+        else:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it no longer."""
+        self._strangers.leave(self)
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take more of a request."""
+        if self._dropped:
+            return
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins to come."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        if self._due is None:
+            self._expect()
+
+    def on_headers_complete(self) -> None:
+        """Its head has come."""
+        self._head_bytes = None
+        self._strangers.ask(self)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All of it has come."""
+        self._expect_nothing()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """It was answered."""
+        self._strangers.rest(self)
+        super().on_response_complete()
+
+    def drop(self) -> None:
+        """End it, for somebody else."""
+        self._dropped = True
+        self._strangers.leave(self)
+        self.transport.close()
+
+    def _proven(self) -> None:
+        self._strangers.leave(self)
+
+    def _expect(self) -> None:
+        self._due = self.loop.call_later(REQUEST_S, self._refuse, HTTPStatus.REQUEST_TIMEOUT)
+
+    def _expect_nothing(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """End it with an answer that needs no envelope: whoever reads it is no client of ours."""
+        self._due = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(
+                f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+                "content-length: 0\r\nconnection: close\r\n\r\n".encode()
+            )
+        self.drop()
+
+
+def proven(scope: Scope) -> Callable[[], None]:
+    """What to call when a request has been let in: its connection is no stranger's any more."""
+    found: Callable[[], None] = scope.get("state", {}).get(_PROVEN, _nobody)
+    return found
+
+
+def _nobody() -> None:
+    """On the local socket there are no strangers."""

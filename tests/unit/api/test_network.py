@@ -1,0 +1,164 @@
+"""What somebody may do on the agent's port who has not proven who he is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from pyobshell.api import network
+from pyobshell.api.network import Strangers
+from pyobshell.security.verify import Passwords
+from support.agents import ROOT_PASSWORD
+from support.waiting import soon
+
+pytestmark = pytest.mark.anyio
+
+STATUS = b"GET /api/v1/status HTTP/1.1\r\nhost: x\r\n\r\n"
+HALF = b"POST /api/v1/ob/stop HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n"
+
+
+class Knocking:
+    """A connection of somebody who speaks no better HTTP than the test says."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def ask(self, request: bytes = STATUS) -> int:
+        """The status that a request is answered with."""
+        self.writer.write(request)
+        head = await soon(self.reader.readuntil(b"\r\n\r\n"))
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        await soon(self.reader.readexactly(int(length or 0)))
+        return int(head.split()[1])
+
+    async def ended(self) -> bytes:
+        """What comes until the agent ends it."""
+        try:
+            return await soon(self.reader.read())
+        except ConnectionResetError:  # it had not read all
+            return b"HTTP/1.1 reset"
+
+
+@pytest.fixture
+async def agent(anyio_backend, hosts):
+    async with hosts.serving(1, passwords=Passwords(root=ROOT_PASSWORD)) as (host,):
+        host.api.password = ROOT_PASSWORD
+        yield host
+
+
+@pytest.fixture
+async def knock(agent):
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def knock() -> Knocking:
+            made = Knocking(*await asyncio.open_connection(agent.address.ip, agent.address.port))
+            stack.callback(made.writer.close)
+            return made
+
+        yield knock
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET /api", STATUS[:-2], HALF + b"{"])
+async def test_a_request_that_does_not_come_whole_is_given_up(knock, monkeypatch, beginning):
+    monkeypatch.setattr(network, "REQUEST_S", 0.05)
+    slow = await knock()
+    slow.writer.write(beginning)
+    answer = await slow.ended()
+    assert b"HTTP/1.1 408 " in answer or beginning.startswith(HALF)
+
+
+async def test_one_that_came_whole_may_take_its_time(knock, monkeypatch):
+    monkeypatch.setattr(network, "REQUEST_S", 0.05)
+    patient, other = await knock(), await knock()
+    assert await patient.ask() == 200
+    await other.ended()  # by now the time is over
+    assert await patient.ask() == 200
+
+
+async def test_a_head_has_a_size(knock):
+    large = await knock()
+    large.writer.write(STATUS[:-2] + b"x: " + b"y" * 3 * network.LARGEST_HEAD)
+    assert (await large.ended()).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 reset"))
+    assert await (await knock()).ask(STATUS[:-2] + b"x: " + b"y" * 32_000 + b"\r\n\r\n") == 200
+
+
+async def test_of_too_many_connections_the_oldest_on_which_nothing_is_asked_is_ended(agent, knock):
+    agent.agent._door.strangers._most_of_one = 3
+    first, *others = [await knock() for _ in range(3)]
+    for one in (*others, first):
+        assert await one.ask() == 200
+    last = await knock()
+    assert await last.ask() == 200
+    assert await others[0].ended() == b""
+    for kept in (first, others[1], last):
+        assert await kept.ask() == 200
+
+
+async def test_when_something_is_asked_on_all_of_them_nobody_else_comes_in(agent, knock):
+    agent.agent._door.strangers._most = 2
+    for _ in range(2):
+        assert await (await knock()).ask(HALF) == 100
+    assert (await (await knock()).ended()).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_who_has_proven_himself_is_no_stranger(agent, knock):
+    strangers = agent.agent._door.strangers
+    assert (await agent.api.get("/ob/agents")).status == 200
+    assert strangers._count == 0
+    assert (await agent.api.get("/ob/agents", password="wrong")).status == 401
+    assert strangers._count == 0
+    assert await (await knock()).ask() == 200
+    assert strangers._count == 1
+
+
+# --- the count -----------------------------------------------------------------------------------
+
+
+class Connection:
+    def __init__(self, strangers: Strangers, address: str) -> None:
+        self.address = address
+        self.lives = True
+        self.strangers = strangers
+
+    def drop(self) -> None:
+        self.lives = False
+        self.strangers.leave(self)
+
+
+def test_who_leaves_makes_room_and_nothing_is_remembered_of_him():
+    strangers = Strangers(most=2, most_of_one=2)
+    one, two, three = (Connection(strangers, "10.0.0.1") for _ in range(3))
+    for connection in (one, two):
+        assert strangers.enter(connection)
+        strangers.ask(connection)
+    assert not strangers.enter(three)
+    strangers.leave(one)
+    assert strangers.enter(three)
+    for connection in (one, two, three, three):
+        strangers.leave(connection)
+    assert (strangers._count, strangers._idle, strangers._busy) == (0, {}, {})
+
+
+def test_when_all_places_are_taken_who_has_most_gives_one():
+    strangers = Strangers(most=4, most_of_one=3)
+    single = Connection(strangers, "10.0.0.1")
+    many = [Connection(strangers, "10.0.0.2") for _ in range(3)]
+    for connection in (single, *many):
+        assert strangers.enter(connection)
+    assert strangers.enter(Connection(strangers, "10.0.0.3"))
+    assert [one.lives for one in (single, *many)] == [True, False, True, True]
+
+
+def test_who_has_most_may_be_busy_with_all():
+    strangers = Strangers(most=3, most_of_one=3)
+    single = Connection(strangers, "10.0.0.1")
+    many = [Connection(strangers, "10.0.0.2") for _ in range(2)]
+    for connection in (single, *many):
+        assert strangers.enter(connection)
+    for connection in many:
+        strangers.ask(connection)
+    assert strangers.enter(Connection(strangers, "10.0.0.3"))
+    assert [one.lives for one in (single, *many)] == [False, True, True]
