@@ -17,12 +17,7 @@ class Undivided:
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it and return its result; cancelling the caller does not cancel the work."""
-        task = self.begin(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_look_away)
-            raise
+        return await _apart(self.begin(work))
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do it without making the caller wait."""
@@ -55,7 +50,7 @@ class OnceForAll:
         if task is None:
             task = self._under_way[key] = asyncio.create_task(work())
             task.add_done_callback(lambda _: self._under_way.pop(key))
-        await asyncio.shield(task)
+        await _apart(task)
 
 
 async def done_unless(work: asyncio.Task[Any], happens: asyncio.Event) -> bool:
@@ -66,6 +61,15 @@ async def done_unless(work: asyncio.Task[Any], happens: asyncio.Event) -> bool:
     finally:
         waiting.cancel()
     return work.done()
+
+
+async def _apart(work: asyncio.Task[T]) -> T:
+    """The result of work that goes on when who waits for it is cancelled."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        work.add_done_callback(_look_away)
+        raise
 
 
 def _look_away(task: asyncio.Task[Any]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
-from pyobshell.undivided import Undivided
+from pyobshell.undivided import OnceForAll, Undivided
+from support.staging import turns
 from support.waiting import Gate, soon
 
 pytestmark = pytest.mark.anyio
@@ -65,3 +67,44 @@ async def test_what_is_abandoned_has_ended():
     await gate.reached()
     await soon(undivided.abandon())
     await gate.given_up()
+
+
+async def test_what_several_want_is_done_once_and_its_error_is_told_to_those_who_wait(noise):
+    listen, complaints = noise
+    await listen()
+    gate, begun, once = Gate(), [], OnceForAll()
+
+    async def work():
+        begun.append("begun")
+        await gate.pass_through()
+        raise ValueError("no")
+
+    impatient, patient = (asyncio.create_task(once.do("this", work)) for _ in range(2))
+    await gate.reached()
+    impatient.cancel()
+    gate.open()
+    with pytest.raises(ValueError, match="no"):
+        await soon(patient)
+    assert impatient.cancelled()
+    assert begun == ["begun"]
+    assert complaints == []
+
+
+async def test_of_an_error_of_what_nobody_waits_for_any_more_nobody_complains(noise):
+    listen, complaints = noise
+    await listen()
+    gate, once = Gate(), OnceForAll()
+
+    async def work():
+        await gate.pass_through()
+        raise ValueError("nobody wants to know")
+
+    asking = asyncio.create_task(once.do("this", work))
+    await gate.reached()
+    asking.cancel()
+    await asyncio.wait({asking})
+    gate.open()
+    await turns(10)
+    del asking
+    gc.collect()
+    assert complaints == []
