@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -68,6 +67,7 @@ from pyobshell.operations import (
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
+from pyobshell.security.turns import CryptoTurns
 from pyobshell.settings import Settings
 from pyobshell.store.audit import AuditLog
 from pyobshell.store.database import Database
@@ -127,7 +127,7 @@ class Agent:
         self._find_ocs = find_ocs
         self.paths = settings.paths
         self._stop_asked = asyncio.Event()
-        self._crypto = ThreadPoolExecutor(2, thread_name_prefix="crypto")
+        self._crypto = CryptoTurns()
 
     def stop(self) -> None:
         """Ask the agent to end."""
@@ -153,7 +153,7 @@ class Agent:
                 await self._run(database, *sockets, ready)
             finally:
                 await asyncio.to_thread(database.close)
-                self._crypto.shutdown()
+                self._crypto.close()
 
     async def _run(
         self,
@@ -250,7 +250,7 @@ class Agent:
         ended = partial(together.let_go, site)
         site.tasks = TaskEngine(database, catalogue(), site.own, site, ended=ended)
         site.peers = Peers(cluster, key, site, settings.retry_s)
-        site.doorway = Doorway(cluster, key, procedures(), site)
+        site.doorway = Doorway(cluster, key, procedures(), site, self._crypto)
         connect = self._find_ocs(engine)
         if connect is not None:
             site.ocs = Ocs(site, connect, catalogue())

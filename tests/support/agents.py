@@ -155,7 +155,7 @@ class Hosts:
 
         agent = Agent(declared, make_engine, find_ocs=lambda _: None)
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(agent._crypto.shutdown)
+            stack.callback(agent._crypto.close)
             database = Database.sqlite(declared.paths.database)
             stack.callback(database.close)
             await remember(database, declared, a_view(own, identity, members), passwords)

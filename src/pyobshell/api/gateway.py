@@ -11,11 +11,9 @@ Other agents' requests (``/rpc/v1``) leave after step 1: they are sealed in thei
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Literal
 
@@ -36,10 +34,12 @@ from pyobshell.security.hybrid import (
     open_header_v2,
 )
 from pyobshell.security.keys import PrivateKey
+from pyobshell.security.turns import CryptoTurns
 from pyobshell.security.verify import Credentials
 from pyobshell.wire import API_PREFIX
 
 _log = structlog.get_logger(__name__)
+_SECTION_CHARS = 344  # of a key of 2048 bits, in base64
 _LARGEST_BODY = 4 * 1024 * 1024
 _Opener = Callable[[PrivateKey, str], RequestHeader]
 # In the order of precedence: the agent header wins over the others.
@@ -58,7 +58,7 @@ class Gateway:
         app: ASGIApp,
         rpc: ASGIApp,
         key: PrivateKey,
-        crypto: ThreadPoolExecutor,
+        crypto: CryptoTurns,
         door: Door,
         *,
         trusted: bool,
@@ -103,10 +103,9 @@ class Gateway:
         found = next((one for one in _HEADERS if one[0] in headers), None)
         if found is not None and not self._trusted:
             header_name, kind, opener = found
-            loop = asyncio.get_running_loop()
-            header = await loop.run_in_executor(
-                self._crypto, opener, self._key, headers[header_name]
-            )
+            value = headers[header_name]
+            cost = len(value) // _SECTION_CHARS
+            header = await self._crypto.run(cost, opener, self._key, value)
             call.credentials, call.door = Credentials(kind, header), self._door
         try:
             if call.credentials is not None and call.credentials.kind != "v1":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import time
@@ -28,6 +27,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.log import tracing
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.peer import PeerSession, accept_hello
+from pyobshell.security.turns import CryptoTurns
 
 Site = TypeVar("Site")
 
@@ -60,12 +60,18 @@ class Doorway(Generic[Site]):
     """Sessions opened by other agents; the least recently used one makes way for a new one."""
 
     def __init__(
-        self, cluster: ClusterState, key: PrivateKey, procedures: ProcedureTable, site: Site
+        self,
+        cluster: ClusterState,
+        key: PrivateKey,
+        procedures: ProcedureTable,
+        site: Site,
+        crypto: CryptoTurns,
     ) -> None:
         self._cluster = cluster
         self._key = key
         self._procedures = procedures
         self._site = site
+        self._crypto = crypto
         self._members: OrderedDict[str, _Visitor] = OrderedDict()
         self._guests: OrderedDict[str, _Visitor] = OrderedDict()
 
@@ -76,8 +82,8 @@ class Doorway(Generic[Site]):
         one that speaks in the name of a member with another key than that member's.
         """
         own = self._cluster.view.own
-        session, caller, claimed = await asyncio.to_thread(
-            accept_hello, own, self._key, hello, time.time()
+        session, caller, claimed = await self._crypto.run(
+            1, accept_hello, own, self._key, hello, time.time()
         )
         member = self._cluster.view.member(caller)
         if member is not None and member.public_key != claimed.text:

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from pyobshell.security.turns import CryptoTurns
+from support.staging import turns as loop_turns
+from support.waiting import soon
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def turns():
+    made = CryptoTurns()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def blocked(turns):
+    """Both threads have work until this is set."""
+    end = threading.Event()
+    working = [asyncio.create_task(turns.run(1, end.wait)) for _ in range(2)]
+    await loop_turns(3)
+    yield end
+    end.set()
+    await asyncio.gather(*working)
+
+
+async def test_what_it_does_is_the_callers(turns):
+    assert await soon(turns.run(1, divmod, 7, 2)) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await soon(turns.run(1, divmod, 7, 0))
+
+
+async def test_what_costs_little_goes_first_and_then_who_came_first(turns, blocked):
+    done = []
+    waiting = []
+    for name, cost in (("huge", 48), ("large", 20), ("one", 3), ("two", 8), ("three", 1)):
+        waiting.append(asyncio.create_task(turns.run(cost, done.append, name)))
+        await loop_turns(3)
+    assert done == []
+    blocked.set()
+    await soon(asyncio.wait(waiting))
+    assert done == ["one", "two", "three", "large", "huge"]
+
+
+async def test_who_has_given_up_takes_nobodys_turn(turns, blocked):
+    done = []
+    given_up = asyncio.create_task(turns.run(1, done.append, "given up"))
+    await loop_turns(3)
+    last = asyncio.create_task(turns.run(1, done.append, "last"))
+    await loop_turns(3)
+    given_up.cancel()
+    blocked.set()
+    await soon(last)
+    assert done == ["last"]
+    assert await soon(asyncio.gather(*(turns.run(1, abs, -1) for _ in range(10)))) == [1] * 10
+
+
+async def test_a_turn_that_has_just_come_to_who_gives_up_goes_to_the_next(turns, blocked):
+    first, second = (asyncio.create_task(turns.run(1, abs, n)) for n in (-1, -2))
+    await loop_turns(3)
+    turns._pass_on()
+    first.cancel()
+    blocked.set()
+    assert await soon(second) == 2
