@@ -71,6 +71,7 @@ class ServerKeeper:
         self._taking_orders = asyncio.Lock()
         self._under_way: dict[asyncio.Task[None], bool] = {}  # whether it is for a server that runs
         self._last_order: asyncio.Task[None] | None = None
+        self._restart: asyncio.Future[None] | None = None
 
     @property
     def config(self) -> ServerConfig:
@@ -147,6 +148,12 @@ class ServerKeeper:
                 self._keep_running(), name="server keeper", context=contextvars.Context()
             )
 
+    async def restarted(self, log: Log, deadline: Deadline) -> None:
+        """If the server is just being restarted, wait until it accepts SQL or that has failed."""
+        if self._restart is not None:
+            log("the server had died and is being started; waiting until it accepts SQL")
+            await asyncio.wait([self._restart], timeout=deadline.remaining())
+
     async def close(self) -> None:
         """Leave the server as it is."""
         await self._leave_alone()
@@ -213,12 +220,20 @@ class ServerKeeper:
                 if time.monotonic() - watched_since > _STEADY_S:
                     pause_s = _FIRST_PAUSE_S
                 _log.warning("the server is down, starting it", action="server.restart")
-                deadline = Deadline.after(self._start_timeout_s)
-                await self._engine.start(self.config, _log_line, deadline)
+                await self._start_again()
             except (errors.OBShellError, OSError) as error:
                 _log.error("restart failed", action="server.restart.failed", cause=str(error))
             await asyncio.sleep(pause_s)  # the clock is meant: do not hammer what dies at once
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _start_again(self) -> None:
+        self._restart = asyncio.get_running_loop().create_future()
+        try:
+            deadline = Deadline.after(self._start_timeout_s)
+            await self._engine.start(self.config, _log_line, deadline)
+        finally:
+            self._restart.set_result(None)
+            self._restart = None
 
 
 def _log_line(line: str, **more: Any) -> None:

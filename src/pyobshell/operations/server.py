@@ -126,6 +126,7 @@ async def freeze(site: Site, caller: Caller, request: Nothing) -> Nothing:
 
 async def flush(site: Site, log: Log, deadline: Deadline) -> None:
     """Minor freeze, verified; raises when a server that runs cannot be flushed."""
+    await site.keeper.restarted(log, deadline)
     state = await site.engine.state()
     if state is ObState.PROCESS_NOT_RUNNING:
         log("WARNING: the server is not running; there is nothing to freeze")

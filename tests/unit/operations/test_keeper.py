@@ -9,6 +9,8 @@ import pytest
 from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState, ServerConfig
+from pyobshell.operations.server import flush
+from support.staging import turns
 from support.waiting import PATIENCE_S, Gate, soon
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +127,35 @@ async def test_a_stop_may_come_while_the_server_is_being_brought_back(host):
     await gate.given_up()
     assert host.engine.deeds[-1] == "kill"
     assert not host.site.cluster.server_wanted
+
+
+async def test_a_server_that_is_being_brought_back_is_flushed_when_it_serves(host):
+    await host.site.keeper.start(ignore, in_time())
+    gate, lines = host.engine.hold("start"), []
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    host.engine.set_state(ObState.PROCESS_RUNNING)
+    flushing = asyncio.create_task(flush(host.site, lines.append, in_time()))
+    await turns(5)
+    assert "minor_freeze" not in host.engine.deeds
+    gate.open()
+    await soon(flushing)
+    assert "waiting until it accepts SQL" in lines[0]
+    assert host.engine.deeds[-1] == "minor_freeze"
+
+
+async def test_if_it_does_not_come_up_it_cannot_be_flushed(host):
+    await host.site.keeper.start(ignore, in_time())
+    gate = host.engine.hold("start")
+    host.engine.failures["start"] = errors.SERVER_UNAVAILABLE(reason="it died")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    host.engine.set_state(ObState.PROCESS_RUNNING)
+    flushing = asyncio.create_task(flush(host.site, ignore, in_time()))
+    await turns(5)
+    gate.open()
+    with pytest.raises(errors.OBShellError, match="accepts no SQL"):
+        await soon(flushing)
 
 
 async def test_a_restart_that_fails_does_not_end_the_watch(host, monkeypatch):
