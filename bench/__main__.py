@@ -9,7 +9,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import engine, stop
+from bench import engine, flood, stop
 from pyobshell.cli.serve import settle_in
 
 ROUNDS = {1: 5, 3: 5, 10: 3}
@@ -23,6 +23,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as an agent runs
         serial_ms, per_second = runner.run(engine.measure())
     figures = [stop.measure(size, ROUNDS.get(size, 3)) for size in sizes]
+    floods = flood.measure()
 
     table = Table(title="StopCluster GLOBAL force, real seekdb servers, medians in ms")
     names = ("agents", "POST answered", "last server dead", "SUCCEED", "after last death")
@@ -41,6 +42,14 @@ def main() -> None:
         of_one = one.total / figures[0].total
         ratios.add_row(str(one.agents), f"{one.total / one.dying_alone:.1f}", f"{of_one:.1f}")
     console.print(ratios)
+
+    table = Table(title=f"A flood of {flood.REQUESTS} headers that nobody can open, in ms")
+    for name in ("headers", "connections", "a second", "status, longest", "stop", "grown MiB"):
+        table.add_column(name, justify="right")
+    for one in floods:
+        row = (one.per_second, one.status, one.stop, one.grown_mib)
+        table.add_row(one.kind, str(one.connections), *(f"{value:.0f}" for value in row))
+    console.print(table)
 
     console.print(f"A DAG of {engine.STAGES} empty stages: {serial_ms:.1f} ms, durable")
     console.print(f"Sub tasks of one agent: {per_second:.0f} a second, durable")

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,13 @@ class Figures:
 
 def measure(agents: int, rounds: int) -> Figures:
     """Stop and start a sandbox of so many agents some times."""
+    with a_sandbox(agents) as sandbox:
+        return asyncio.run(_measure(sandbox, rounds))
+
+
+@contextmanager
+def a_sandbox(agents: int) -> Iterator[dict[str, Any]]:
+    """A cluster of so many agents, as the command that makes it describes it."""
     with tempfile.TemporaryDirectory(prefix="obshell-bench-") as directory:
         base_dir = str(Path(directory) / "sandbox")
         up = ["sandbox", "up", "--nodes", str(agents), "--zones", str(min(agents, 3))]
@@ -61,7 +70,7 @@ def measure(agents: int, rounds: int) -> Figures:
             [*OBSHELL, *up, "--base-dir", base_dir, "--json"], check=True, stdout=subprocess.PIPE
         ).stdout
         try:
-            return asyncio.run(_measure(json.loads(out), rounds))
+            yield json.loads(out)
         finally:
             down = [*OBSHELL, "sandbox", "down", "--base-dir", base_dir, "--json"]
             subprocess.run(down, check=True, stdout=subprocess.DEVNULL)
@@ -94,7 +103,7 @@ async def _stop(client: Client, door: Door, homes: list[Path]) -> tuple[float, f
     if dag.state != "SUCCEED":
         raise SystemExit(f"the stop failed: {dag}")
     died = await last_death
-    await _start(client)
+    await start(client)
     return (answered - begun) * 1000, (died - begun) * 1000, (ended - begun) * 1000
 
 
@@ -109,7 +118,7 @@ async def _die(client: Client, homes: list[Path]) -> float:
     for pidfd in watch.pidfds:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     died = await asyncio.to_thread(watch.last)
-    await _start(client)
+    await start(client)
     return (died - begun) * 1000
 
 
@@ -134,7 +143,8 @@ def _pids(homes: list[Path]) -> list[int]:
     return [pid for pid in pids if pid is not None]
 
 
-async def _start(client: Client) -> None:
+async def start(client: Client) -> None:
+    """Start all servers, and see that they are up."""
     dag = await client.start("GLOBAL", [])
     *_, last = [seen async for seen in client.follow(dag.id)]
     if last.state != "SUCCEED":

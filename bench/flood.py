@@ -1,0 +1,118 @@
+"""A flood of strangers' requests: how long status and a stop of the rightful user take then."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.stop import a_sandbox, start
+from pyobshell.address import Address
+from pyobshell.client import Client
+
+REQUESTS = 10_000
+KINDS = {"of usual size": 3, "as long as may be": 47}  # in sections
+CONNECTIONS = (100, 900)
+_SECTION_BYTES = 256
+_PAUSE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one flood; ``status`` is the longest of some tens of questions. Times in milliseconds."""
+
+    kind: str
+    connections: int
+    per_second: float
+    status: float
+    stop: float
+    grown_mib: float
+
+
+def measure() -> list[Figures]:
+    """Floods of headers that nobody can open."""
+    with a_sandbox(1) as sandbox:
+        return [
+            asyncio.run(_measure(sandbox, kind, connections))
+            for kind in KINDS
+            for connections in CONNECTIONS
+        ]
+
+
+async def _measure(sandbox: dict[str, Any], kind: str, connections: int) -> Figures:
+    (agent,) = sandbox["agents"]
+    address = Address(agent["ip"], agent["port"])
+    process = psutil.Process(int((Path(agent["base_dir"]) / "run/obshell.pid").read_text()))
+    before = process.memory_info().rss
+    spawned = get_context("spawn")
+    ours, theirs = spawned.Pipe()
+    flood = (theirs, address, KINDS[kind], connections)
+    flooding = spawned.Process(target=_flood_in_a_process, args=flood, daemon=True)
+    flooding.start()
+    await asyncio.to_thread(ours.recv)  # it has begun
+    stopping = asyncio.create_task(_stop(address, sandbox["root_password"]))
+    longest = 0.0
+    while not ours.poll():
+        longest = max(longest, await _status(address))
+        await asyncio.sleep(_PAUSE_S)  # the clock is meant: so often it is asked
+    took = ours.recv()
+    grown = process.memory_info().rss - before
+    stop = await stopping
+    async with Client(address, sandbox["root_password"]) as client:
+        await start(client)
+    return Figures(
+        kind, connections, REQUESTS / took, longest * 1000, stop * 1000, grown / (1 << 20)
+    )
+
+
+async def _status(address: Address) -> float:
+    begun = time.perf_counter()
+    async with Client(address) as client:
+        await client.status()
+    return time.perf_counter() - begun
+
+
+async def _stop(address: Address, password: str) -> float:
+    begun = time.perf_counter()
+    async with Client(address, password) as client:
+        dag = await client.stop("GLOBAL", [], force=True)
+        while dag.state not in ("SUCCEED", "FAILED"):
+            dag = await client.dag(dag.id, hold_ms=10_000)
+    if dag.state != "SUCCEED":
+        raise SystemExit(f"the stop failed: {dag}")
+    return time.perf_counter() - begun
+
+
+def _flood_in_a_process(
+    parent: Connection, address: Address, sections: int, connections: int
+) -> None:
+    asyncio.run(_flood(parent, address, sections, connections))
+
+
+async def _flood(parent: Connection, address: Address, sections: int, connections: int) -> None:
+    left = REQUESTS
+
+    async def ask() -> None:
+        nonlocal left
+        reader, writer = await asyncio.open_connection(address.ip, address.port)
+        while left > 0:
+            left -= 1
+            header = base64.b64encode(os.urandom(sections * _SECTION_BYTES))
+            writer.write(b"POST /api/v1/ob/stop HTTP/1.1\r\nx-ocs-header: %s\r\n\r\n" % header)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            await reader.readexactly(int(length))
+        writer.close()
+
+    parent.send("begun")
+    begun = time.perf_counter()
+    await asyncio.gather(*(ask() for _ in range(connections)))
+    parent.send(time.perf_counter() - begun)
