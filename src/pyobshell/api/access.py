@@ -45,6 +45,7 @@ async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
     """
     forwards = not call.trusted and site.cluster.view.identity is Identity.FOLLOWER
     who = LOCAL_USER if call.trusted else await _let_in(request, call, site, forwards=forwards)
+    call.admitted = True
     if call.unreadable is not None:
         raise call.unreadable
     if call.recording is not None:

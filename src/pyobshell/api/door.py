@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyobshell.api.network import Strangers
+from pyobshell.api.sparing import Sparing
 from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.replay import ReplayGuard
 
@@ -17,6 +18,7 @@ class Door:
     replays: ReplayGuard
     logins: LoginBackoff = field(default_factory=LoginBackoff)
     strangers: Strangers = field(default_factory=Strangers)
+    refusals: Sparing = field(default_factory=Sparing)
 
     @classmethod
     def of(cls, used_headers: Path, now: float) -> Door:

@@ -82,7 +82,7 @@ class Gateway:
             if scope["path"].startswith(RPC_PREFIX):
                 await self._rpc(scope, receive, send)
             else:
-                await self._serve(call, headers, scope, receive, _logged(call, scope, send))
+                await self._serve(call, headers, scope, receive, self._logged(call, scope, send))
 
     async def _serve(
         self, call: Call, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
@@ -117,30 +117,33 @@ class Gateway:
             call.unreadable = error
             return b"{}"
 
+    def _logged(self, call: Call, scope: Scope, send: Send) -> Send:
+        """Log how a request was answered: changes and what went wrong, the rest for DEBUG."""
+        status = 0
+        client = scope["client"][0] if scope.get("client") else "local socket"
 
-def _logged(call: Call, scope: Scope, send: Send) -> Send:
-    """Log how a request was answered: what changes something or went wrong, the rest for DEBUG."""
+        async def logged(message: Message) -> None:
+            nonlocal status
+            await send(message)
+            status = message.get("status", status)
+            if message["type"] != "http.response.body" or message.get("more_body"):
+                return
+            level, more = _level(scope["method"], status), {}
+            if not (call.admitted or self._trusted) and level > logging.DEBUG:
+                left_out = self._door.refusals.left_out(client)
+                if left_out is None:
+                    return
+                more = {"left_out": left_out} if left_out else {}
+            words = f"{scope['method']} {call.target}"
+            _log.log(level, words, action="request", status=status, client=client, **more)
 
-    status = 0
+        return logged
 
-    async def logged(message: Message) -> None:
-        nonlocal status
-        await send(message)
-        status = message.get("status", status)
-        if message["type"] != "http.response.body" or message.get("more_body"):
-            return
-        level = logging.DEBUG if scope["method"] == "GET" else logging.INFO
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.UNAUTHORIZED:
-            level = logging.WARNING
-        _log.log(
-            level,
-            f"{scope['method']} {call.target}",
-            action="request",
-            status=status,
-            client=scope["client"][0] if scope.get("client") else "local socket",
-        )
 
-    return logged
+def _level(method: str, status: int) -> int:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.UNAUTHORIZED:
+        return logging.WARNING
+    return logging.DEBUG if method == "GET" else logging.INFO
 
 
 def _target(scope: Scope) -> str:
