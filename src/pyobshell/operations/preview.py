@@ -20,7 +20,7 @@ from pyobshell.operations.server import ServerLook
 from pyobshell.operations.site import Site
 from pyobshell.operations.stop import Mode, Order
 from pyobshell.operations.sub_dag import Wanting, ready
-from pyobshell.operations.together import Undertaking
+from pyobshell.operations.together import Undertaking, is_lost
 from pyobshell.operations.views import Reading, Views
 from pyobshell.requests import StopRequest
 from pyobshell.tasks.model import Dag, DagPlan, Operator, State
@@ -218,8 +218,7 @@ async def _locks(site: Site, order: Order) -> list[OBShellError]:
     return [
         answer
         for agent, answer in answers.items()
-        if isinstance(answer, OBShellError)
-        and (answer.code is not errors.RPC_REQUEST_FAILED or agent in matters)
+        if isinstance(answer, OBShellError) and (agent in matters or not is_lost(answer))
     ]
 
 

@@ -124,7 +124,7 @@ async def inform(run: Run, task: Undertaking) -> None:
         made = await asking
     except OBShellError as error:
         run.log(f"{run.agent} {error.logged()}")
-        unreachable = error.code is errors.RPC_REQUEST_FAILED
+        unreachable = is_lost(error)
         run.publish(**{"unreachable" if unreachable else "refused": {str(run.agent): str(error)}})
         if not unreachable:
             refused.set()
@@ -240,9 +240,9 @@ async def _see_idle_agent(run: Run, sub_dag: SubDag) -> Progress:
     try:
         return await run.site.peers.call(run.agent, watch, watching, patience, again=True)
     except OBShellError as error:
-        if error.code is not errors.RPC_REQUEST_FAILED:
+        if not is_lost(error):
             return Progress(failure=str(error))
-        run.log(f"WARNING: {run.agent} is out of reach, but has nothing to do: {error}")
+        run.log(f"WARNING: {run.agent} is lost, but has nothing to do: {error}")
         return Progress()
 
 
@@ -385,7 +385,12 @@ def _prompt(run: Run) -> float:
 
 def _does_not_matter(agent: Address, task: Undertaking, error: OBShellError) -> bool:
     """Whether it is only that an agent without work is lost."""
-    return error.code is errors.RPC_REQUEST_FAILED and not task.works(agent)
+    return is_lost(error) and not task.works(agent)
+
+
+def is_lost(error: OBShellError) -> bool:
+    """Whether an agent is out of reach, or can keep no record: nobody is to wait for it."""
+    return error.code in (errors.RPC_REQUEST_FAILED, errors.STORE_UNAVAILABLE)
 
 
 def _works(agent: str, task: Undertaking) -> bool:

@@ -253,7 +253,7 @@ async def test_a_freeze_is_done_when_the_checkpoint_has_passed_what_was_written(
 async def test_a_freeze_that_never_ends_is_an_error_in_time(server, cluster):
     cluster.knobs.set(freeze_never=True)
     with pytest.raises(errors.OBShellError) as late:
-        await server.engine.minor_freeze(print, Deadline.after(1))
+        await server.engine.minor_freeze(print, Deadline.after(3))
     assert late.value.code is errors.MINOR_FREEZE_TIMEOUT
 
 

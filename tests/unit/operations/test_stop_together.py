@@ -234,9 +234,16 @@ async def test_a_member_that_is_no_target_never_blocks(start_member):
     assert len(warnings) == 2
 
 
-@pytest.mark.parametrize("lost_at", ["sub_dag/advance", "sub_dag/watch", "sub_dag/end"])
+OUT_OF_REACH = errors.RPC_REQUEST_FAILED(agent="it", method="it", cause="it was killed")
+NO_SPACE = errors.STORE_UNAVAILABLE(file="meta.db", cause="no space is left on its file system")
+
+
+@pytest.mark.parametrize("error", [OUT_OF_REACH, NO_SPACE], ids=["out of reach", "no space"])
+@pytest.mark.parametrize(
+    "lost_at", ["sub_dag/prepare", "sub_dag/advance", "sub_dag/watch", "sub_dag/end"]
+)
 async def test_a_member_that_is_no_target_may_be_lost_at_any_time(
-    hosts, keys, monkeypatch, lost_at
+    hosts, keys, monkeypatch, lost_at, error
 ):
     own, other = free_address(), free_address()
     members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
@@ -249,7 +256,7 @@ async def test_a_member_that_is_no_target_may_be_lost_at_any_time(
 
         async def call_unless_lost(peer, procedure, *arguments, **more):
             if (peer, procedure.name) == (other, lost_at):
-                raise errors.RPC_REQUEST_FAILED(agent=peer, method=lost_at, cause="it was killed")
+                raise error
             return await call(peer, procedure, *arguments, **more)
 
         monkeypatch.setattr(host.site.peers, "call", call_unless_lost)
@@ -258,7 +265,7 @@ async def test_a_member_that_is_no_target_may_be_lost_at_any_time(
         assert (dag["state"], host.engine.deeds) == ("SUCCEED", ["kill"])
         log = [line for node in dag["nodes"] for line in logs_of(node)]
         assert any(line.startswith(f"WARNING: {other}") for line in log)
-        if lost_at != "sub_dag/end":  # then it lets itself go
+        if lost_at in ("sub_dag/advance", "sub_dag/watch"):  # at the end it lets itself go
             sub_dag_id = dag["additional_data"]["sub_dags"][str(other)]
             await soon(wait_end(bystander, sub_dag_id))
 
