@@ -73,6 +73,7 @@ from pyobshell.store.audit import AuditLog
 from pyobshell.store.database import Database
 from pyobshell.store.mysql import Connect
 from pyobshell.tasks.engine import TaskEngine
+from pyobshell.tasks.model import Dag
 from pyobshell.tasks.stage import Catalogue
 
 __all__ = ["AddressChangedError", "Agent", "BaseDirInUseError", "TakeOver"]
@@ -247,7 +248,11 @@ class Agent:
             works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
         site.audit = AuditLog(database)
-        ended = partial(together.let_go, site)
+
+        def ended(dag: Dag) -> None:
+            self._kept_copy.renew()  # by its numbers it is known whether the database is older
+            together.let_go(site, dag)
+
         site.tasks = TaskEngine(database, catalogue(), site.own, site, ended=ended)
         site.peers = Peers(cluster, key, site, settings.retry_s)
         site.doorway = Doorway(cluster, key, procedures(), site, self._crypto)

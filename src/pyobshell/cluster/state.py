@@ -29,7 +29,7 @@ _OPTIONS_OF_MEMBER = text(
     " OR (scope = 'ZONE' AND target = :zone) OR (scope = 'SERVER' AND target = :address)"
     " ORDER BY id"
 )
-# How often all this has changed, but for whether the server is wanted: of a copy it tells the age.
+# How often all this has changed: of a copy it tells the age.
 CHANGES = "essential_changes"
 COUNT_CHANGE = text(
     f"INSERT INTO setting (name, value) VALUES ('{CHANGES}', '1')"  # noqa: S608 - a constant
@@ -43,7 +43,7 @@ _WANTED_AS = {"yes": True, "no": False}
 class ClusterState:
     """What this agent knows of its cluster; ``view`` is replaced as a whole, never changed.
 
-    ``changed`` is called after each change, but for that of whether the server shall run.
+    ``changed`` is called after each change.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ClusterState:
 
         async def want() -> None:
             setting = {WANTED: None if wanted is None else "yes" if wanted else "no"}
-            await self._database.write(lambda c: _put(c, setting))
+            await self._change(lambda c: _put(c, setting))
             self.server_wanted = wanted
 
         await self._undivided.do(want())

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 
 from pyobshell import errors
 from pyobshell.agent import Agent
 from pyobshell.cli import serve
+from pyobshell.cluster.model import Identity
 from pyobshell.errors import OBShellError
+from pyobshell.home import kept
 from pyobshell.home.opening import KeyFileError
 from pyobshell.settings import Settings
 from pyobshell.store.sqlite import DamagedError
-from support.agents import free_address
+from support.agents import a_member, a_view, free_address
 from support.fake_engine import FakeEngine
+from support.homes import PASSWORDS
+from support.undertakings import wait_end
 from support.waiting import soon
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +74,12 @@ def is_older_than_the_copy(home):
         connection.execute("UPDATE setting SET value = '0' WHERE name = 'essential_changes'")
 
 
+def lacks_the_last_tasks(home):
+    copy = kept.load(home.paths.kept_copy)
+    assert copy is not None
+    kept.store(home.paths.kept_copy, copy.model_copy(update={"numbers": {"dag": 7}}))
+
+
 DAMAGES = {
     is_no_database: "no database any more",
     has_a_broken_page: "damaged",
@@ -75,6 +89,7 @@ DAMAGES = {
     is_missing: "it is missing",
     has_lost_its_tables: "it has lost its tables",
     is_older_than_the_copy: "older than the copy",
+    lacks_the_last_tasks: "older than the copy",
 }
 
 
@@ -92,6 +107,39 @@ async def test_a_database_that_is_damaged_is_refused_and_left_as_it_is(home, dam
     assert word.exit == 33
     assert f"obshell agent doctor --base-dir {home.settings.base_dir}" in word.error
     assert serve._is_foreseen(refused.value)
+
+
+@pytest.mark.parametrize("scope", ["ZONE", "GLOBAL"])
+async def test_a_database_from_before_the_last_task_is_refused(hosts, keys, tmp_path, scope):
+    """Of its own server or not: its tasks would be done again, and a stopped server started."""
+    own, other = free_address(), free_address()
+    members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    view = a_view(own, Identity.CLUSTER_AGENT, members)
+    async with hosts.serve(view, keys[0], PASSWORDS) as host:
+        settings = host.agent.settings
+        before = tmp_path / "before.db"
+        with (
+            closing(sqlite3.connect(settings.paths.database)) as current,
+            closing(sqlite3.connect(before)) as backup,
+        ):
+            current.backup(backup)
+        body = {"scope": {"type": scope, "target": ["zone2"]}, "force": True}
+        asked = await host.local.post("/ob/stop", body)
+        await wait_end(host, asked.data["id"])
+    await start_and_stop(settings)
+    shutil.copy(before, settings.paths.database)
+    with pytest.raises(DamagedError, match="older than the copy"):
+        await start(settings)
+
+
+async def start_and_stop(settings):
+    """An agent that finds its files in order."""
+    agent = Agent(settings, lambda _name, base_dir, *_: FakeEngine(base_dir))
+    ready = asyncio.Event()
+    serving = asyncio.create_task(agent.serve(ready))
+    await soon(ready.wait())
+    agent.stop()
+    await soon(serving)
 
 
 async def test_a_database_of_a_newer_release_is_refused_and_left_as_it_is(home):
