@@ -14,6 +14,7 @@ class Undivided:
 
     def __init__(self) -> None:
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._abandoned = False
 
     async def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it and return its result; cancelling the caller does not cancel the work."""
@@ -24,10 +25,13 @@ class Undivided:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        if self._abandoned:
+            task.cancel()
         return task
 
     async def abandon(self) -> None:
-        """Cancel whatever is under way, and wait until it is gone."""
+        """Cancel whatever is under way or begins later, and wait until it is gone."""
+        self._abandoned = True
         for task in self._under_way:
             task.cancel()
         await self.settled()

@@ -14,6 +14,7 @@ import httpx
 from pyobshell.address import Address
 from pyobshell.security.hybrid import seal_request
 from pyobshell.security.keys import PublicKey
+from support.waiting import PATIENCE_S
 
 ROOT_HEADER, AGENT_HEADER, V1_HEADER = "X-OCS-Header", "X-OCS-Agent-Header", "X-OCS-Auth"
 
@@ -51,7 +52,10 @@ class Api:
     """One door to an agent. Requests over the network are sealed; local ones need not be."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, address: Address, trusted: bool):
-        self.http = httpx.AsyncClient(transport=transport, base_url=f"http://{address}")
+        # Longer than an agent waits for a lock that was taken at the same time.
+        self.http = httpx.AsyncClient(
+            transport=transport, base_url=f"http://{address}", timeout=PATIENCE_S
+        )
         self.http.headers.pop("accept-language", None)
         self._trusted = trusted
         self._public_key: PublicKey | None = None

@@ -69,6 +69,19 @@ async def test_what_is_abandoned_has_ended():
     await gate.given_up()
 
 
+async def test_once_all_is_abandoned_nothing_begins():
+    begun = []
+
+    async def work():
+        begun.append("begun")
+
+    undivided = Undivided()
+    await undivided.abandon()
+    undivided.begin(work())
+    await soon(undivided.settled())
+    assert begun == []
+
+
 async def test_what_several_want_is_done_once_and_its_error_is_told_to_those_who_wait(noise):
     listen, complaints = noise
     await listen()

@@ -204,7 +204,11 @@ def _has_open(pid: int, file: Path) -> bool:
 
 
 async def end(process: ServerProcess, number: Signals, deadline: Deadline) -> bool:
-    """Send a signal to a process and wait for its end; False on the deadline. Closes it."""
+    """Send a signal to a process and wait for its end; False on the deadline. Closes it.
+
+    One that is paused (SIGSTOP) goes on, for so long it would not take note of the signal.
+    """
     with process:
         process.send(number)
+        process.send(Signals.SIGCONT)
         return await process.wait_end(deadline)

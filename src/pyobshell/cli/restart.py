@@ -30,7 +30,9 @@ async def end(process: ServerProcess) -> None:
     """End an agent; raises ``CommandError`` if it does not end."""
     if not await agents.end(process, SIGTERM, Deadline.after(_ENDING_S)):
         raise CommandError(
-            Exit.FAILED, f"agent process {process.pid} has not ended within {_ENDING_S:g} s"
+            Exit.FAILED,
+            f"agent process {process.pid} has not ended within {_ENDING_S:g} s; 'kill -9 "
+            f"{process.pid}' ends it: its tasks go on when it is started again",
         )
 
 

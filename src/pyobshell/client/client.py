@@ -346,7 +346,9 @@ class Client:
         try:
             response = await self._http.request(method, target, content=content, headers=headers)
         except httpx.HTTPError as error:
-            raise Unreachable(f"{self.name}: {error or type(error).__name__}") from error
+            silent = isinstance(error, httpx.TimeoutException)
+            cause = "it gives no answer" if silent else str(error) or type(error).__name__
+            raise Unreachable(f"{self.name}: {cause}") from error
         if response.status_code == httpx.codes.NO_CONTENT:
             return None
         try:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from pyobshell.engines import make_engine
 from pyobshell.errors import OBShellError
 from pyobshell.home.findings import Finding, ok, problem, repaired, warning
@@ -61,8 +63,18 @@ def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Ite
         yield warning("agent", f"{paths.pid_file} names process {named}, not {running.pid}", again)
     if running.tasks is not None:
         yield ok("agent", f"it runs and answers (pid {running.pid})")
+    elif _is_paused(running.pid):
+        said = f"it is paused (pid {running.pid}, SIGSTOP)"
+        yield problem("agent", said, f"let it go on: kill -CONT {running.pid}")
     elif paths.socket not in lost:
         yield problem("agent", f"it runs (pid {running.pid}), but does not answer", again)
+
+
+def _is_paused(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
 
 
 def _is_there(file: Path) -> bool:

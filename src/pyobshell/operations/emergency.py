@@ -303,7 +303,9 @@ async def _mind_lock(run: Run, task: Alone) -> None:
         run.log(f"DAG {main_dag_id} has been given up: its part here was '{holder.name}'")
         return
     who = f"'{holder.name}'" + (f" of DAG {main_dag_id}" if main_dag_id else "")
-    further = f"; to give it up: forcePassDag {main_dag_id}" if main_dag_id else ""
+    further = (
+        f"; to give it up, ask again with --force-pass-dag {main_dag_id}" if main_dag_id else ""
+    )
     _note(run, f"WARNING: this agent is locked by {who}, which may yet act on the server{further}")
 
 
