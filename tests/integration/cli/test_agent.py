@@ -83,6 +83,14 @@ def test_an_agent_that_has_lost_a_file_can_still_be_stopped(obshell, home, port,
     assert ended(pid, 0)
 
 
+def test_one_that_is_paused_can_be_stopped_too(obshell, home, port, ended):
+    at = ("--base-dir", home)
+    pid = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    assert obshell.json("agent", "stop", *at)["pid"] == pid
+    assert ended(pid, 0)
+
+
 def test_a_foreseen_refusal_leaves_no_traceback_in_the_foreground_either(obshell, home, port):
     at = ("--base-dir", home)
     obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import stat
+import subprocess
 import time
 
 import pytest
@@ -107,6 +109,24 @@ async def test_beside_a_running_agent_nothing_is_removed_or_replaced(home):
     assert "stop the agent first" in findings["database"].remedy
     assert home.content() == before
     assert home.paths.pid_file.exists()
+
+
+@pytest.fixture
+def paused():
+    """A process that is."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        yield process.pid
+        process.kill()
+
+
+async def test_an_agent_that_is_paused_is_named_with_what_lets_it_go_on(home, paused):
+    home.paths.socket.touch()
+    home.paths.pid_file.write_text(str(paused))
+    finding = (await found(home, running=Running(paused, None)))["agent"]
+    assert "is paused" in finding.message
+    assert finding.remedy == f"let it go on: kill -CONT {paused}"
 
 
 async def test_an_agent_that_does_not_answer_or_has_lost_its_socket_is_a_problem(home):
