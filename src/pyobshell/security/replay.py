@@ -43,8 +43,11 @@ class ReplayGuard:
         for digest, expiry in _read(file):
             self._remember(digest, expiry)
         self._forget_expired(now)
-        self._records = len(self._expiries)
-        self._is_behind = True
+        self._records = 0
+        self._is_behind = file.exists()
+        if self._is_behind:
+            with contextlib.suppress(OSError):
+                self._write([])
 
     def admit(self, sections: Sequence[bytes], expiry: int, now: float) -> None:
         """Take the sections of a header for used until the Unix second in which it expires.
@@ -80,7 +83,8 @@ class ReplayGuard:
             self._is_behind, self._records = False, len(self._expiries)
             return
         self._is_behind = True
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self._file, flags, 0o600)
         try:
             content = _packed(added)
             self._is_behind = os.write(descriptor, content) < len(content)
