@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.api.call import Call, CallDep
-from pyobshell.api.network import proven
+from pyobshell.api.network import note_proven
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
@@ -67,7 +67,7 @@ async def _let_in(request: Request, call: Call, site: Site, *, forwards: bool) -
         who = await (_ask_master if forwards else accept)(site, credentials)
     if who != ANYBODY:
         call.door.replays.admit(credentials.header.sections, expiry, now)
-        proven(request.scope)()
+        note_proven(request.scope)
     return who
 
 

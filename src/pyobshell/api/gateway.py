@@ -5,7 +5,8 @@ Other agents' requests (``/rpc/v1``) leave after step 1: they are sealed in thei
 1  target and headers become a Call: trace id, language, clock
 2  the OCS header, if any, is opened with the agent's private key   (in a thread; not on the
    local socket, where nobody has to prove anything)
-3  the body, if encrypted, is opened with the keys from that header
+3  the body, if encrypted, is opened with the keys from that header; what is wrong with it is told
+   by the routes, once they have let the request in
 4  the body is cut down to its first JSON value, as OBShell's decoder does
 """
 

@@ -172,11 +172,8 @@ class NetworkHttp(HttpToolsProtocol):
         self.drop()
 
 
-def proven(scope: Scope) -> Callable[[], None]:
-    """What to call when a request has been let in: its connection is no stranger's any more."""
-    found: Callable[[], None] = scope.get("state", {}).get(_PROVEN, _nobody)
-    return found
-
-
-def _nobody() -> None:
-    """On the local socket there are no strangers."""
+def note_proven(scope: Scope) -> None:
+    """Note that a request was let in: its connection is no stranger's any more."""
+    proven: Callable[[], None] | None = scope.get("state", {}).get(_PROVEN)
+    if proven is not None:  # there are no strangers on the local socket
+        proven()

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from pyobshell import errors
 from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
-from pyobshell.api.network import proven
+from pyobshell.api.network import note_proven
 from pyobshell.cluster.doorway import Asked
 from pyobshell.cluster.peers import RPC_PREFIX, SESSION_HEADER, SESSION_PATH, frame_binding
 from pyobshell.operations.site import Site
@@ -65,7 +65,7 @@ class Rpc:
         doorway.check_known(session_id, name)  # of others not even the body is read
         frame = await read_body(request.receive, _LARGEST_FRAME)
         asked = doorway.open(session_id, name, frame, binding)
-        proven(request.scope)()
+        note_proven(request.scope)
         return asked
 
     async def _answer(self, asked: Asked) -> AsyncIterator[bytes]:

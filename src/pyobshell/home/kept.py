@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ _COUNTED = ("dag", "node", "sub_task", "sub_task_log", "server_setting")
 _LIFETIME_OF_NUMBERS = 1_000_000_000
 
 _SCHEMA = text("SELECT version_num FROM alembic_version")
-_SEQUENCES = text("SELECT name, seq FROM sqlite_sequence")
+NUMBERS = "SELECT name, seq FROM sqlite_sequence"
 _NUMBER_ON = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)")
 
 
@@ -43,6 +44,14 @@ class Essentials(BaseModel):
     changes: int
     numbers: dict[str, int]
     tables: dict[str, list[dict[str, Any]]]
+
+    def is_ahead_of(self, changes: int, numbers: Mapping[str, int], revision: str) -> bool:
+        """Whether a database that has counted so far lacks something that was in it once."""
+        if self.changes > changes:
+            return True
+        if self.schema_revision != revision:  # a migration may number anew
+            return False
+        return any(number > numbers.get(name, 0) for name, number in self.numbers.items())
 
     def setting(self, name: str) -> str | None:
         """The value of a setting."""
@@ -59,7 +68,7 @@ def read_from(connection: Connection) -> Essentials:
     found = Essentials(
         schema_revision=connection.execute(_SCHEMA).scalar_one(),
         changes=0,
-        numbers={row.name: row.seq for row in connection.execute(_SEQUENCES)},
+        numbers={row.name: row.seq for row in connection.execute(text(NUMBERS))},
         tables=tables,
     )
     return found.model_copy(update={"changes": int(found.setting(CHANGES) or 0)})

@@ -32,7 +32,6 @@ _CHANGES = f"SELECT value FROM setting WHERE name = '{CHANGES}'"  # noqa: S608 -
 _SECRETS = text("SELECT value FROM setting WHERE name IN :names").bindparams(
     bindparam("names", SECRETS, expanding=True)
 )
-_NUMBERS = "SELECT name, seq FROM sqlite_sequence"
 _OLDER = "it is older than the copy that is kept beside it, so changes are missing"
 
 
@@ -105,16 +104,12 @@ def require_sound(paths: Paths) -> None:
         if damages:
             raise DamagedError(file, f"it is damaged ({damages[0]})")
         row = connection.execute(_CHANGES).fetchone()
-        numbers = dict(connection.execute(_NUMBERS).fetchall())
+        numbers = dict(connection.execute(kept.NUMBERS).fetchall())
     copy = None
     with contextlib.suppress(DamagedError):  # a damaged copy is written anew
         copy = kept.load(paths.kept_copy)
-    if copy is None:
-        return
-    is_behind = any(number > numbers.get(name, 0) for name, number in copy.numbers.items())
-    if copy.changes > (int(row[0]) if row else 0) or (
-        is_behind and copy.schema_revision == revision  # a migration may number anew
-    ):
+    changes = int(row[0]) if row else 0
+    if copy is not None and copy.is_ahead_of(changes, numbers, revision):
         raise DamagedError(file, _OLDER)
 
 

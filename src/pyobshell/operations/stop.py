@@ -196,7 +196,7 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
 
     reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
     await asyncio.gather(*map(flush, reachable))
-    lost = {agent for agent, error in failed.items() if error.code is errors.RPC_REQUEST_FAILED}
+    lost = {agent for agent, error in failed.items() if together.is_lost(error)}
     if len(failed) > len(lost) or (lost and len(lost) == len(reachable)):
         detail = "; ".join(f"{agent}: {error}" for agent, error in failed.items())
         raise errors.SERVER_UNAVAILABLE(reason=f"{detail}. No server was killed")

@@ -206,7 +206,7 @@ async def advance_all_after(
     for agent, answer in (await go_ahead(run, ready, looked_at)).items():
         if not isinstance(answer, OBShellError):
             run.log(f"{agent} goes on")
-        elif _does_not_matter(agent, task, answer):
+        elif is_lost(answer) and not task.works(agent):
             run.log(f"WARNING: {agent} is left out, it has nothing to do: {answer}")
             run.publish(unreachable={str(agent): str(answer)})
         else:
@@ -381,11 +381,6 @@ async def watch_agent(run: Run, sub_dag: SubDag) -> Progress:
 
 def _prompt(run: Run) -> float:
     return run.site.settings.rpc_timeout_s
-
-
-def _does_not_matter(agent: Address, task: Undertaking, error: OBShellError) -> bool:
-    """Whether it is only that an agent without work is lost."""
-    return is_lost(error) and not task.works(agent)
 
 
 def is_lost(error: OBShellError) -> bool:

@@ -8,6 +8,7 @@ later, whatever it is put beside.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import heapq
 import os
@@ -77,20 +78,24 @@ class ReplayGuard:
                 del self._expiries[digest]
 
     def _write(self, added: Sequence[tuple[bytes, int]]) -> None:
-        if self._is_behind or self._records > 2 * len(self._expiries) + _SLACK:
-            self._is_behind = True
+        anew = self._is_behind or self._records > 2 * len(self._expiries) + _SLACK
+        self._is_behind = True  # until it has been written
+        if anew:
             replace_file(self._file, _packed(self._expiries.items()))
-            self._is_behind, self._records = False, len(self._expiries)
-            return
-        self._is_behind = True
+            self._records = len(self._expiries)
+        else:
+            self._append(_packed(added))
+            self._records += len(added)
+        self._is_behind = False
+
+    def _append(self, content: bytes) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(self._file, flags, 0o600)
         try:
-            content = _packed(added)
-            self._is_behind = os.write(descriptor, content) < len(content)
+            if os.write(descriptor, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
         finally:
             os.close(descriptor)
-        self._records += len(added)
 
 
 def _read(file: Path) -> Iterable[tuple[bytes, int]]:
