@@ -142,22 +142,24 @@ def test_who_leaves_makes_room_and_nothing_is_remembered_of_him():
     assert (strangers._count, strangers._idle, strangers._busy) == (0, {}, {})
 
 
+def one_and_many(strangers: Strangers, number: int) -> tuple[Connection, list[Connection]]:
+    """A connection of one address, and so many of another."""
+    single = Connection(strangers, "10.0.0.1")
+    many = [Connection(strangers, "10.0.0.2") for _ in range(number)]
+    assert all(strangers.enter(connection) for connection in (single, *many))
+    return single, many
+
+
 def test_when_all_places_are_taken_who_has_most_gives_one():
     strangers = Strangers(most=4, most_of_one=3)
-    single = Connection(strangers, "10.0.0.1")
-    many = [Connection(strangers, "10.0.0.2") for _ in range(3)]
-    for connection in (single, *many):
-        assert strangers.enter(connection)
+    single, many = one_and_many(strangers, 3)
     assert strangers.enter(Connection(strangers, "10.0.0.3"))
     assert [one.lives for one in (single, *many)] == [True, False, True, True]
 
 
 def test_who_has_most_may_be_busy_with_all():
     strangers = Strangers(most=3, most_of_one=3)
-    single = Connection(strangers, "10.0.0.1")
-    many = [Connection(strangers, "10.0.0.2") for _ in range(2)]
-    for connection in (single, *many):
-        assert strangers.enter(connection)
+    single, many = one_and_many(strangers, 2)
     for connection in many:
         strangers.ask(connection)
     assert strangers.enter(Connection(strangers, "10.0.0.3"))
