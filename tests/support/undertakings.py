@@ -55,6 +55,14 @@ async def wait_end(host: Host, task_id: str) -> dict[str, Any]:
             return dag
 
 
+async def at_stage(host: Host, task_id: str, stage: int) -> None:
+    """Wait until a task has come to this stage: its parts may be further than itself."""
+    seen = 0
+    while seen < stage:
+        held = await host.local.get(f"/task/dag/{task_id}?hold_ms=20000&seen_stage={seen}")
+        seen = held.data["stage"]
+
+
 def main_dag_of(sub_dag: dict[str, Any]) -> str:
     """The task that a sub DAG names, beside the life of its coordinator and nothing else."""
     assert sub_dag["additional_data"].keys() == {"main_dag_id", "coordinator_life"}

@@ -15,6 +15,7 @@ from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
 from support.fake_cluster import form_cluster
 from support.undertakings import (
     FORCE_ALL,
+    at_stage,
     locked,
     logs_of,
     servers,
@@ -89,6 +90,7 @@ async def test_a_stop_that_is_cancelled_frees_every_lock_and_can_be_tried_again(
     answer = await cluster[0].api.post("/ob/stop", {"scope": servers(cluster[1]), **mode})
     await gate.reached()
     task_id = answer.data["id"]
+    await at_stage(cluster[0], task_id, stage)
     assert (await operate(cluster[2], task_id, "CANCEL")).status == 200
     dag = await wait_end(cluster[0], task_id)
     assert await locked(cluster) == [False] * 3
