@@ -5,6 +5,7 @@ They are built from these models, and clients parse them with the same ones.
 
 from __future__ import annotations
 
+import operator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -61,6 +62,17 @@ class Contents(BaseModel, Generic[T]):
     """The wrapping of every list."""
 
     contents: list[T]
+
+
+class UnreachableAgent(BaseModel):
+    """An agent that could not be asked, and why."""
+
+    agent: str
+    message: str
+
+
+# Named only if there are any: existing clients know of none.
+Unreached = Annotated[list[UnreachableAgent], Field(exclude_if=operator.not_)]
 
 
 # --- tasks ---------------------------------------------------------------------------------------
@@ -136,6 +148,12 @@ class DagDetailDTO(BaseModel):
     nodes: list[NodeDetailDTO] | None = None
 
 
+class DagsOfAgents(Contents[DagDetailDTO]):
+    """DAGs of several agents, without those of the agents that are ``unreachable``."""
+
+    unreachable: Unreached = []
+
+
 # --- who did what --------------------------------------------------------------------------------
 
 
@@ -164,13 +182,6 @@ class AuditRecord(BaseModel):
     dag: str | None
     dag_state: str | None
     duration: int | None
-
-
-class UnreachableAgent(BaseModel):
-    """An agent that could not be asked, and why."""
-
-    agent: str
-    message: str
 
 
 class AuditTrail(Contents[AuditRecord]):
@@ -378,7 +389,8 @@ class ClusterParameter(BaseModel):
 
 
 class ObInfo(BaseModel):
-    """``GET /ob/info``."""
+    """``GET /ob/info``; agents that had to be asked about their servers may be ``unreachable``."""
 
     agent_info: list[AgentInstance] | None
     obcluster_info: ObclusterInfo
+    unreachable: Unreached = []

@@ -104,7 +104,7 @@ async def all_ended(box: Box, orders: Sequence[Order]) -> AsyncIterator[str]:
 
 async def _unfinished(box: Box) -> list[DagDetailDTO]:
     """What is alive, or failed and holds a lock."""
-    return await box.ask(lambda client: client.unfinished())
+    return (await box.ask(lambda client: client.unfinished())).contents
 
 
 def _is_main(dag: DagDetailDTO) -> bool:

@@ -17,6 +17,7 @@ from pyobshell.wire import (
     API_PREFIX,
     Contents,
     DagDetailDTO,
+    DagsOfAgents,
     Envelope,
     NodeDetailDTO,
     TaskDetailDTO,
@@ -27,12 +28,13 @@ router = APIRouter(prefix=f"{API_PREFIX}/task", tags=["tasks"], dependencies=[AU
 
 Details = Annotated[bool, Query(alias="show_details", description="with nodes and data")]
 _Dags = Envelope[Contents[DagDetailDTO]]
+_DagsOfAgents = Envelope[DagsOfAgents]
 
 
-@router.get("/dag/unfinish", response_model=_Dags)
+@router.get("/dag/unfinish", response_model=_DagsOfAgents)
 async def get_unfinished(call: CallDep, site: SiteDep, details: Details = True) -> Response:
     """The tasks of all agents and of the cluster that have not ended, or hold a lock still."""
-    return call.contents(await inquire.unfinished_everywhere(site, details=details))
+    return call.answer(await inquire.unfinished_everywhere(site, details=details))
 
 
 @router.get("/dag/ob/unfinish", response_model=_Dags)
@@ -56,10 +58,10 @@ async def get_agent_unfinished(call: CallDep, site: SiteDep, details: Details = 
     return call.contents([dag_dto(dag, site.own, details=details) for dag in dags])
 
 
-@router.get("/dag/agent/main_dags", response_model=_Dags)
+@router.get("/dag/agent/main_dags", response_model=_DagsOfAgents)
 async def get_main_dags(call: CallDep, site: SiteDep, details: Details = True) -> Response:
     """The tasks that hold agents: those whose parts at any agent are unfinished."""
-    return call.contents(await inquire.main_dags(site, details=details))
+    return call.answer(await inquire.main_dags(site, details=details))
 
 
 @router.get("/dags/agent", response_model=_Dags)
@@ -92,10 +94,10 @@ async def get_newest_agent_maintenance(
     return call.answer(dag)
 
 
-@router.get("/dag/maintain/agents", response_model=_Dags)
+@router.get("/dag/maintain/agents", response_model=_DagsOfAgents)
 async def get_newest_maintenance(call: CallDep, site: SiteDep, details: Details = True) -> Response:
     """For each agent its newest maintenance task; agents that have none are missing."""
-    return call.contents(await inquire.newest_maintenance_everywhere(site, details=details))
+    return call.answer(await inquire.newest_maintenance_everywhere(site, details=details))
 
 
 @router.get("/dag/{id}", response_model=Envelope[DagDetailDTO])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 admin = typer.Typer()
 
+_PATIENCE_S = 5.0  # its answer is waiting for nobody
 _STATES = ("not running", "running, no connection", "restricted connection", "available")
 
 Ip = Annotated[str | None, typer.Option("--ip", help="Address that others reach this agent at.")]
@@ -250,7 +251,7 @@ async def _stop(base_dir: Path | None, as_json: bool) -> None:
 
 
 async def _status(where: place.Place, as_json: bool) -> None:
-    async with where.client() as client:
+    async with where.client(patience_s=_PATIENCE_S) as client:
         status = await client.status()
     if as_json:
         output.print_json(status.model_dump(exclude_none=True))

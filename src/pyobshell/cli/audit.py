@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,9 +78,7 @@ def audit(
 
 
 def _print(trail: AuditTrail, as_json: bool) -> None:
-    for agent in trail.unreachable:
-        warning = f"WARNING: {agent.agent} is left out: {agent.message}"
-        output.say(warning, stream=sys.stderr)
+    output.warn_of(trail.unreachable)
     if as_json:
         output.print_json(trail.model_dump())
     elif not trail.contents:

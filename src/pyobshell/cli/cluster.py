@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pyobshell.wire import AgentInstance, ObInfo, ServerInfo
 
 app = typer.Typer()
+_AGENT, _STATE = 1, 4  # columns of what is shown
 
 Leader = Annotated[
     str,
@@ -223,6 +224,7 @@ def show(
         where = place.locate(base_dir, host, password, password_file)
         async with where.client() as client:
             info = await client.ob_info()
+        output.warn_of(info.unreachable)
         if as_json:
             output.print_json(info.model_dump())
         else:
@@ -256,6 +258,10 @@ def _print_cluster(info: ObInfo, detail: bool) -> None:
     if detail:
         headings += ["AGENT VERSION", "ROOT SERVICE"]
     rows = [_row(agent, servers.get((agent.ip, agent.port)), detail) for agent in agents]
+    silent = {one.agent for one in info.unreachable}
+    for row in rows:
+        if row[_AGENT] in silent:
+            row[_STATE] = "UNKNOWN"
     output.print_table(headings, sorted(rows, key=lambda row: row[0]))
 
 

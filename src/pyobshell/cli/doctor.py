@@ -83,12 +83,10 @@ def _say(findings: list[Finding], problems: int) -> None:
 
 async def _running(home: Path) -> Running | None:
     """The agent on a home, if it runs, and what it says that it does."""
-    from pyobshell.address import Address
     from pyobshell.cli import agents
     from pyobshell.client import ApiError, Client, Unreachable
     from pyobshell.home.processes import Running
     from pyobshell.settings import Paths
-    from pyobshell.tasks.ids import GenericId
 
     process = agents.find(home)
     if process is None:
@@ -96,12 +94,10 @@ async def _running(home: Path) -> Running | None:
     with process:
         try:
             async with asyncio.timeout(_ANSWER_S), Client.local(Paths(home).socket) as client:
-                agent = (await client.status()).agent
-                own = Address(agent.ip, agent.port)
-                unfinished = await client.unfinished()  # of all agents
-                mine = [dag for dag in unfinished if GenericId.parse(dag.id).agent == own]
-                tasks = [await _task(client, dag) for dag in mine]
-        except (ApiError, Unreachable, TimeoutError, OSError):
+                tasks = [await _task(client, dag) for dag in await client.unfinished_here()]
+        except ApiError as error:
+            return Running(process.pid, None, str(error))
+        except (Unreachable, TimeoutError, OSError):
             return Running(process.pid, None)
         return Running(process.pid, tasks)
 

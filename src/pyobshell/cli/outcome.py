@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from pyobshell.client import Unreachable
 
 
 class Exit(IntEnum):
@@ -129,9 +133,19 @@ def described(error: Exception) -> CommandError:
     if isinstance(error, ApiError):
         return CommandError(Exit.REFUSED, str(error), error.code)
     if isinstance(error, Unreachable):
-        return CommandError(Exit.UNREACHABLE, f"no agent answers at {error}")
+        return CommandError(Exit.UNREACHABLE, f"no agent answers at {error}{_way_out(error)}")
     if isinstance(error, OBShellError):
         return CommandError(Exit.USAGE, str(error), error.code.name)
     if isinstance(error, OSError) and forbidden(error):
         return CommandError(Exit.PERMISSION, words_of(error))
     return CommandError(Exit.FAILED, str(error) or type(error).__name__, type(error).__name__)
+
+
+def _way_out(error: Unreachable) -> str:
+    """What the user can do about an agent of this host that does not answer."""
+    if error.socket is None:
+        return ""
+    home = shlex.quote(str(error.socket.parent.parent))
+    if error.silent:
+        return f"; what it is at says: obshell agent doctor --base-dir {home}"
+    return f"; if it does not run, start it: obshell agent start --base-dir {home}"

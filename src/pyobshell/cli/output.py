@@ -14,7 +14,7 @@ from pyobshell.cli.outcome import CommandError, Exit
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pyobshell.wire import DagDetailDTO
+    from pyobshell.wire import DagDetailDTO, UnreachableAgent
 
 # A state's colour and sign, the same wherever a state is shown.
 COLOURS = {
@@ -22,6 +22,7 @@ COLOURS = {
     "ACTIVE": "green",
     "FAILED": "red",
     "INACTIVE": "red",
+    "UNKNOWN": "yellow",
     "RUNNING": "cyan",
     "READY": "cyan",
     "PENDING": "dim",
@@ -49,6 +50,12 @@ def console(stream: TextIO) -> Console:
 def say(line: str = "", *, stream: TextIO | None = None) -> None:
     """A plain line."""
     (stream or sys.stdout).write(line + "\n")
+
+
+def warn_of(unreachable: Sequence[UnreachableAgent]) -> None:
+    """That what is shown lacks what these agents would have said."""
+    for one in unreachable:
+        say(f"WARNING: {one.agent} is left out: {one.message}", stream=sys.stderr)
 
 
 def print_json(document: Any) -> None:

@@ -32,12 +32,15 @@ class Place:
     password: str = field(default="", repr=False)
     options: tuple[str, ...] = ()
 
-    def client(self) -> Client:
-        """A client of that agent; raises ``CommandError`` if no local agent can be there."""
+    def client(self, patience_s: float | None = None) -> Client:
+        """A client of that agent, that waits so long for an answer (None: a minute).
+
+        Raises ``CommandError`` if no local agent can be there.
+        """
         from pyobshell.client import Client
 
         if self.address is not None:
-            return Client(self.address, self.password)
+            return Client(self.address, self.password, patience_s=patience_s)
         assert self.base_dir is not None  # noqa: S101 - one of the two is set
         socket = self.base_dir / _SOCKET
         if not socket.is_socket():
@@ -46,7 +49,7 @@ class Place:
                 f"no agent runs on {self.base_dir}; start it: "
                 f"obshell agent start --base-dir {shlex.quote(str(self.base_dir))}",
             )
-        return Client.local(socket)
+        return Client.local(socket, patience_s)
 
     def with_password(self, password: str) -> Place:
         """The same agent, asked with another password."""

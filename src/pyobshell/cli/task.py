@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,8 @@ from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile, V
 from pyobshell.cli.outcome import CommandError, Exit, Finished, run
 
 if TYPE_CHECKING:
-    from pyobshell.wire import DagDetailDTO
+    from pyobshell.client import Client
+    from pyobshell.wire import DagDetailDTO, DagsOfAgents
 
 app = typer.Typer()
 
@@ -42,9 +44,7 @@ def show(
         where = place.locate(base_dir, host, password, password_file)
         async with where.client() as client:
             if task_id is None:
-                dags = {dag.id: dag for dag in await client.main_dags()}
-                dags |= {dag.id: dag for dag in await client.unfinished()}
-                _print_list(list(dags.values()), as_json)
+                _print_list(await _unfinished(client), as_json)
                 return
             dag = await client.dag(task_id, details=detail)
         _print_full(dag, detail, as_json)
@@ -165,9 +165,21 @@ for _name, _obshells_name, _operator, _explained in (
 # --- how it is shown -----------------------------------------------------------------------------
 
 
-def _print_list(dags: list[DagDetailDTO], as_json: bool) -> None:
+async def _unfinished(client: Client) -> DagsOfAgents:
+    """What is unfinished, with the tasks that have failed and still hold agents."""
+    from pyobshell.wire import DagsOfAgents
+
+    main, parts = await asyncio.gather(client.main_dags(), client.unfinished())
+    dags = {dag.id: dag for dag in (*main.contents, *parts.contents)}
+    silent = {one.agent: one for one in (*main.unreachable, *parts.unreachable)}
+    return DagsOfAgents(contents=list(dags.values()), unreachable=list(silent.values()))
+
+
+def _print_list(found: DagsOfAgents, as_json: bool) -> None:
+    output.warn_of(found.unreachable)
+    dags = found.contents
     if as_json:
-        output.print_json({"contents": [dag.model_dump() for dag in dags]})
+        output.print_json(found.model_dump())
     elif not dags:
         output.say("No unfinished tasks")
     else:

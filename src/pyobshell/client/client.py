@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from pyobshell.address import Address
+from pyobshell.client.failures import ApiError, Unreachable
 from pyobshell.wire import (
     API_PREFIX,
     AgentInfoDTO,
@@ -22,6 +23,7 @@ from pyobshell.wire import (
     AuditTrail,
     ClusterParameter,
     DagDetailDTO,
+    DagsOfAgents,
     NodeDetailDTO,
     ObInfo,
     StopPreview,
@@ -39,48 +41,45 @@ IDLE_S = 30.0  # agents keep a connection longer: it is not closed just when it 
 _ENDED = ("SUCCEED", "FAILED")
 
 
-class ApiError(Exception):
-    """The agent refused: ``code`` (dotted), HTTP ``status``, and the message as its text."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.status = status
-        self.code = code
-        super().__init__(message)
-
-
-class Unreachable(Exception):  # noqa: N818 - reads better where it is caught
-    """No agent answers there."""
-
-
 class Client:
     """The API of one agent, to be used as an async context manager.
 
-    ``password`` is that of root@sys; ``agent_password`` is used instead where given.
+    ``password`` is that of root@sys; ``agent_password`` is used instead where given. An answer is
+    waited for ``patience_s`` (None: a minute).
     """
 
     def __init__(
-        self, address: Address, password: str = "", *, agent_password: str | None = None
+        self,
+        address: Address,
+        password: str = "",
+        *,
+        agent_password: str | None = None,
+        patience_s: float | None = None,
     ) -> None:
-        self._start(f"http://{address}", _transport())
+        self._start(f"http://{address}", _transport(), patience_s)
         self.name = str(address)
+        self._socket: Path | None = None
         self._encrypts = True
         self._password = password
         self._agent_password = agent_password
 
     @classmethod
-    def local(cls, socket: Path) -> Self:
+    def local(cls, socket: Path, patience_s: float | None = None) -> Self:
         """The agent that listens on a socket of this host; its own user needs no password."""
         client = cls.__new__(cls)
         directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY) if _too_long(socket) else -1
         path = f"/proc/self/fd/{directory}/{socket.name}" if directory >= 0 else str(socket)
-        client._start("http://localhost", _transport(path))
+        client._start("http://localhost", _transport(path), patience_s)
         client.name = str(socket)
+        client._socket = socket
         client._encrypts = False
         return client
 
-    def _start(self, base_url: str, transport: httpx.AsyncHTTPTransport) -> None:
+    def _start(
+        self, base_url: str, transport: httpx.AsyncHTTPTransport, patience_s: float | None
+    ) -> None:
         self._public_key: PublicKey | None = None
-        timeout = httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+        timeout = httpx.Timeout(patience_s or _TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
         self._http = httpx.AsyncClient(base_url=base_url, transport=transport, timeout=timeout)
 
     async def __aenter__(self) -> Self:
@@ -257,17 +256,22 @@ class Client:
         """Apply ROLLBACK, RETRY, CANCEL or PASS to a task."""
         await self.call("POST", f"/task/dag/{task_id}", {"operator": operator})
 
-    async def unfinished(self) -> list[DagDetailDTO]:
+    async def unfinished(self) -> DagsOfAgents:
         """The tasks of all agents that have not ended, or failed and hold a lock."""
-        return await self._tasks("/task/dag/unfinish")
+        return DagsOfAgents.model_validate(await self.call("GET", "/task/dag/unfinish"))
 
-    async def main_dags(self) -> list[DagDetailDTO]:
+    async def unfinished_here(self) -> list[DagDetailDTO]:
+        """Those of this agent alone, which no other agent is asked for."""
+        data = await self.call("GET", "/task/dag/agent/unfinish")
+        return [DagDetailDTO.model_validate(one) for one in data["contents"]]
+
+    async def main_dags(self) -> DagsOfAgents:
         """The tasks that hold agents, which may have failed: RETRY is for them."""
-        return await self._tasks("/task/dag/agent/main_dags")
+        return DagsOfAgents.model_validate(await self.call("GET", "/task/dag/agent/main_dags"))
 
-    async def newest_maintenance(self) -> list[DagDetailDTO]:
+    async def newest_maintenance(self) -> DagsOfAgents:
         """For each agent its newest maintenance task."""
-        return await self._tasks("/task/dag/maintain/agents")
+        return DagsOfAgents.model_validate(await self.call("GET", "/task/dag/maintain/agents"))
 
     async def audit(
         self,
@@ -348,7 +352,7 @@ class Client:
         except httpx.HTTPError as error:
             silent = isinstance(error, httpx.TimeoutException)
             cause = "it gives no answer" if silent else str(error) or type(error).__name__
-            raise Unreachable(f"{self.name}: {cause}") from error
+            raise Unreachable(self.name, cause, socket=self._socket, silent=silent) from error
         if response.status_code == httpx.codes.NO_CONTENT:
             return None
         try:
@@ -358,14 +362,10 @@ class Client:
             refusal = envelope["error"]
             raise ApiError(response.status_code, refusal["errCode"], refusal["message"])
         except (ValueError, KeyError, TypeError):
-            raise Unreachable(f"{self.name}: what answers there is no agent") from None
+            raise Unreachable(self.name, "what answers there is no agent") from None
 
     async def _task(self, path: str, body: dict[str, Any]) -> DagDetailDTO:
         return DagDetailDTO.model_validate(await self.call("POST", path, body))
-
-    async def _tasks(self, path: str) -> list[DagDetailDTO]:
-        data = await self.call("GET", path)
-        return [DagDetailDTO.model_validate(one) for one in data["contents"]]
 
 
 def _stop_body(

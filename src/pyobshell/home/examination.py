@@ -7,6 +7,7 @@ of it. What cannot be known, such as the content of a damaged settings.json, is 
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,8 @@ async def _look(paths: Paths, running: Running | None, orders: Orders) -> AsyncI
     yield finding
     for finding in processes.look_at_agent(paths, running, repair=orders.repair):
         yield finding
-    found, findings = stored.read(paths, own, all_of_it=orders.repair)
+    runs = running is not None
+    found, findings = stored.read(paths, own, all_of_it=orders.repair, runs=runs)
     copy, of_copy = stored.look_at_copy(paths, found)
     if found.damaged is not None and orders.repair:
         found, findings = await _replace(paths, own, running, found, copy, findings)
@@ -106,7 +108,10 @@ async def _replace(
 ) -> tuple[Stored, list[Finding]]:
     """Replace a broken database, if that can be done; returns how all is then."""
     if running is not None:
-        stop = "stop the agent first: nothing was replaced"
+        stop = (
+            "nothing was replaced: stop the agent first, "
+            f"obshell agent stop --base-dir {shlex.quote(str(paths.base_dir))}"
+        )
         return found, [problem("database", one.message, stop) for one in findings]
     essentials = repair.best_essentials(paths, copy)
     if essentials is None:
@@ -123,7 +128,7 @@ async def _replace(
         f"{findings[0].message}: a new one is made of what was kept, the broken one is in {aside}. "
         "What is lost are its tasks: none is taken up again, other agents let go of theirs"
     )
-    after, findings = stored.read(paths, own, all_of_it=True)
+    after, findings = stored.read(paths, own, all_of_it=True, runs=False)
     told = [repaired("database", said), *findings]
     if after.server_deployed and not runs:
         remedy = "if it shall run, start it when the agent runs: obshell cluster start"

@@ -34,10 +34,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Running:
-    """The agent that runs on the home; its tasks are None if it does not answer."""
+    """The agent that runs on the home; its tasks are None if it does not answer.
+
+    ``refusal`` is what it answers if it cannot tell them.
+    """
 
     pid: int
     tasks: list[Task] | None
+    refusal: str = ""
 
 
 def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Iterator[Finding]:
@@ -63,6 +67,9 @@ def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Ite
         yield warning("agent", f"{paths.pid_file} names process {named}, not {running.pid}", again)
     if running.tasks is not None:
         yield ok("agent", f"it runs and answers (pid {running.pid})")
+    elif running.refusal:
+        said = f"it runs (pid {running.pid}), but answers: {running.refusal}"
+        yield problem("agent", said, "mend that; what is found below tells how")
     elif _is_paused(running.pid):
         said = f"it is paused (pid {running.pid}, SIGSTOP)"
         yield problem("agent", said, f"let it go on: kill -CONT {running.pid}")

@@ -72,11 +72,15 @@ class Stored:
         return self.settings.get("identity", Identity.SINGLE) != Identity.SINGLE
 
 
-def read(paths: Paths, own: Settings | None, *, all_of_it: bool) -> tuple[Stored, list[Finding]]:
-    """Look at the database; ``all_of_it``: the indexes as well."""
+def read(
+    paths: Paths, own: Settings | None, *, all_of_it: bool, runs: bool
+) -> tuple[Stored, list[Finding]]:
+    """Look at the database of an agent that ``runs`` or not; ``all_of_it``: the indexes as well."""
     stored = Stored()
-    repair = shlex.join(["obshell", "agent", "doctor", "--repair", "--base-dir"])
-    repair = f"{repair} {shlex.quote(str(paths.base_dir))}, while no agent runs"
+    home = shlex.quote(str(paths.base_dir))
+    repair = f"obshell agent doctor --repair --base-dir {home}"
+    if runs:
+        repair = f"obshell agent stop --base-dir {home}; {repair}"
     if not has_lived(paths):
         return stored, [ok("database", "the first start of the agent makes it")]
     try:

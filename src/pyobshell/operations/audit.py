@@ -13,11 +13,12 @@ from pyobshell.address import Address
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
+from pyobshell.operations.reached import unreachable
 from pyobshell.operations.site import Site
 from pyobshell.store.audit import Record, Wanted
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import State
-from pyobshell.wire import AuditRecord, AuditTrail, UnreachableAgent
+from pyobshell.wire import AuditRecord, AuditTrail
 
 _PAGE = 500
 
@@ -52,16 +53,13 @@ async def trail(site: Site, inquiry: Inquiry, agent: Address | None) -> AuditTra
     else:
         agents = site.cluster.view.addresses or [site.own]
         answers = await site.peers.call_all(agents, find, inquiry, patience)
-    unreachable: list[UnreachableAgent] = []
     merged: list[tuple[Record, Address, Found]] = []
     for asked, answer in answers.items():
-        if isinstance(answer, OBShellError):
-            unreachable.append(UnreachableAgent(agent=str(asked), message=str(answer)))
-        else:
+        if not isinstance(answer, OBShellError):
             merged += [(record, asked, answer) for record in answer.records]
     merged.sort(key=lambda one: (one[0].moment, one[1], one[0].number), reverse=True)
     shown = [_dto(record, asked, found) for record, asked, found in merged[: inquiry.limit]]
-    return AuditTrail(contents=shown, unreachable=unreachable)
+    return AuditTrail(contents=shown, unreachable=unreachable(answers))
 
 
 def _dto(record: Record, agent: Address, found: Found) -> AuditRecord:

@@ -8,23 +8,30 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import OBShellError
 from pyobshell.operations import server, views
+from pyobshell.operations.reached import unreachable
 from pyobshell.operations.site import Site
 from pyobshell.operations.views import Reading
 from pyobshell.settings import API_VERSION
-from pyobshell.wire import AgentInstance, ObclusterInfo, ObInfo, ServerInfo
+from pyobshell.wire import AgentInstance, ObclusterInfo, ObInfo, ServerInfo, UnreachableAgent
 
 _PATIENCE_S = 5.0
 
 
 async def ob_info(site: Site) -> ObInfo:
-    """The cluster as it is now; a server whose agent cannot be reached is INACTIVE."""
+    """The cluster as it is now.
+
+    Where each server is whole by itself, one whose agent cannot be reached is INACTIVE: nobody
+    knows better. Such agents are ``unreachable``.
+    """
     view = site.cluster.view
     if view.identity in (Identity.SINGLE, Identity.UNIDENTIFIED):
         alone = AgentInstance(
             ip=site.own.ip, port=site.own.port, zone="", identity=view.identity, version=API_VERSION
         )
         return ObInfo(agent_info=[alone], obcluster_info=ObclusterInfo(id=0, name="", version=""))
-    return ObInfo(agent_info=[_agent(m) for m in view.members], obcluster_info=await _servers(site))
+    agents = [_agent(member) for member in view.members]
+    cluster, silent = await _servers(site)
+    return ObInfo(agent_info=agents, obcluster_info=cluster, unreachable=silent)
 
 
 def _agent(member: Member) -> AgentInstance:
@@ -37,16 +44,20 @@ def _agent(member: Member) -> AgentInstance:
     )
 
 
-async def _servers(site: Site) -> ObclusterInfo:
+async def _servers(site: Site) -> tuple[ObclusterInfo, list[UnreachableAgent]]:
     view: ClusterView = site.cluster.view
     version = await site.engine.version()
     topology: dict[str, list[ServerInfo]] | None = None
+    silent: list[UnreachableAgent] = []
     if view.identity is Identity.CLUSTER_AGENT:
         deadline = Deadline.after(2 * _PATIENCE_S)
-        topology = await _by_the_cluster(site, deadline) or await _by_the_agents(site, deadline)
-    return ObclusterInfo(
+        topology = await _by_the_cluster(site, deadline)
+        if not topology:
+            topology, silent = await _by_the_agents(site, deadline)
+    info = ObclusterInfo(
         id=view.cluster_id, name=view.cluster_name, version=version, topology=topology
     )
+    return info, silent
 
 
 async def _by_the_cluster(site: Site, deadline: Deadline) -> dict[str, list[ServerInfo]] | None:
@@ -74,13 +85,15 @@ async def _by_the_cluster(site: Site, deadline: Deadline) -> dict[str, list[Serv
     return topology
 
 
-async def _by_the_agents(site: Site, deadline: Deadline) -> dict[str, list[ServerInfo]]:
+async def _by_the_agents(
+    site: Site, deadline: Deadline
+) -> tuple[dict[str, list[ServerInfo]], list[UnreachableAgent]]:
     view = site.cluster.view
     topology: dict[str, list[ServerInfo]] = {zone: [] for zone in view.zones}
     answers = await site.peers.call_all(view.addresses, server.status, Nothing(), deadline)
     for member in view.members:
         topology[member.zone].append(_server(member, answers[member.address]))
-    return topology
+    return topology, unreachable(answers)
 
 
 def _server(member: Member, answer: server.ServerStatus | OBShellError) -> ServerInfo:

@@ -20,13 +20,20 @@ from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.cluster_tasks import ClusterTasks
+from pyobshell.operations.reached import unreachable
 from pyobshell.operations.site import Site
 from pyobshell.operations.task_dto import dag_dto, log_dto, node_dto, sub_task_dto
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag
 from pyobshell.tasks.operators import parse_operator
-from pyobshell.wire import DagDetailDTO, NodeDetailDTO, TaskDetailDTO, TaskLogDTO
+from pyobshell.wire import (
+    DagDetailDTO,
+    DagsOfAgents,
+    NodeDetailDTO,
+    TaskDetailDTO,
+    TaskLogDTO,
+)
 
 _log = structlog.get_logger(__name__)
 _NOT_FROM_THERE = (errors.SERVER_UNAVAILABLE, errors.RPC_REQUEST_FAILED)
@@ -121,18 +128,18 @@ async def unfinished_here(site: Site) -> list[Dag]:
     return await site.tasks.dags(unfinished=True)
 
 
-async def unfinished_everywhere(site: Site, *, details: bool) -> list[DagDetailDTO]:
+async def unfinished_everywhere(site: Site, *, details: bool) -> DagsOfAgents:
     """The unfinished DAGs of every agent that can be reached, then those of the cluster.
 
     While the cluster's database cannot be used it is left out: who starts it needs the others.
     """
     question = Question(number=0, details=details)
-    local = await _ask_all(site, answer_unfinished, question)
+    found = await _ask_all(site, answer_unfinished, question)
     try:
-        return local + await cluster_dags(site, unfinished=True, details=details)
+        found.contents += await cluster_dags(site, unfinished=True, details=details)
     except OBShellError as error:
         _log.warning("left out", action="task.unfinished", cause=str(error))
-        return local
+    return found
 
 
 async def cluster_dags(site: Site, *, unfinished: bool, details: bool) -> list[DagDetailDTO]:
@@ -163,23 +170,23 @@ async def newest_maintenance_of(
     return found.dags[0] if found.dags else None
 
 
-async def main_dags(site: Site, *, details: bool) -> list[DagDetailDTO]:
+async def main_dags(site: Site, *, details: bool) -> DagsOfAgents:
     """The main DAGs, ended or not, whose parts at agents that can be reached are unfinished."""
     parts = await _ask_all(site, answer_unfinished, Question(number=0))
-    named = [(part.additional_data or {}).get("main_dag_id") for part in parts]
+    named = [(part.additional_data or {}).get("main_dag_id") for part in parts.contents]
     wanted = dict.fromkeys(one for one in named if one is not None)
     asked = [get_dag(site, task_id, details=details) for task_id in wanted]
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    found = []
+    found = DagsOfAgents(contents=[], unreachable=parts.unreachable)
     for answer in answers:
         if isinstance(answer, DagDetailDTO):
-            found.append(answer)
+            found.contents.append(answer)
         elif not isinstance(answer, OBShellError):  # an agent out of reach, or rebuilt since
             raise answer
     return found
 
 
-async def newest_maintenance_everywhere(site: Site, *, details: bool) -> list[DagDetailDTO]:
+async def newest_maintenance_everywhere(site: Site, *, details: bool) -> DagsOfAgents:
     """For each agent that can be reached and has one, its newest maintenance DAG."""
     return await _ask_all(site, answer_newest_maintenance, Question(number=0, details=details))
 
@@ -334,16 +341,15 @@ async def _ask_in_turn(
 
 async def _ask_all(
     site: Site, asked: Procedure[Site, Question, Dags], question: Question
-) -> list[DagDetailDTO]:
+) -> DagsOfAgents:
     agents: list[Address] = site.cluster.view.addresses or [site.own]
     patience = Deadline.after(site.settings.rpc_timeout_s)
     answers = await site.peers.call_all(agents, asked, question, patience)
-    return [
-        dag
-        for answer in answers.values()
-        if not isinstance(answer, OBShellError)
-        for dag in answer.dags
-    ]
+    found = DagsOfAgents(contents=[], unreachable=unreachable(answers))
+    for answer in answers.values():
+        if not isinstance(answer, OBShellError):
+            found.contents += answer.dags
+    return found
 
 
 PROCEDURES = (

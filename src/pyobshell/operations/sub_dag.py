@@ -35,6 +35,7 @@ from pyobshell.tasks.model import (
 )
 from pyobshell.tasks.stage import Stage, stage
 from pyobshell.undivided import done_unless
+from pyobshell.wire import NANOSECONDS
 
 ADVANCE, END = "advance", "end"
 _LOCK = Maintenance(MaintenanceType.GLOBAL)
@@ -132,6 +133,7 @@ async def ready(site: Site, caller: Caller, wanting: Wanting) -> Nothing:
     holder = await site.tasks.lock_holder(_LOCK)
     if holder is not None and holder.data.get("main_dag_id") not in wanting.force_pass:
         raise refusal(site.own, holder)
+    await site.tasks.prove_writable()
     return Nothing()
 
 
@@ -187,10 +189,13 @@ async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) ->
 
     Of operations that begin at once, each holding a few agents, one must get all of them. So the
     one that comes first (``operations.line``) waits while another has not begun its work; the
-    others do not, fail, and let go.
+    others do not, fail, and let go. One that has held the lock for longer is no rival: it waits
+    for something else.
     """
     main_dag_id = holder.data.get("main_dag_id")
     if main_dag_id is None or rank(part.main_dag_id) > rank(main_dag_id):
+        return False
+    if (time.time_ns() - holder.start_time) / NANOSECONDS > _GIVE_WAY_S:
         return False
 
     def decided(dag: Dag) -> bool | None:

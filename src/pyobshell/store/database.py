@@ -28,6 +28,7 @@ T = TypeVar("T")
 _LARGEST_GROUP = 256
 _ATTEMPTS = 3
 _MYSQL_READERS = 4
+_REWRITE = "UPDATE alembic_version SET version_num = version_num"
 
 
 def sqlite_engine(path: Path) -> Engine:
@@ -147,6 +148,10 @@ class Database:
                 if error.code not in (SERVER_UNAVAILABLE, OUTCOME_UNKNOWN):
                     raise
         raise doubt
+
+    async def prove_writable(self) -> None:
+        """Write what changes nothing; raises what others would meet, such as a full disk."""
+        await self.write(lambda connection: connection.exec_driver_sql(_REWRITE), again=True)
 
     def submit(self, work: Callable[[Connection], T]) -> Future[T]:
         """Queue ``work`` without waiting; later writes come after it.

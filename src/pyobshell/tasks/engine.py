@@ -135,6 +135,10 @@ class TaskEngine(TaskWatcher, Generic[Site]):
 
         return await self._undivided.do(begin())
 
+    async def prove_writable(self) -> None:
+        """Raise what would keep a DAG from being recorded, such as a full disk."""
+        await self._database.prove_writable()
+
     async def operate(self, dag_id: int, operator: Operator) -> None:
         """Apply an operator, or raise the error that says why it is illegal.
 

@@ -335,6 +335,17 @@ async def test_what_agents_have_unfinished_is_listed_while_the_clusters_database
     assert refused.refusal[0] == "OB.Server.Unavailable"
 
 
+async def test_lists_name_the_agents_that_could_not_be_asked(start_member):
+    host = await start_member(zones=("zone1", "zone2"))
+    (lost,) = host.site.cluster.view.others
+    for path in ("/dag/unfinish", "/dag/agent/main_dags", "/dag/maintain/agents"):
+        answer = await host.api.get(f"/task{path}")
+        assert answer.data["contents"] == []
+        (unreachable,) = answer.data["unreachable"]
+        assert unreachable["agent"] == str(lost)
+        assert "cannot be reached" in unreachable["message"]
+
+
 async def test_lists_of_an_agent_that_never_did_anything_are_empty(start_host, host):
     paths = ("/dags/agent", "/dag/unfinish", "/dag/maintain/agents", "/dag/agent/main_dags")
     for path in (f"/task{one}" for one in paths):

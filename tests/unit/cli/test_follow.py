@@ -163,7 +163,7 @@ async def test_a_task_that_is_only_watched_is_left_alone(make_dag):
 
 async def test_an_agent_that_is_lost_meanwhile_does_not_end_the_task(make_dag):
     dag = make_dag(("A", "RUNNING"))
-    agent = FakeAgent(dag, Unreachable("10.0.0.1:2886"))
+    agent = FakeAgent(dag, Unreachable("10.0.0.1:2886", "refused"))
     with pytest.raises(CommandError, match=r"to see it: obshell task watch -i 22") as lost:
         await follower(agent).follow(dag)
     assert lost.value.exit_code == Exit.UNREACHABLE

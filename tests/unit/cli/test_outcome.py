@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -18,7 +19,7 @@ from pyobshell.client import ApiError, Unreachable
     [
         (CommandError(Exit.LISTEN_FAILED, "x"), 21),
         (ApiError(400, "OB.Zone.NotExist", "x"), 3),
-        (Unreachable("10.0.0.1:2886: refused"), 4),
+        (Unreachable("10.0.0.1:2886", "refused"), 4),
         (errors.INVALID_IP(text="x"), 2),
         (PermissionError(13, "denied", "/x"), 27),
         (OSError(errno.EROFS, "Read-only file system", "/x"), 27),
@@ -39,6 +40,15 @@ def test_an_error_is_one_line_on_stderr_with_its_code(capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "obshell: [OB.Zone.NotExist] Zone 'z' does not exist\n"
+
+
+@pytest.mark.parametrize(("silent", "command"), [(False, "start"), (True, "doctor")])
+def test_who_gets_no_answer_on_this_host_is_told_what_to_do(capsys, silent, command):
+    socket = Path("/data/o b/run/obshell.sock")
+    with pytest.raises(typer.Exit), reporting(as_json=False):
+        raise Unreachable(str(socket), "Server disconnected", socket=socket, silent=silent)
+    said = capsys.readouterr().err
+    assert said.endswith(f"obshell agent {command} --base-dir '/data/o b'\n")
 
 
 def test_with_json_an_error_is_the_one_document(capsys):

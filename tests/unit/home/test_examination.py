@@ -107,6 +107,12 @@ async def test_beside_a_running_agent_nothing_is_removed_or_replaced(home):
     findings = await found(home, REPAIR, Running(1, []))
     assert list(findings) == ["database"]
     assert "stop the agent first" in findings["database"].remedy
+    remedy = (await found(home, running=Running(1, [])))["database"].remedy
+    stop, repair = remedy.split("; ")[:2]
+    assert (stop.split()[:3], repair.split()[:4]) == (
+        ["obshell", "agent", "stop"],
+        ["obshell", "agent", "doctor", "--repair"],
+    )
     assert home.content() == before
     assert home.paths.pid_file.exists()
 
@@ -134,6 +140,10 @@ async def test_an_agent_that_does_not_answer_or_has_lost_its_socket_is_a_problem
     home.paths.socket.touch()
     assert "does not answer" in (await found(home, running=Running(1, None)))["agent"].message
     assert "names process 1, not 2" in (await found(home, running=Running(2, [])))["agent"].message
+    refusing = Running(1, None, "meta.db cannot be used")
+    finding = (await found(home, running=refusing))["agent"]
+    assert finding.message.endswith("but answers: meta.db cannot be used")
+    assert "restart" not in finding.remedy  # it would not come up again
     home.paths.socket.unlink()
     assert "is lost" in (await found(home, running=Running(1, None)))["agent"].message
 

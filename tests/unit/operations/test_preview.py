@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pyobshell import errors
 from pyobshell.engines.base import ObState
+from pyobshell.tasks.engine import TaskEngine
 from pyobshell.wire import StopPreview
 from support.fake_cluster import form_cluster
 from support.undertakings import a_stop_that_hangs, servers, stop
@@ -144,6 +146,18 @@ async def test_a_target_that_cannot_be_reached_is_told(start_member):
     assert str(lost) in seen.obstacles[0].message
     own = {"type": "SERVER", "target": [str(member.address)]}
     assert (await preview(member, own, force=True)).obstacles == []
+
+
+async def test_a_target_that_can_record_nothing_is_told(agents, monkeypatch):
+    async def prove_writable(engine):
+        if engine._own == agents[1].address:
+            raise errors.STORE_UNAVAILABLE(file="meta.db", cause="no space is left on its disk")
+
+    monkeypatch.setattr(TaskEngine, "prove_writable", prove_writable)
+    seen = await preview(agents[0], servers(agents[1]), force=True)
+    assert [one.errCode for one in seen.obstacles] == ["Agent.Store.Unavailable"]
+    assert "no space is left" in seen.obstacles[0].message
+    assert (await preview(agents[0], servers(agents[2]), force=True)).obstacles == []
 
 
 async def test_without_a_mode_the_whole_cluster_would_be_refused(agents):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from pyobshell.operations.release import MainDag, life_of
 from pyobshell.operations.sub_dag import advance, end, holds, prepare, resume, watch
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Operator, State
+from pyobshell.wire import NANOSECONDS
 from support.agents import free_address
 from support.undertakings import (
     FORCE_ALL,
@@ -180,6 +182,24 @@ async def test_a_rebuilt_coordinator_needs_nothing_of_its_old_life(host):
     assert not (await release.needs.handler(host.site, caller(host), main)).needed
     gate.open()
     await wait_end(host, asked.data["id"])
+
+
+# --- rivals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("held_s", "waits"), [(1, True), (3600, False), (-3600, True)])
+async def test_only_who_has_just_begun_is_waited_for_as_a_rival(host, monkeypatch, held_s, waits):
+    """Who has held the lock for long waits for something else; a clock set back makes no odds."""
+    number = await prepared(host, id_of(host, 99))
+    waited, waiting, now = [], host.site.line.waiting, time.time_ns()
+    monkeypatch.setattr(
+        host.site.line, "waiting", lambda claimant: waited.append(claimant) or waiting(claimant)
+    )
+    with monkeypatch.context() as later:
+        later.setattr(time, "time_ns", lambda: now + held_s * NANOSECONDS)
+        asking = asyncio.create_task(prepared(host, id_of(host, 5)))
+        assert await soon(asking) != number  # which is let go: nobody knows its main DAG any more
+    assert bool(waited) == waits
 
 
 # --- attempts of the same main DAG ----------------------------------------------------------------

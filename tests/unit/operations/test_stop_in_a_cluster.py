@@ -352,6 +352,15 @@ async def test_the_cluster_tells_how_its_servers_are(ob, first, hosts_of_three):
     assert {one["build_version"] for one in shown} == {"4.3.5.3_1"}
 
 
+async def test_who_asks_agents_of_their_servers_is_told_which_did_not_answer(start_member):
+    host = await start_member(zones=("zone1", "zone2"))
+    (lost,) = host.site.cluster.view.others
+    info = (await host.api.get("/ob/info")).data
+    shown = [zone[0]["status"] for zone in info["obcluster_info"]["topology"].values()]
+    assert shown == ["ACTIVE", "INACTIVE"]
+    assert [one["agent"] for one in info["unreachable"]] == [str(lost)]
+
+
 async def test_if_nobody_can_be_asked_the_agents_tell_how_their_servers_are(ob, first):
     a_view(ob)
     info = (await first.api.get("/ob/info")).data["obcluster_info"]

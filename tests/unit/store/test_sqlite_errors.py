@@ -48,6 +48,7 @@ async def test_on_a_full_disk_a_write_is_refused_and_reads_go_on_until_there_is_
     database, database_file
 ):
     await database.write(add("before"))
+    await database.prove_writable()
     await limit_pages(database, 10)
     with pytest.raises(OBShellError, match="no space is left") as refused:
         await database.write(add_much("lost"))
