@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyobshell.home.processes import Running, Task
     from pyobshell.wire import DagDetailDTO
 
-_ANSWER_S = 10.0
+_ANSWER_S = 5.0
 _NO_LOCK = 1
 _NOT_FOUND = "Task.NotFound"
 
