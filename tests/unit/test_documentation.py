@@ -12,7 +12,8 @@ from pyobshell import errors
 from pyobshell.api.app import make_app
 from pyobshell.errors import ErrorCode
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 SOURCES = Path(errors.__file__).parent
 CODES = [code for code in vars(errors).values() if isinstance(code, ErrorCode)]
 
@@ -35,3 +36,31 @@ def test_every_route_is_in_the_reference() -> None:
     assert len(routes) > 20
     missing = [path for path in routes if f"{path.removeprefix('/api/v1')}`" not in reference]
     assert missing == []
+
+
+# --- the security model --------------------------------------------------------------------------
+
+_PROOFS = "| threat | what is done | test that proves it |"
+_PROOF = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+def threats() -> list[str]:
+    """The rows of all tables that tell by which tests a threat is proven to be met."""
+    rows, in_table = [], False
+    for line in (DOCS / "security.md").read_text().splitlines():
+        if in_table and line.startswith("| ") and not line.startswith("| ---"):
+            rows.append(line)
+        in_table = line == _PROOFS or (in_table and line.startswith("|"))
+    return rows
+
+
+@pytest.mark.parametrize("row", threats(), ids=lambda row: row.split("|")[1].strip()[:40])
+def test_each_threat_names_tests_that_there_are(row: str) -> None:
+    proofs = _PROOF.findall(row.split("|")[3])
+    assert proofs
+    for file, test in proofs:
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), test
+
+
+def test_the_security_model_has_threats() -> None:
+    assert len(threats()) > 15
