@@ -262,10 +262,15 @@ class Agent:
         site.api = make_app(site)
         return site
 
+    def _gateway(self, site: Site, *, trusted: bool) -> Gateway:
+        routes, let_in = Recorder(site.api, site.audit), partial(access.let_in, site)
+        return Gateway(
+            routes, Rpc(site), site.key, self._crypto, self._door, let_in, trusted=trusted
+        )
+
     def _config(self, site: Site, *, trusted: bool) -> uvicorn.Config:
-        routes = Recorder(site.api, site.audit)
         return uvicorn.Config(
-            Gateway(routes, Rpc(site), site.key, self._crypto, self._door, trusted=trusted),
+            self._gateway(site, trusted=trusted),
             http=LocalHttp if trusted else partial(NetworkHttp, self._door.strangers),  # type: ignore[arg-type]  # it makes one
             log_config=None,
             access_log=False,

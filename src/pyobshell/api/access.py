@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 from pydantic import BaseModel
+from starlette.types import Scope
 
 from pyobshell import errors
 from pyobshell.api.call import Call, CallDep
@@ -44,8 +45,7 @@ async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
     Raises an error of credentials, ``Agent.Audit.NotRecorded``, or ForwardToMaster.
     """
     forwards = not call.trusted and site.cluster.view.identity is Identity.FOLLOWER
-    who = LOCAL_USER if call.trusted else await _let_in(request, call, site, forwards=forwards)
-    call.admitted = True
+    who = LOCAL_USER if call.trusted else await let_in(site, call, request.scope)
     if call.unreadable is not None:
         raise call.unreadable
     if call.recording is not None:
@@ -54,8 +54,13 @@ async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
         raise ForwardToMaster
 
 
-async def _let_in(request: Request, call: Call, site: Site, *, forwards: bool) -> str:
-    """Whose the credentials of a request are, which must have been made for it alone."""
+async def let_in(site: Site, call: Call, scope: Scope) -> str:
+    """Whose the credentials of a request are, which must have been made for it alone.
+
+    They let it in once; raises an error of credentials.
+    """
+    if call.admitted_as:
+        return call.admitted_as
     credentials = call.credentials
     if credentials is None:
         raise errors.HEADER_NOT_FOUND()
@@ -63,11 +68,13 @@ async def _let_in(request: Request, call: Call, site: Site, *, forwards: bool) -
         return await accept(site, credentials)
     now, longest_s = time.time(), site.settings.header_lifetime_s
     expiry = check_binding(credentials.header, call.target, now, longest_s)
-    async with call.door.logins.judging(request.client.host if request.client else ""):
+    forwards = site.cluster.view.identity is Identity.FOLLOWER
+    async with call.door.logins.judging(scope["client"][0] if scope.get("client") else ""):
         who = await (_ask_master if forwards else accept)(site, credentials)
     if who != ANYBODY:
         call.door.replays.admit(credentials.header.sections, expiry, now)
-        note_proven(request.scope)
+        note_proven(scope)
+    call.admitted_as = who
     return who
 
 

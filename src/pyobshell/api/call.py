@@ -33,8 +33,8 @@ class Call:
     them; all others must carry ``credentials``. ``forwarder`` is the FOLLOWER that handed a request
     to its master. ``unreadable`` is what is wrong with the body, told to the rightful user alone:
     who has a recorded request must not learn from it. ``door`` is the one it came to with
-    credentials, ``admitted`` whether they were right. ``recording`` is for what this agent was
-    asked by a client, and may change.
+    credentials, ``admitted_as`` whose they are, once they were right. ``recording`` is for what
+    this agent was asked by a client, and may change.
     """
 
     target: str
@@ -45,7 +45,7 @@ class Call:
     credentials: Credentials | None = None
     unreadable: OBShellError | None = None
     door: Door | None = None
-    admitted: bool = False
+    admitted_as: str = ""
     recording: Recording | None = None
     begun: int = field(default_factory=time.monotonic_ns)
 

@@ -5,16 +5,18 @@ Other agents' requests (``/rpc/v1``) leave after step 1: they are sealed in thei
 1  target and headers become a Call: trace id, language, clock
 2  the OCS header, if any, is opened with the agent's private key   (in a thread; not on the
    local socket, where nobody has to prove anything)
-3  the body, if encrypted, is opened with the keys from that header; what is wrong with it is told
+3  the body is read, and much of it only after the request was let in (``api/access.py``)
+4  the body, if encrypted, is opened with the keys from that header; what is wrong with it is told
    by the routes, once they have let the request in
-4  the body is cut down to its first JSON value, as OBShell's decoder does
+5  the body is cut down to its first JSON value, as OBShell's decoder does
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Literal
 
@@ -42,6 +44,7 @@ from pyobshell.wire import API_PREFIX
 _log = structlog.get_logger(__name__)
 _SECTION_CHARS = 344  # of a key of 2048 bits, in base64
 _LARGEST_BODY = 4 * 1024 * 1024
+_UNASKED = 64 * 1024  # a scope that names 1,000 servers has less
 _Opener = Callable[[PrivateKey, str], RequestHeader]
 # In the order of precedence: the agent header wins over the others.
 _HEADERS: tuple[tuple[str, Literal["agent", "root", "v1"], _Opener], ...] = (
@@ -61,6 +64,7 @@ class Gateway:
         key: PrivateKey,
         crypto: CryptoTurns,
         door: Door,
+        let_in: Callable[[Call, Scope], Awaitable[object]],
         *,
         trusted: bool,
     ) -> None:
@@ -69,6 +73,7 @@ class Gateway:
         self._key = key
         self._crypto = crypto
         self._door = door
+        self._let_in = let_in
         self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +95,7 @@ class Gateway:
     ) -> None:
         try:
             if scope["path"].startswith(f"{API_PREFIX}/"):
-                body = await self._open(call, headers, receive)
+                body = await self._open(call, headers, scope, receive)
                 receive = _replay(body, receive)
                 scope["headers"] = _as_json(scope["headers"], body)
         except OBShellError as error:
@@ -98,9 +103,10 @@ class Gateway:
             return
         await self._app(scope, receive, send)
 
-    async def _open(self, call: Call, headers: dict[str, str], receive: Receive) -> bytes:
+    async def _open(
+        self, call: Call, headers: dict[str, str], scope: Scope, receive: Receive
+    ) -> bytes:
         """Decrypt header and body; the call learns the credentials, the body is returned."""
-        body = await read_body(receive, _LARGEST_BODY)
         found = next((one for one in _HEADERS if one[0] in headers), None)
         if found is not None and not self._trusted:
             header_name, kind, opener = found
@@ -108,6 +114,8 @@ class Gateway:
             cost = len(value) // _SECTION_CHARS
             header = await self._crypto.run(cost, opener, self._key, value)
             call.credentials, call.door = Credentials(kind, header), self._door
+        let_in = None if self._trusted else partial(self._let_in, call, scope)
+        body = await read_body(receive, _LARGEST_BODY, unasked=_UNASKED, let_in=let_in)
         try:
             if call.credentials is not None and call.credentials.kind != "v1":
                 body = open_body(call.credentials.header.keys, body)
@@ -130,7 +138,7 @@ class Gateway:
             if message["type"] != "http.response.body" or message.get("more_body"):
                 return
             level, more = _level(scope["method"], status), {}
-            if not (call.admitted or self._trusted) and level > logging.DEBUG:
+            if not (call.admitted_as or self._trusted) and level > logging.DEBUG:
                 left_out = self._door.refusals.left_out(client)
                 if left_out is None:
                     return

@@ -9,6 +9,7 @@ import errno
 import faulthandler
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +41,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 # millisecond of another thread's time would wait five for its turn.
 _SWITCH_INTERVAL_S = 0.0005
 _UMASK = 0o027
+_FILES = 65536
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -62,9 +64,18 @@ def settle_in() -> None:
     """Make this process one that an agent can live in; before any file is made."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     os.umask(os.umask(0) | _UMASK)
+    _have_files()
     # The server is a daemon: as its next of kin, this process and not some lazy init takes note of
     # its end, without which it would stay in the process list.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _have_files() -> None:
+    """Let the process have as many connections open as it takes from strangers and from others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft not in (resource.RLIM_INFINITY, wanted) and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def serve(given: dict[str, Any], report: Report, take_over: TakeOver, *, log_to_file: bool) -> Exit:

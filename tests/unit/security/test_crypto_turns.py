@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -46,6 +47,18 @@ async def test_what_costs_little_goes_first_and_then_who_came_first(turns, block
     blocked.set()
     await soon(asyncio.wait(waiting))
     assert done == ["one", "two", "three", "large", "huge"]
+
+
+async def test_while_some_wait_the_event_loop_comes_first(turns, blocked):
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own = niceness()
+    waiting = asyncio.create_task(turns.run(1, niceness))
+    await loop_turns(3)
+    blocked.set()
+    assert await soon(waiting) > own
+    assert await soon(turns.run(1, niceness)) == own
 
 
 async def test_who_has_given_up_takes_nobodys_turn(turns, blocked):
