@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -52,6 +53,13 @@ _FIRST_PAUSE_S = 0.1
 
 def ignore(line: str) -> None:
     """Where lines go that nobody wants to read."""
+
+
+def _words_of(error: Exception) -> str:
+    """What is wrong with a connection, without what the caller knows."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error)
 
 
 def frame_binding(method: str, path: str) -> bytes:
@@ -124,7 +132,7 @@ class Peers(Generic[Site]):
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
                 answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body, log)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            cause = str(error) or f"no answer within {deadline.seconds:.1f} s"
+            cause = _words_of(error) or f"no answer within {deadline.seconds:.1f} s"
             raise errors.RPC_REQUEST_FAILED(
                 agent=peer, method=procedure.name, cause=cause
             ) from error
@@ -220,7 +228,7 @@ class Peers(Generic[Site]):
             async with self._http.get(f"http://{peer}{path}", timeout=limit) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            cause = str(error) or type(error).__name__
+            cause = _words_of(error) or type(error).__name__
             raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause) from error
         if status != HTTPStatus.OK:
             cause = _reason(status, content)

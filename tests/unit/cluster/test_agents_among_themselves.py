@@ -173,6 +173,7 @@ async def test_many_are_asked_at_once_and_failures_stand_beside_answers(pair):
     assert answers[asking.address] == answers[asked.address] == Nothing()
     assert answers[lost].code is errors.RPC_REQUEST_FAILED
     assert answers[lost].arguments["agent"] == lost
+    assert answers[lost].arguments["cause"] == "connection refused"
     assert sorted(lines) == sorted(
         f"{one} the fake server does minor_freeze" for one in (asking.address, asked.address)
     )
