@@ -112,7 +112,7 @@ class Gateway:
             header_name, kind, opener = found
             value = headers[header_name]
             cost = len(value) // _SECTION_CHARS
-            header = await self._crypto.run(cost, opener, self._key, value)
+            header = await self._crypto.run(_client(scope), cost, opener, self._key, value)
             call.credentials, call.door = Credentials(kind, header), self._door
         let_in = None if self._trusted else partial(self._let_in, call, scope)
         body = await read_body(receive, _LARGEST_BODY, unasked=_UNASKED, let_in=let_in)
@@ -129,7 +129,7 @@ class Gateway:
     def _logged(self, call: Call, scope: Scope, send: Send) -> Send:
         """Log how a request was answered: changes and what went wrong, the rest for DEBUG."""
         status = 0
-        client = scope["client"][0] if scope.get("client") else "local socket"
+        client = _client(scope) or "local socket"
 
         async def logged(message: Message) -> None:
             nonlocal status
@@ -147,6 +147,11 @@ class Gateway:
             _log.log(level, words, action="request", status=status, client=client, **more)
 
         return logged
+
+
+def _client(scope: Scope) -> str:
+    """The address a request comes from; empty on the local socket."""
+    return scope["client"][0] if scope.get("client") else ""
 
 
 def _level(method: str, status: int) -> int:

@@ -21,6 +21,7 @@ from pyobshell.operations.site import Site
 _FRAMES = "application/octet-stream"
 _LARGEST_HELLO = 16 * 1024
 _LARGEST_FRAME = 64 * 1024 * 1024
+_GUESTS_FRAME = 256 * 1024
 _ALIVE_S = 4.0  # a fraction of the silence after which an agent is taken for lost
 
 
@@ -54,7 +55,8 @@ class Rpc:
                 raise TypeError
         except (ValueError, TypeError, RecursionError):
             raise errors.BIND_JSON_FAILED(cause="it is no hello") from None
-        session_id = await self._site.doorway.welcome(hello)
+        client = request.client.host if request.client else ""
+        session_id = await self._site.doorway.welcome(hello, client)
         return Response(json.dumps({"session": session_id}), media_type="application/json")
 
     async def _asked(self, request: Request) -> Asked:
@@ -62,10 +64,11 @@ class Rpc:
         binding = frame_binding("POST", RPC_PREFIX + name)
         session_id = request.headers.get(SESSION_HEADER, "")
         doorway = self._site.doorway
-        doorway.check_known(session_id, name)  # of others not even the body is read
-        frame = await read_body(request.receive, _LARGEST_FRAME)
+        known = doorway.is_members(session_id, name)  # of others not even the body is read
+        frame = await read_body(request.receive, _LARGEST_FRAME if known else _GUESTS_FRAME)
         asked = doorway.open(session_id, name, frame, binding)
-        note_proven(request.scope)
+        if known:
+            note_proven(request.scope)
         return asked
 
     async def _answer(self, asked: Asked) -> AsyncIterator[bytes]:

@@ -75,15 +75,15 @@ class Doorway(Generic[Site]):
         self._members: OrderedDict[str, _Visitor] = OrderedDict()
         self._guests: OrderedDict[str, _Visitor] = OrderedDict()
 
-    async def welcome(self, hello: Mapping[str, object]) -> str:
-        """Open a session; returns its id.
+    async def welcome(self, hello: Mapping[str, object], client: str) -> str:
+        """Open a session for who knocks from the address ``client``; returns its id.
 
         Raises ``Security.Authentication.IncorrectToken`` for a hello that proves nothing, and for
         one that speaks in the name of a member with another key than that member's.
         """
         own = self._cluster.view.own
         session, caller, claimed = await self._crypto.run(
-            1, accept_hello, own, self._key, hello, time.time()
+            client, 1, accept_hello, own, self._key, hello, time.time()
         )
         member = self._cluster.view.member(caller)
         if member is not None and member.public_key != claimed.text:
@@ -96,18 +96,18 @@ class Doorway(Generic[Site]):
             visitors.popitem(last=False)
         return session.id
 
-    def check_known(self, session_id: str, name: str) -> None:
-        """See that a session is known.
+    def is_members(self, session_id: str, name: str) -> bool:
+        """Whether a session is that of a member; if not, anybody may have opened it.
 
-        Raises ``Security.Peer.Session.Unknown`` if it is not (any more), or ``Common.NotFound`` if
-        the procedure is not either.
+        Raises ``Security.Peer.Session.Unknown`` if it is not known (any more), or
+        ``Common.NotFound`` if the procedure is not either.
         """
-        self._visitor(session_id, name)
+        return self._is_member(self._visitor(session_id, name))
 
     def open(self, session_id: str, name: str, frame: bytes, binding: bytes) -> Asked:
         """What a sealed frame asks for.
 
-        Raises as ``check_known``, and ``Security.Authentication.IncorrectToken`` for a frame that
+        Raises as ``is_members``, and ``Security.Authentication.IncorrectToken`` for a frame that
         is not of the session.
         """
         visitor = self._visitor(session_id, name)
@@ -149,7 +149,7 @@ class Doorway(Generic[Site]):
         procedure = self._procedures.get(asked.name)
         if procedure is None:
             raise errors.NOT_FOUND(method="POST", path=asked.name)
-        known = self._cluster.knows(visitor.address, visitor.public_key)
+        known = self._is_member(visitor)
         if not known and not procedure.for_guests:
             raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
         caller = Caller(visitor.address, visitor.public_key, known, asked.deadline, log)
@@ -158,6 +158,9 @@ class Doorway(Generic[Site]):
         response = await carry_out(procedure, self._site, own, caller, request)
         dumped: dict[str, Any] = response.model_dump(mode="json")
         return dumped
+
+    def _is_member(self, visitor: _Visitor) -> bool:
+        return self._cluster.knows(visitor.address, visitor.public_key)
 
     def _visitor(self, session_id: str, name: str) -> _Visitor:
         for visitors in (self._members, self._guests):

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,10 +19,30 @@ _SMALL = 8  # sections; what clients really send costs no more, and waits for no
 _NICE = 10
 
 
-class CryptoTurns:
-    """Threads for it. What costs little goes first, then who came first.
+@dataclass(slots=True)
+class _Sender:
+    """Somebody whose work waits: how much, and where in the order his next piece begins."""
 
-    While some wait there may be a flood: then the event loop comes before these threads.
+    waiting: int = 0
+    next: int = 0
+
+
+@dataclass(order=True, slots=True)
+class _Turn:
+    """A piece of work that waits. What is small goes first, then by the order of fairness."""
+
+    large: bool
+    begin: int
+    arrival: int
+    sender: str = field(compare=False)
+    come: asyncio.Future[None] = field(compare=False)
+
+
+class CryptoTurns:
+    """Threads for it. What costs little goes first; of that each sender has the same share.
+
+    Thus one sender's flood does not keep others waiting. While some wait the event loop comes
+    before these threads.
     """
 
     def __init__(self) -> None:
@@ -31,18 +52,18 @@ class CryptoTurns:
         )
         self._free = _AT_ONCE
         self._arrivals = itertools.count()
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiting: list[_Turn] = []
+        self._senders: dict[str, _Sender] = {}
+        self._order = 0  # where the piece that was begun last stood in it
 
-    async def run(self, cost: int, work: Callable[..., T], *arguments: object) -> T:
+    async def run(self, sender: str, cost: int, work: Callable[..., T], *arguments: object) -> T:
         """Do it when it is its turn; ``cost`` counts RSA operations."""
         loop = asyncio.get_running_loop()
         threads = self._prompt if self._free else self._patient
         if self._free:
             self._free -= 1
         else:
-            turn: asyncio.Future[None] = loop.create_future()
-            heapq.heappush(self._waiting, (max(cost, _SMALL), next(self._arrivals), turn))
-            await self._my(turn)
+            await self._my_turn(sender, cost)
         try:
             return await loop.run_in_executor(threads, work, *arguments)
         finally:
@@ -53,19 +74,30 @@ class CryptoTurns:
         self._prompt.shutdown()
         self._patient.shutdown()
 
-    async def _my(self, turn: asyncio.Future[None]) -> None:
+    async def _my_turn(self, name: str, cost: int) -> None:
+        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sender = self._senders.setdefault(name, _Sender())
+        begin = max(self._order, sender.next)
+        sender.waiting, sender.next = sender.waiting + 1, begin + max(1, cost)
+        turn = _Turn(cost > _SMALL, begin, next(self._arrivals), name, come)
+        heapq.heappush(self._waiting, turn)
         try:
-            await turn
+            await come
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had just come
+            if come.done() and not come.cancelled():  # it had just come
                 self._pass_on()
             raise
 
     def _pass_on(self) -> None:
         while self._waiting:
-            *_, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+            turn = heapq.heappop(self._waiting)
+            sender = self._senders[turn.sender]
+            sender.waiting -= 1
+            if not sender.waiting:
+                del self._senders[turn.sender]
+            if not turn.come.done():
+                self._order = max(self._order, turn.begin)
+                turn.come.set_result(None)
                 return
         self._free += 1
 

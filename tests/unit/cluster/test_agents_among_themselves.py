@@ -25,7 +25,7 @@ from pyobshell.cluster.procedures import (
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import ErrorCode
-from pyobshell.operations import inquire, server
+from pyobshell.operations import inquire, server, sub_dag
 from pyobshell.security.verify import Passwords
 from support.agents import a_member, a_view, free_address
 from support.asking import check_envelope
@@ -34,6 +34,7 @@ from support.waiting import PATIENCE_S, soon
 pytestmark = pytest.mark.anyio
 
 MEMBER = Identity.CLUSTER_AGENT
+MUCH = sub_dag.Wanting(force_pass=["2" * 300_000])
 CODES = {name: code for name, code in vars(errors).items() if isinstance(code, ErrorCode)}
 
 
@@ -212,6 +213,15 @@ async def test_who_is_no_member_is_refused(hosts, keys, start_host):
         call = stranger.site.peers.call(other, server.status, Nothing(), in_time())
         assert (await refusal(call)).code is errors.INCORRECT_TOKEN
         assert asked.engine.deeds == []
+        assert asked.agent._door.strangers._count > 0
+        call = stranger.site.peers.call(other, sub_dag.ready, MUCH, in_time())
+        assert "the body exceeds" in str(await refusal(call))
+
+
+async def test_members_may_say_much_and_are_no_strangers(pair):
+    asking, asked = pair
+    await soon(asking.site.peers.call(asked.address, sub_dag.ready, MUCH, in_time()))
+    assert asked.agent._door.strangers._count == 0
 
 
 async def test_who_speaks_for_a_member_with_another_key_is_refused(hosts, keys, start_host):

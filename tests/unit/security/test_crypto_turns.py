@@ -11,6 +11,7 @@ from support.staging import turns as loop_turns
 from support.waiting import soon
 
 pytestmark = pytest.mark.anyio
+HOST = "10.0.0.1"
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def turns():
 async def blocked(turns):
     """Both threads have work until this is set."""
     end = threading.Event()
-    working = [asyncio.create_task(turns.run(1, end.wait)) for _ in range(2)]
+    working = [asyncio.create_task(turns.run(HOST, 1, end.wait)) for _ in range(2)]
     await loop_turns(3)
     yield end
     end.set()
@@ -32,21 +33,35 @@ async def blocked(turns):
 
 
 async def test_what_it_does_is_the_callers(turns):
-    assert await soon(turns.run(1, divmod, 7, 2)) == (3, 1)
+    assert await soon(turns.run(HOST, 1, divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        await soon(turns.run(1, divmod, 7, 0))
+        await soon(turns.run(HOST, 1, divmod, 7, 0))
 
 
 async def test_what_costs_little_goes_first_and_then_who_came_first(turns, blocked):
     done = []
     waiting = []
     for name, cost in (("huge", 48), ("large", 20), ("one", 3), ("two", 8), ("three", 1)):
-        waiting.append(asyncio.create_task(turns.run(cost, done.append, name)))
+        waiting.append(asyncio.create_task(turns.run(HOST, cost, done.append, name)))
         await loop_turns(3)
     assert done == []
     blocked.set()
     await soon(asyncio.wait(waiting))
-    assert done == ["one", "two", "three", "large", "huge"]
+    assert done == ["one", "two", "three", "huge", "large"]
+
+
+async def test_who_asks_for_much_does_not_keep_others_waiting(turns, blocked):
+    done = []
+    waiting = []
+    senders = ["flood"] * 4 + ["other", "flood", "other", "third"]
+    for number, sender in enumerate(senders):
+        name = f"{sender} {number}"
+        waiting.append(asyncio.create_task(turns.run(sender, 3, done.append, name)))
+        await loop_turns(3)
+    blocked.set()
+    await soon(asyncio.wait(waiting))
+    firsts = ["flood 0", "other 4", "third 7"]
+    assert done == [*firsts, "flood 1", "other 6", "flood 2", "flood 3", "flood 5"]
 
 
 async def test_while_some_wait_the_event_loop_comes_first(turns, blocked):
@@ -54,28 +69,28 @@ async def test_while_some_wait_the_event_loop_comes_first(turns, blocked):
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     own = niceness()
-    waiting = asyncio.create_task(turns.run(1, niceness))
+    waiting = asyncio.create_task(turns.run(HOST, 1, niceness))
     await loop_turns(3)
     blocked.set()
     assert await soon(waiting) > own
-    assert await soon(turns.run(1, niceness)) == own
+    assert await soon(turns.run(HOST, 1, niceness)) == own
 
 
 async def test_who_has_given_up_takes_nobodys_turn(turns, blocked):
     done = []
-    given_up = asyncio.create_task(turns.run(1, done.append, "given up"))
+    given_up = asyncio.create_task(turns.run(HOST, 1, done.append, "given up"))
     await loop_turns(3)
-    last = asyncio.create_task(turns.run(1, done.append, "last"))
+    last = asyncio.create_task(turns.run(HOST, 1, done.append, "last"))
     await loop_turns(3)
     given_up.cancel()
     blocked.set()
     await soon(last)
     assert done == ["last"]
-    assert await soon(asyncio.gather(*(turns.run(1, abs, -1) for _ in range(10)))) == [1] * 10
+    assert await soon(asyncio.gather(*(turns.run(HOST, 1, abs, -1) for _ in range(10)))) == [1] * 10
 
 
 async def test_a_turn_that_has_just_come_to_who_gives_up_goes_to_the_next(turns, blocked):
-    first, second = (asyncio.create_task(turns.run(1, abs, n)) for n in (-1, -2))
+    first, second = (asyncio.create_task(turns.run(HOST, 1, abs, n)) for n in (-1, -2))
     await loop_turns(3)
     turns._pass_on()
     first.cancel()
