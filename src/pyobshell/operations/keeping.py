@@ -27,6 +27,7 @@ from pyobshell.wire import NANOSECONDS
 
 _log = structlog.get_logger(__name__)
 _PERIOD_S = 3600.0
+_JUMP_S = 3600.0
 _DAY = 86400 * NANOSECONDS
 _SETTLED = 3600 * NANOSECONDS
 # A scale out may be rolled back long after the new agent has done its part: it must find it.
@@ -35,17 +36,29 @@ _LOOKED_UP_HERE = (local_scale_out.NAME,)
 _LOOKED_UP_IN_CLUSTER = (retirement.SCALE_OUT, retirement.SCALE_IN, retirement.DELETE_ZONE)
 
 
+class ClockAheadError(Exception):
+    """By the clock much may seem to be long ago that is not."""
+
+
 async def every_hour(work: Callable[[], Awaitable[None]]) -> None:
-    """Do it now and every hour, until cancelled; what goes wrong is left to the next time."""
+    """Do it now and every hour, until cancelled; what goes wrong is left to the next time.
+
+    So is all of it when the clock was set ahead meanwhile: it may be set back again.
+    """
+    ahead_s = 0.0
     while True:
         try:
+            if ahead_s > _JUMP_S:
+                raise ClockAheadError(f"the clock was set ahead by {ahead_s:.0f} s")
             await work()
         except Exception as error:
-            unforeseen = None if isinstance(error, OBShellError) else error
+            unforeseen = None if isinstance(error, OBShellError | ClockAheadError) else error
             _log.warning(
                 "not tidied up", action="store.tidy", cause=str(error), exc_info=unforeseen
             )
+        before_s = time.time() - time.monotonic()
         await asyncio.sleep(_PERIOD_S)  # the clock is meant
+        ahead_s = time.time() - time.monotonic() - before_s
 
 
 async def tidy_own_store(site: Site, database: Database) -> None:

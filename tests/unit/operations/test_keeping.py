@@ -153,6 +153,36 @@ async def test_what_goes_wrong_is_left_to_the_next_time(monkeypatch):
     assert tries == 2
 
 
+async def test_when_the_clock_was_set_ahead_nothing_is_forgotten_for_a_while(monkeypatch):
+    monkeypatch.setattr(keeping, "_PERIOD_S", 0)
+    days = iter([0, 0, 400, 400, 400, 400])
+    began, real = asyncio.Event(), time.time
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def time():
+            return real() + next(days) * 86400
+
+    worked = []
+
+    async def work():
+        worked.append(next(days))
+        if len(worked) == 2:
+            began.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(keeping, "time", Clock)
+    tidying = asyncio.create_task(keeping.every_hour(work))
+    await soon(began.wait())
+    tidying.cancel()
+    await asyncio.gather(tidying, return_exceptions=True)
+    # At first; not when the jump was seen, but when it has lasted.
+    assert worked == [0, 400]
+    assert list(days) == []
+
+
 async def test_an_agent_tidies_up_when_it_starts(hosts, keys, monkeypatch):
     tidied = asyncio.Event()
 
