@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -55,6 +55,30 @@ class OnceForAll:
             task = self._under_way[key] = asyncio.create_task(work())
             task.add_done_callback(lambda _: self._under_way.pop(key))
         await _apart(task)
+
+
+class Shared(Generic[T]):
+    """Looks at something once for all who ask before it begins to look.
+
+    So what they see is never older than their question, and however many ask, one look at a time
+    is taken.
+    """
+
+    def __init__(self, look: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._look = look
+        self._next: asyncio.Task[T] | None = None
+        self._turn = asyncio.Lock()
+
+    async def see(self) -> T:
+        """What a look shows that begins after this was asked; raises what it raises."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after_the_last())
+        return await _apart(self._next)
+
+    async def _after_the_last(self) -> T:
+        async with self._turn:
+            self._next = None
+            return await self._look()
 
 
 async def done_unless(work: asyncio.Task[Any], happens: asyncio.Event) -> bool:

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from pyobshell.undivided import OnceForAll, Undivided
+from pyobshell.undivided import OnceForAll, Shared, Undivided
 from support.staging import turns
 from support.waiting import Gate, soon
 
@@ -121,3 +121,39 @@ async def test_of_an_error_of_what_nobody_waits_for_any_more_nobody_complains(no
     del asking
     gc.collect()
     assert complaints == []
+
+
+async def test_who_asks_at_once_shares_a_look_and_who_asks_later_gets_another():
+    gate, looks = Gate(), 0
+
+    async def look():
+        nonlocal looks
+        looks += 1
+        mine = looks
+        await gate.pass_through()
+        return mine
+
+    shared = Shared(look)
+    first = [asyncio.create_task(shared.see()) for _ in range(3)]
+    await gate.reached()
+    later = [asyncio.create_task(shared.see()) for _ in range(3)]
+    await turns(3)
+    later[0].cancel()
+    gate.open()
+    assert await soon(asyncio.gather(*first)) == [1, 1, 1]
+    assert await soon(asyncio.gather(*later[1:])) == [2, 2]
+
+
+async def test_a_look_that_fails_is_not_the_last():
+    outcomes = iter([ValueError("no"), "yes"])
+
+    async def look():
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    shared = Shared(look)
+    with pytest.raises(ValueError, match="no"):
+        await shared.see()
+    assert await shared.see() == "yes"

@@ -12,7 +12,6 @@ from pyobshell.api.call import CallDep
 from pyobshell.operations import describe
 from pyobshell.requests import AgentInfo
 from pyobshell.settings import API_VERSION, architecture
-from pyobshell.tasks.model import Maintenance, MaintenanceType
 from pyobshell.wire import (
     API_PREFIX,
     AgentInfoDTO,
@@ -71,6 +70,7 @@ async def get_secret(call: CallDep, site: SiteDep) -> Response:
 @router.post("/status", response_model=Envelope[AgentStatus], include_in_schema=False)
 async def get_status(call: CallDep, site: SiteDep) -> Response:
     """Whether the agent works, how far its server can be used, and whether a lock is held."""
+    state, locked = await site.health.see()
     status = AgentStatus(
         agent=AgentWithIdentity(
             ip=site.own.ip, port=site.own.port, identity=site.cluster.view.identity
@@ -80,10 +80,9 @@ async def get_status(call: CallDep, site: SiteDep) -> Response:
         pid=os.getpid(),
         startAt=site.started_at,
         port=site.own.port,
-        obState=await site.engine.state(),
+        obState=state,
         sqlPort=site.keeper.config.mysql_port if site.keeper.deployed else None,
-        underMaintenance=await site.tasks.lock_holder(Maintenance(MaintenanceType.GLOBAL))
-        is not None,
+        underMaintenance=locked,
         unidentified=(site.unidentified or None) if call.trusted else None,
     )
     return call.answer(status.model_dump(exclude_none=True))

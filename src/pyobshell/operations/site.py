@@ -14,7 +14,7 @@ from pyobshell.address import Address
 from pyobshell.cluster.doorway import Doorway
 from pyobshell.cluster.peers import Peers
 from pyobshell.cluster.state import ClusterState
-from pyobshell.engines.base import Engine
+from pyobshell.engines.base import Engine, ObState
 from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.line import Line
@@ -25,10 +25,10 @@ from pyobshell.settings import Settings
 from pyobshell.store.audit import AuditLog
 from pyobshell.tasks.engine import TaskEngine
 from pyobshell.tasks.locks import MaintenanceConflictError
-from pyobshell.tasks.model import Dag, DagPlan
+from pyobshell.tasks.model import Dag, DagPlan, Maintenance, MaintenanceType
 from pyobshell.tasks.stage import Run as StageRun
 from pyobshell.tasks.stage import Stage
-from pyobshell.undivided import OnceForAll, Undivided
+from pyobshell.undivided import OnceForAll, Shared, Undivided
 
 if TYPE_CHECKING:
     from pyobshell.operations.ocs import Ocs
@@ -44,6 +44,7 @@ class Site:
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
+    ``health``, which anybody may ask for, is the server's state and whether the agent is locked.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
     agent that is so why it does not know yet what it is, ``doubting`` asks whether it is still a
     member.
@@ -66,9 +67,17 @@ class Site:
     doorway: Doorway[Site] = field(init=False)
     audit: AuditLog = field(init=False)
     api: Application = field(init=False)
+    health: Shared[tuple[ObState, bool]] = field(init=False)
     ocs: Ocs | None = None
     unidentified: str = ""
     doubting: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.health = Shared(self._look_at_health)
+
+    async def _look_at_health(self) -> tuple[ObState, bool]:
+        locked = await self.tasks.lock_holder(Maintenance(MaintenanceType.GLOBAL)) is not None
+        return await self.engine.state(), locked
 
     def require_ocs(self) -> Ocs:
         """The cluster's own database; raises ``Agent.Maintainer.NotActive`` if there is none."""
