@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -35,6 +36,8 @@ def test_an_agent_starts_once_on_its_home_and_stops_once(obshell, home, port, en
     told = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)
     assert told["address"] == f"127.0.0.1:{port}"
     assert (home / "log_obshell/obshell.log").read_text().count('"agent.up"') == 1
+    files, most = resource.prlimit(told["pid"], resource.RLIMIT_NOFILE)
+    assert files >= min(65536, most)
 
     again = obshell("agent", "start", *at, exit_code=20)
     assert "already" in again.stderr
