@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where bytecode is not kept, every agent that starts compiles all of its modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-long lint chaos bench lock clean
+.PHONY: help demo test test-long fuzz lint chaos bench lock clean
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
@@ -25,6 +25,9 @@ test: $(VENV)/ready ## run the whole test suite
 
 test-long: $(VENV)/ready ## what takes too long for every change: agents lost while scaling, the stand-in itself
 	$(BIN)/pytest -n 2 -m long
+
+fuzz: $(VENV)/ready ## many requests made up from the OpenAPI document: make fuzz SEED=7
+	SEED=$(or $(SEED),1) $(BIN)/pytest -n 2 -m long tests/unit/api/test_openapi_cases.py
 
 lint: $(VENV)/ready ## style, types, layering
 	$(BIN)/ruff check .

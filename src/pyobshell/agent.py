@@ -274,6 +274,7 @@ class Agent:
             http=LocalHttp if trusted else partial(NetworkHttp, self._door.strangers),  # type: ignore[arg-type]  # it makes one
             log_config=None,
             access_log=False,
+            ws="none",
             lifespan="off",
             server_header=False,
             proxy_headers=False,

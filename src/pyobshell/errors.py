@@ -322,8 +322,8 @@ TENANT_UNDER_MAINTENANCE = _E(
 CLUSTER_ID_INVALID = _E(
     "OB.Cluster.Id.Invalid",
     400,
-    "Cluster id {id} is invalid; it must be a positive integer",
-    "集群 ID {id} 无效，必须是正整数",
+    "Cluster id {id} is invalid; it is 1 to 4294967295",
+    "集群 ID {id} 无效，范围为 1 到 4294967295",
 )
 CLUSTER_NAME_EMPTY = _E("OB.Cluster.Name.Empty", 400, "The cluster name is empty", "集群名为空")
 CLUSTER_ASYNC_TIMEOUT = _E(

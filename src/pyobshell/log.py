@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import re
 from collections.abc import MutableMapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +14,8 @@ import structlog
 
 _MAX_BYTES, _KEPT_FILES = 32 * 1024 * 1024, 5
 _LONGEST_TRACE_ID = 64  # clients choose it
+# C1 controls, those of writing direction, and the line ends that JSON leaves as they are.
+_UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SECRETS = (
     "password",
     "rootpwd",
@@ -33,7 +36,11 @@ def configure(level: str, file: Path | None) -> None:
     if file is not None:
         file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         handler = logging.handlers.RotatingFileHandler(
-            file, maxBytes=_MAX_BYTES, backupCount=_KEPT_FILES
+            file,
+            maxBytes=_MAX_BYTES,
+            backupCount=_KEPT_FILES,
+            encoding="utf-8",
+            errors="backslashreplace",
         )
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -49,6 +56,7 @@ def configure(level: str, file: Path | None) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(ensure_ascii=False),
+                _spell_out,
             ],
         )
     )
@@ -57,12 +65,19 @@ def configure(level: str, file: Path | None) -> None:
     root.setLevel(level)
     for chatty in ("httpx", "httpcore", "alembic", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns of each request that it cannot read: strangers would fill the log with that.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _spell_out(_logger: Any, _method: str, line: Any) -> str:
+    """A line of JSON in which what a terminal would obey, or nobody would see, is spelled out."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def tracing(trace_id: str) -> AbstractContextManager[None]:

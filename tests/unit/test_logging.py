@@ -86,3 +86,37 @@ def test_without_a_file_logs_go_to_stderr(capsys):
     captured = capsys.readouterr()
     assert json.loads(captured.err)["event"] == "seen"
     assert captured.out == ""
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"}\n{"event": "forged"',
+        "\x1b[2J\x1b]0;title\x07",
+        "\x9b31m",
+        "\r\x7f\x85",
+        "\u202egnitirw\u202c",
+        "a\u2028b\u2029c",
+        "\u2066hidden\u2069",
+        "\udcff",
+    ],
+)
+def test_nobody_writes_a_line_of_his_own_or_moves_the_cursor_of_who_reads(tmp_path, text):
+    file = tmp_path / "log_obshell/obshell.log"
+    configure("INFO", file)
+    structlog.get_logger("ours").info(text, trace_id=text)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    written = file.read_text(encoding="utf-8")
+    (line,) = written.splitlines()
+    assert json.loads(line)["trace_id"] == text
+    assert all(character.isprintable() for character in line)
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_requests_that_cannot_be_read_are_not_logged_each(capsys):
+    configure("INFO", None)
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("uvicorn.error").error("crashed")
+    assert [json.loads(one)["event"] for one in capsys.readouterr().err.splitlines()] == ["crashed"]

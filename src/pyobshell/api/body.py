@@ -16,7 +16,8 @@ async def read_body(
     unasked: int = 0,
     let_in: Callable[[], Awaitable[object]] | None = None,
 ) -> bytes:
-    """A whole body; raises ``Common.BadRequest`` for one of more than ``most`` bytes.
+    """A whole body; raises ``Common.BadRequest`` for one of more than ``most`` bytes, or one whose
+    end does not come: what came of it may mean something else than the whole.
 
     More than ``unasked`` are read only once its sender was ``let_in``, which raises if not.
     """
@@ -25,7 +26,7 @@ async def read_body(
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            break
+            raise errors.BAD_REQUEST(cause="the body did not come to its end")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > most:

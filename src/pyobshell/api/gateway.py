@@ -27,6 +27,7 @@ from pyobshell import errors, log
 from pyobshell.api.body import read_body
 from pyobshell.api.call import Call
 from pyobshell.api.door import Door
+from pyobshell.api.masking import masked_target
 from pyobshell.cluster.peers import RPC_PREFIX
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import (
@@ -95,6 +96,8 @@ class Gateway:
     ) -> None:
         try:
             if scope["path"].startswith(f"{API_PREFIX}/"):
+                if not self._trusted:
+                    _require_one_of_each(scope["headers"])
                 body = await self._open(call, headers, scope, receive)
                 receive = _replay(body, receive)
                 scope["headers"] = _as_json(scope["headers"], body)
@@ -143,7 +146,7 @@ class Gateway:
                 if left_out is None:
                     return
                 more = {"left_out": left_out} if left_out else {}
-            words = f"{scope['method']} {call.target}"
+            words = f"{scope['method']} {masked_target(call.target)}"
             _log.log(level, words, action="request", status=status, client=client, **more)
 
         return logged
@@ -166,6 +169,14 @@ def _target(scope: Scope) -> str:
     path = raw.decode("latin-1").partition("?")[0]
     query = scope["query_string"].decode("latin-1")
     return f"{path}?{query}" if query else path
+
+
+def _require_one_of_each(headers: list[tuple[bytes, bytes]]) -> None:
+    """Raise if credentials come twice: which ones count must not depend on who reads them."""
+    names = [name.decode("latin-1") for name, _ in headers]
+    for name, _, _ in _HEADERS:
+        if names.count(name) > 1:
+            raise errors.BAD_REQUEST(cause=f"the header {name} comes more than once")
 
 
 def _first_json_value(body: bytes) -> bytes:

@@ -9,7 +9,8 @@ import struct
 from dataclasses import dataclass
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from pyobshell.api.strict_http import StrictHttp
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _STATE = "local_caller"
@@ -24,7 +25,7 @@ class LocalCaller:
     uid: int
 
 
-class LocalHttp(HttpToolsProtocol):
+class LocalHttp(StrictHttp):
     """HTTP on the local socket; what is asked there says by whom in its ASGI state."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

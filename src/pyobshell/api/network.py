@@ -13,7 +13,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from pyobshell.api.strict_http import StrictHttp
 
 MOST_STRANGERS: Final = 2000
 MOST_OF_AN_ADDRESS: Final = 1000
@@ -84,7 +85,7 @@ class Strangers:
         return oldest is not None
 
 
-class NetworkHttp(HttpToolsProtocol):
+class NetworkHttp(StrictHttp):
     """One connection."""
 
     def __init__(self, strangers: Strangers, **given: Any) -> None:

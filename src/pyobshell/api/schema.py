@@ -22,12 +22,17 @@ are plain JSON, as shown here. Every answer is wrapped in the envelope `successf
 `duration` (ms), `status`, `traceId`, `data`, `error`.
 """
 _FAILURES = {
-    "400": "The request does not fit, or does not fit this agent",
-    "401": "The credentials are wrong",
-    "404": "There is no such task",
-    "500": "A lock is held, another agent cannot be reached, or something unexpected happened",
+    "400": ("BadRequest", "The request does not fit, or does not fit this agent"),
+    "401": ("Unauthorized", "The credentials are wrong"),
+    "404": ("NotFound", "There is no such task, or no such route"),
+    "500": (
+        "Failed",
+        "A lock is held, another agent cannot be reached, or something unexpected happened",
+    ),
 }
-_NEEDS_TASK = "/task/"
+_OF_ANY = ("400", "500")
+_NEEDS_TASK, _HAS_NAMES = "/task/", "{"
+_FAILURE = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
 _SECURITY = {
     "X-OCS-Header": {
         "type": "apiKey",
@@ -49,6 +54,10 @@ def describe(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
         schemas.pop(unused, None)
     schemas["Failure"] = _failure_schema()
     document["components"]["securitySchemes"] = _SECURITY
+    document["components"]["responses"] = {
+        name: {"description": description, "content": _FAILURE}
+        for name, description in _FAILURES.values()
+    }
     for router in routers:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
@@ -64,13 +73,12 @@ def _describe_operation(operation: dict[str, Any], route: APIRoute, router: APIR
     operation["responses"].pop("422", None)
     guards = [one.dependency for one in (*router.dependencies, *route.dependencies)]
     authorised = AUTHORISED.dependency in guards
-    if not authorised:
-        return
-    operation["security"] = [{"X-OCS-Header": []}]
-    for status, description in _FAILURES.items():
-        if status != "404" or _NEEDS_TASK in route.path:
-            content = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
-            operation["responses"][status] = {"description": description, "content": content}
+    if authorised:
+        operation["security"] = [{"X-OCS-Header": []}]
+    may_be_missing = _NEEDS_TASK in route.path or _HAS_NAMES in route.path
+    for status, (name, _) in _FAILURES.items():
+        if status in _OF_ANY or (may_be_missing if status == "404" else authorised):
+            operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
 
 
 def _failure_schema() -> dict[str, Any]:

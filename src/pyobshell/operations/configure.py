@@ -30,6 +30,7 @@ _FORBIDDEN = {
 _OLD_SPELLINGS = {"mysqlPort": "mysql_port", "rpcPort": "rpc_port"}
 _PORTS = ("mysql_port", "rpc_port")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LARGEST_ID = 2**32 - 1
 _CIPHERTEXT_CHARS = 172  # base64 of one RSA block of 1024 bits
 
 
@@ -51,7 +52,7 @@ class ServerOptions(BaseModel):
 
 async def configure_cluster(site: Site, request: ObclusterConfigRequest) -> Dag:
     """Begin to set the cluster's id, name and root password; only a MASTER can."""
-    if request.clusterId <= 0:
+    if not 0 < request.clusterId <= _LARGEST_ID:
         raise errors.CLUSTER_ID_INVALID(id=request.clusterId)
     if not request.clusterName.strip():
         raise errors.CLUSTER_NAME_EMPTY()

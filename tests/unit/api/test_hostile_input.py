@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
 from pyobshell.api.call import Call
 from support.asking import check_envelope
@@ -40,3 +41,41 @@ async def test_a_body_nested_as_deep_as_you_like_is_at_worst_unreadable(unchange
         ("OB.Cluster.Scope.Invalid", 400),
         ("Common.BindJsonFailed", 400),
     )
+
+
+async def test_a_body_that_does_not_come_to_its_end_is_none(unchanged_member):
+    messages = [
+        {
+            "type": "http.request",
+            "body": b'{"scope": {"type": "GLOBAL"}, "force": true}',
+            "more_body": True,
+        },
+        {"type": "http.disconnect"},
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/v1/ob/stop",
+        "query_string": b"",
+        "headers": [],
+    }
+    answered = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        answered.append(message)
+
+    site, agent = unchanged_member.site, unchanged_member.agent
+    await agent._config(site, trusted=True).app(scope, receive, send)
+    assert answered[0]["status"] == 400
+    assert await site.tasks.dags() == []
+
+
+async def test_no_secret_of_a_query_is_logged_and_no_more_of_it_than_fits_a_line(unchanged_member):
+    with structlog.testing.capture_logs() as lines:
+        await unchanged_member.local.post("/ob/stop?rootPwd=s3cret&x=" + "y" * 5000, {})
+    (line,) = lines
+    assert line["event"].startswith("POST /api/v1/ob/stop?rootPwd=***&x=yyy")
+    assert len(line["event"]) < 1100
