@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -144,6 +146,7 @@ class Agent:
         for directory, mode in ((paths.base_dir, 0o750), (paths.state_dir, 0o700)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
         paths.run_dir.mkdir(mode=0o750, exist_ok=True)
+        _require_own(paths.base_dir, paths.run_dir)
         with (
             opening.holding(paths.lock),
             _listening(own.ip, own.port, paths.socket) as sockets,
@@ -351,6 +354,19 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.up.set()
+
+
+def _require_own(base_dir: Path, run_dir: Path) -> None:
+    """Raise ``PermissionError`` if another user could put a socket of his own in the place of the
+    agent's: the agent's own user would tell that one passwords.
+    """
+    owners = (0, os.geteuid(), base_dir.stat().st_uid)
+    for place in (base_dir, run_dir, run_dir.resolve()):
+        found = place.lstat()
+        for_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+        if found.st_uid not in owners or (for_all and not stat.S_ISLNK(found.st_mode)):
+            why = "another user can change it, and so take the place of the agent's socket"
+            raise PermissionError(errno.EPERM, why, str(place))
 
 
 @contextlib.contextmanager

@@ -184,6 +184,12 @@ WITH_OCEANBASE_PASSWORD = _E(
     "未授权：需要 root@sys 的密码",
     10008,
 )
+FOREIGN_USER = _E(
+    "Security.User.PermissionDenied",
+    401,
+    "Only the agent's own user and root may ask over its local socket",
+    "只有 agent 所属用户和 root 可以使用本地 socket",
+)
 INCORRECT_TOKEN = _E(
     "Security.Authentication.IncorrectToken",
     401,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
-import re
 from collections.abc import MutableMapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 
 import structlog
 
+from pyobshell.visible import spelled_out
+
 _MAX_BYTES, _KEPT_FILES = 32 * 1024 * 1024, 5
 _LONGEST_TRACE_ID = 64  # clients choose it
-# C1 controls, those of writing direction, and the line ends that JSON leaves as they are.
-_UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SECRETS = (
     "password",
     "rootpwd",
@@ -76,8 +75,8 @@ def configure(level: str, file: Path | None) -> None:
 
 
 def _spell_out(_logger: Any, _method: str, line: Any) -> str:
-    """A line of JSON in which what a terminal would obey, or nobody would see, is spelled out."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+    """A line of JSON that can be read on a terminal whoever's words are in it."""
+    return spelled_out(line)
 
 
 def tracing(trace_id: str) -> AbstractContextManager[None]:

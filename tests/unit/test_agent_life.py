@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -49,8 +50,11 @@ async def test_what_an_agent_makes_for_itself_is_for_its_user_alone(hosts):
     agent.stop()
     await soon(serving)
     assert stat.S_IMODE(settings.paths.state_dir.stat().st_mode) == 0o700
-    for file in (settings.paths.private_key, settings.paths.vault_key, settings.paths.database):
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    made = list(settings.paths.state_dir.iterdir())
+    assert {settings.paths.private_key, settings.paths.vault_key, settings.paths.database} < {*made}
+    assert {file.name: oct(file.stat().st_mode & 0o177) for file in made} == {
+        file.name: "0o0" for file in made
+    }
 
 
 async def test_an_agent_keeps_its_key(hosts):
@@ -111,3 +115,84 @@ async def test_agents_that_come_and_go_leave_no_file_and_no_thread_open(hosts):
         await come_and_go()
     assert files() <= before
     assert threads() == set()
+
+
+# --- who gets to the local socket -------------------------------------------------------------
+
+
+async def started(settings):
+    """Start an agent, and end it as soon as it is up; raises what keeps it from that."""
+    agent, up = an_agent(settings), asyncio.Event()
+    serving = asyncio.create_task(agent.serve(up))
+    waiting = asyncio.create_task(up.wait())
+    await soon(asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED))
+    waiting.cancel()
+    agent.stop()
+    await soon(serving)
+
+
+@pytest.mark.parametrize("open_to_all", ["base_dir", "run_dir"])
+async def test_it_does_not_lie_where_everybody_can_replace_it(hosts, open_to_all):
+    settings = hosts.settings(free_address())
+    settings.paths.run_dir.mkdir(parents=True)
+    directory = getattr(settings.paths, open_to_all)
+    directory.chmod(0o777)
+    with pytest.raises(PermissionError, match="take the place of the agent's socket") as refused:
+        await started(settings)
+    assert refused.value.filename == str(directory)
+    directory.chmod(0o1777)
+    await started(settings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("whose", ["link", "target"])
+async def test_nor_behind_a_link_of_another_user(hosts, tmp_path, whose):
+    settings = hosts.settings(free_address())
+    settings.base_dir.mkdir(parents=True)
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    settings.paths.run_dir.symlink_to(target)
+    await started(settings)
+    os.chown(
+        settings.paths.run_dir if whose == "link" else target, 65534, -1, follow_symlinks=False
+    )
+    with pytest.raises(PermissionError, match="take the place of the agent's socket"):
+        await started(settings)
+
+
+_AS_ANOTHER_USER = """
+import os, socket, sys
+os.chdir(sys.argv[1])
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as local:
+    local.connect("obshell.sock")
+    local.sendall(b"GET /api/v1/ob/agents HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n")
+    while some := local.recv(65536):
+        sys.stdout.buffer.write(some)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_another_user_is_refused_even_where_the_socket_can_be_opened(hosts):
+    async with hosts.serving(1) as (host,):
+        paths = host.agent.paths
+
+        async def ask() -> str:
+            asking = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _AS_ANOTHER_USER,
+                str(paths.run_dir),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            return (await soon(asking.communicate()))[0].decode()
+
+        assert "PermissionError" in await ask()
+        paths.run_dir.chmod(0o755)
+        assert "PermissionError" in await ask()
+        paths.socket.chmod(0o666)
+        answer = await ask()
+        assert "401 Unauthorized" in answer
+        assert "Security.User.PermissionDenied" in answer
+        assert (await host.local.get("/ob/agents")).status == 200

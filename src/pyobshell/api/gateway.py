@@ -27,6 +27,7 @@ from pyobshell import errors, log
 from pyobshell.api.body import read_body
 from pyobshell.api.call import Call
 from pyobshell.api.door import Door
+from pyobshell.api.local_caller import is_foreign
 from pyobshell.api.masking import masked_target
 from pyobshell.cluster.peers import RPC_PREFIX
 from pyobshell.errors import OBShellError
@@ -86,6 +87,10 @@ class Gateway:
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
         with log.tracing(call.trace_id):
+            if self._trusted and is_foreign(scope):
+                refused = call.failure(errors.FOREIGN_USER())
+                await refused(scope, receive, self._logged(call, scope, send))
+                return
             if scope["path"].startswith(RPC_PREFIX):
                 await self._rpc(scope, receive, send)
             else:

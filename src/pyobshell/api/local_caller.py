@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pwd
 import socket
 import struct
@@ -41,6 +42,15 @@ def local_caller(scope: Scope) -> LocalCaller | None:
     """Who makes a request, if it came over the local socket."""
     found: LocalCaller | None = scope.get("state", {}).get(_STATE)
     return found
+
+
+def is_foreign(scope: Scope) -> bool:
+    """Whether another user than the agent's own or root makes a request over the local socket.
+
+    None can open it, unless somebody changes its mode, or hands the connection on.
+    """
+    caller = local_caller(scope)
+    return caller is not None and caller.uid not in (0, os.geteuid())
 
 
 class UserNames:

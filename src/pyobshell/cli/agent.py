@@ -71,6 +71,14 @@ Takeover = Annotated[
         "finds in its home; it needs the password of root@sys for that.",
     ),
 ]
+TakeoverPasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        metavar="FILE",
+        help="Password of root@sys, to take a server over. Else $OB_ROOT_PASSWORD.",
+    ),
+]
 
 
 @app.command()
@@ -84,6 +92,7 @@ def start(
     more: More = None,
     foreground: Foreground = False,
     takeover: Takeover = 1,
+    password_file: TakeoverPasswordFile = None,
     password: Password = None,
     as_json: Json = False,
 ) -> None:
@@ -92,9 +101,9 @@ def start(
     What it is started with is kept in its home, so that a later start needs no more than that.
     Address and port can be changed as long as the agent is a member of nothing.
     """
-    found = _found(takeover, password)
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
     with reporting(as_json=as_json):
+        found = _found(takeover, password, password_file)
         settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
         if foreground:
             from pyobshell.cli.serve import serve_in_foreground
@@ -122,6 +131,7 @@ def restart(
     log_level: AgentLogLevel = None,
     more: More = None,
     takeover: Takeover = 1,
+    password_file: TakeoverPasswordFile = None,
     password: Password = None,
     as_json: Json = False,
 ) -> None:
@@ -130,12 +140,12 @@ def restart(
     What cannot succeed is refused while the agent still runs, as far as that can be known; if the
     start fails nevertheless, the agent is started as it was.
     """
-    found = _found(takeover, password)
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
 
     async def work() -> None:
         from pyobshell.cli.restart import restart as start_again
 
+        found = _found(takeover, password, password_file)
         settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
         _say_up(await start_again(settings, found), as_json)
 
@@ -173,11 +183,19 @@ def admin_start(
     port: Port = None,
     base_dir: BaseDir = None,
     takeover: Takeover = 1,
+    password_file: TakeoverPasswordFile = None,
     password: Password = None,
 ) -> None:
     """As `agent start`; the home is the one in whose `bin` this program lies."""
     home = base_dir or place.home_of_program()
-    start(ip=ip, port=port, base_dir=home, takeover=takeover, password=password)
+    start(
+        ip=ip,
+        port=port,
+        base_dir=home,
+        takeover=takeover,
+        password_file=password_file,
+        password=password,
+    )
 
 
 @admin.command("stop")
@@ -195,9 +213,9 @@ def admin_restart(ip: Ip = None, port: Port = None, base_dir: BaseDir = None) ->
 # --- how it is done ------------------------------------------------------------------------------
 
 
-def _found(takeover: int, password: str | None) -> dict[str, Any]:
+def _found(takeover: int, password: str | None, file: Path | None) -> dict[str, Any]:
     """What to do about a server of a cluster that is found in the home."""
-    given = secrets.find_password(password, None, secrets.take_from_environment())
+    given = secrets.find_password(password, file, secrets.take_from_environment())
     return {"wanted": bool(takeover), "root_password": given}
 
 

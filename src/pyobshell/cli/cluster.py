@@ -168,6 +168,10 @@ def init(
             show_default="none",
         ),
     ] = "",
+    proxyro_password_file: Annotated[
+        Path | None,
+        typer.Option("--proxyro-password-file", metavar="FILE", help="File with that password."),
+    ] = None,
     base_dir: BaseDir = None,
     host: Host = None,
     verbose: Verbose = False,
@@ -183,6 +187,7 @@ def init(
         if password is None:
             hint = f"give --rootpassword-file, or set {secrets.ENVIRONMENT}"
             password = secrets.ask_password("root@sys, to be set", hint, twice=True)
+        of_proxyro = secrets.find_password(proxyro_password or None, proxyro_password_file, None)
         # Until it has been set, any password is as good as none.
         where = place.locate(base_dir, host, ask=False).with_password(password)
         options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
@@ -193,7 +198,7 @@ def init(
             if options:
                 await follower.succeed(await client.configure_servers(options, "GLOBAL", []))
             dag = await client.initialize(
-                create_proxyro_user=create_proxyro_user, proxyro_password=proxyro_password
+                create_proxyro_user=create_proxyro_user, proxyro_password=of_proxyro or ""
             )
             dag = await follower.succeed(dag)
         output.say_done(dag, f"cluster {name} is up", as_json)

@@ -120,5 +120,6 @@ def _load_little() -> None:
 def main() -> None:
     """Run the command."""
     secrets.erase_from_command_line()
+    secrets.erase_from_environment()
     _load_little()
     make_app(sys.argv[1:])()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from pyobshell.visible import spelled_out
+
 if TYPE_CHECKING:
     from pyobshell.client import Unreachable
 
@@ -86,7 +88,7 @@ def run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
 
 def fail(error: CommandError, *, as_json: bool) -> NoReturn:
     """End the command with an error: a line on stderr, and a document on stdout if JSON is due."""
-    text = " ".join(str(error).split("\n"))
+    text = spelled_out(" ".join(str(error).split("\n")))
     try:
         sys.stderr.write(f"obshell: {f'[{error.code}] ' if error.code else ''}{text}\n")
         if as_json:
@@ -99,7 +101,7 @@ def fail(error: CommandError, *, as_json: bool) -> NoReturn:
 def print_error(message: str, code: str = "") -> None:
     """The one document of a command that ends with an error."""
     document = {"error": {"code": code, "message": message}}
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.write(spelled_out(json.dumps(document, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pyobshell.cli import interrupts
 from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.visible import spelled_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,8 +49,8 @@ def console(stream: TextIO) -> Console:
 
 
 def say(line: str = "", *, stream: TextIO | None = None) -> None:
-    """A plain line."""
-    (stream or sys.stdout).write(line + "\n")
+    """A plain line, whoever's words are in it."""
+    (stream or sys.stdout).write(spelled_out(line) + "\n")
 
 
 def warn_of(unreachable: Sequence[UnreachableAgent]) -> None:
@@ -60,7 +61,7 @@ def warn_of(unreachable: Sequence[UnreachableAgent]) -> None:
 
 def print_json(document: Any) -> None:
     """The one document of a command."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    say(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def say_done(task: DagDetailDTO | None, sentence: str, as_json: bool) -> None:
@@ -86,7 +87,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
+        table.add_row(*(Text(spelled_out(cell), style=COLOURS.get(cell, "")) for cell in row))
     console(sys.stdout).print(table)
 
 
@@ -99,7 +100,7 @@ def confirm(question: str, *, assume_yes: bool) -> None:
             Exit.USAGE, f"not confirmed: {question} There is no terminal to ask; say --yes"
         )
     with interrupts.ending_at_once():
-        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.write(f"{spelled_out(question)} [y/N] ")
         sys.stderr.flush()
         answer = sys.stdin.readline()
     if answer.strip().lower() not in ("y", "yes"):

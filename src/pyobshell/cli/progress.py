@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from pyobshell.cli import output, text
+from pyobshell.visible import spelled_out
 from pyobshell.wire import DagDetailDTO, NodeDetailDTO
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class LiveView:
         if self._verbose and self._dag is not None:
             for node in self._dag.nodes or []:
                 for line in _logs(node):
-                    self._console.print(f"    {line}", style="dim", markup=False)
+                    self._console.print(f"    {spelled_out(line)}", style="dim", markup=False)
 
     def show(self, dag: DagDetailDTO) -> None:
         """Draw the stages anew."""
@@ -140,7 +141,8 @@ class LiveView:
 
     def note(self, line: str) -> None:
         """Print a line above the table; long ones are left whole, so that they can be copied."""
-        self._console.print(line, style=_STYLES.get(line[:1], ""), markup=False, soft_wrap=True)
+        style = _STYLES.get(line[:1], "")
+        self._console.print(spelled_out(line), style=style, markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -152,10 +154,10 @@ class LiveView:
             return table
         colour = output.COLOURS.get(dag.state, "")
         table.title = Text.assemble(
-            (dag.name, "bold"),
+            (spelled_out(dag.name), "bold"),
             f" [{dag.stage}/{dag.max_stage}] ",
-            (dag.state, colour),
-            f" {dag.id}",
+            (spelled_out(dag.state), colour),
+            f" {spelled_out(dag.id)}",
         )
         # Where there is little room it is taken from the column that may be wrapped, the names;
         # which are cut instead, and show it.
@@ -167,7 +169,7 @@ class LiveView:
             colour = output.COLOURS.get(node.state, "")
             sign = Text(output.SIGNS.get(node.state, "?"), style=colour)
             dim = "dim" if node.state == "PENDING" else ""
-            name = Text(node.name, style=dim, no_wrap=True, overflow="ellipsis")
+            name = Text(spelled_out(node.name), style=dim, no_wrap=True, overflow="ellipsis")
             table.add_row(sign, name, _agents(node), self._elapsed(node))
         return table
 

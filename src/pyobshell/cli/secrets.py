@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import getpass
 import os
+import stat
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -14,32 +15,44 @@ from pyobshell.cli.outcome import CommandError, Exit
 
 ENVIRONMENT = "OB_ROOT_PASSWORD"
 _OPTIONS = ("--password", "--rootpassword", "--rp", "--proxyro_password", "--proxyro-password")
-_ARG_START, _ARG_END = 47, 48  # fields of /proc/self/stat, counted from 0
+_ARGUMENTS, _ENVIRONMENT = 47, 49  # fields of /proc/self/stat, counted from 0: where they begin
 
 
 def take_from_environment() -> str | None:
-    """The password given in the environment, which no process that we start shall inherit."""
+    """The password given in the environment; asked for again there is none."""
     return os.environ.pop(ENVIRONMENT, None)
+
+
+def erase_from_environment() -> None:
+    """Overwrite the password in the environment that the kernel shows of this process, and leave it
+    to no process that this one starts. ``take_from_environment`` still gives it.
+    """
+    value = os.environ.get(ENVIRONMENT)
+    if value is None:
+        return
+    os.unsetenv(ENVIRONMENT)  # behind the back of os.environ, which keeps it
+    _overwrite(_ENVIRONMENT, os.fsencode(f"{ENVIRONMENT}={value}"), os.fsencode(value))
 
 
 def erase_from_command_line() -> None:
     """Overwrite passwords in this process's arguments, which every user of the host can list."""
-    given = list(_passwords(sys.argv))
-    if not given:
-        return
+    for word in _passwords(sys.argv):
+        whole = os.fsencode(word)
+        _overwrite(_ARGUMENTS, whole, whole.partition(b"=")[2] if _joined(word) else whole)
+
+
+def _overwrite(field: int, whole: bytes, secret: bytes) -> None:
+    """Overwrite the secret at the end of one of the words that the kernel shows of this process."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         # What follows the name in parentheses begins with the third field.
-        start, end = int(fields[_ARG_START - 2]), int(fields[_ARG_END - 2])
+        start, end = int(fields[field - 2]), int(fields[field - 1])
     except (OSError, ValueError, IndexError):
         return  # not the kernel we know: nothing can be hidden, and nothing is broken
-    arguments = ctypes.string_at(start, end - start)
-    for word in given:
-        whole = os.fsencode(word)
-        secret = whole.partition(b"=")[2] if _joined(word) else whole
-        at = arguments.find(b"\0" + whole + b"\0")
-        if at >= 0:
-            ctypes.memset(start + at + 1 + len(whole) - len(secret), ord("*"), len(secret))
+    shown = b"\0" + ctypes.string_at(start, end - start)
+    at = shown.find(b"\0" + whole + b"\0")
+    if at >= 0:
+        ctypes.memset(start + at + len(whole) - len(secret), ord("*"), len(secret))
 
 
 def _passwords(words: list[str]) -> list[str]:
@@ -54,15 +67,26 @@ def _joined(word: str) -> bool:
 
 
 def find_password(given: str | None, file: Path | None, environment: str | None) -> str | None:
-    """The password from the option, a file (its first line) or the environment."""
+    """The password from the option, a file (its first line) or the environment.
+
+    Raises ``CommandError`` for a file that cannot be read; one that others can read is warned of.
+    """
     if given is not None:
         return given
     if file is None:
         return environment
     try:
-        return file.expanduser().read_text().partition("\n")[0]
+        with file.expanduser().open() as opened:
+            status = os.fstat(opened.fileno())
+            password = opened.read().partition("\n")[0]
+    except UnicodeDecodeError:
+        raise CommandError(Exit.USAGE, f"{file} is no text in UTF-8") from None
     except OSError as error:
         raise CommandError(Exit.USAGE, f"{file} cannot be read: {error.strerror}") from None
+    # A warning and no more: what is mounted for a container cannot have another mode.
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        sys.stderr.write(f"obshell: {file} can be read by others: chmod 600 {file}\n")
+    return password
 
 
 def ask_password(what: str, hint: str, *, twice: bool = False) -> str:

@@ -27,6 +27,7 @@ from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError, TakeO
 from pyobshell.cli.agents import Running
 from pyobshell.cli.outcome import Exit, forbidden, print_error, words_of
 from pyobshell.cli.output import print_json
+from pyobshell.engines import cores
 from pyobshell.errors import STORE_UNAVAILABLE, OBShellError
 from pyobshell.home.opening import KeyFileError
 from pyobshell.operations.takeover import RootPasswordError
@@ -65,6 +66,7 @@ def settle_in() -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     os.umask(os.umask(0) | _UMASK)
     _have_files()
+    cores.give_up()
     # The server is a daemon: as its next of kin, this process and not some lazy init takes note of
     # its end, without which it would stay in the process list.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
+from pyobshell.engines import cores
 
 _LAUNCHER_SECONDS = 30.0  # it takes 0.1
 _PACE_MILLISECONDS = 5
@@ -65,24 +66,34 @@ def run_program(
     # A file, not a pipe: a daemon that kept the pipe open would keep us reading.
     with tempfile.TemporaryFile() as output:
         try:
-            done = subprocess.run(  # noqa: S603 - a list of words, and no shell
-                command,
-                cwd=home,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=known | dict(environment or {}),
-                pass_fds=inherited,
-                umask=_UMASK,
-                timeout=_LAUNCHER_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+            with cores.as_started():
+                process = subprocess.Popen(  # noqa: S603 - a list of words, and no shell
+                    command,
+                    cwd=home,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=known | dict(environment or {}),
+                    pass_fds=inherited,
+                    umask=_UMASK,
+                )
+            code = _end_of(process)
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise errors.SERVER_UNAVAILABLE(
                 reason=f"{command[0]} cannot be run: {error}"
             ) from error
         output.seek(0)
-        return done.returncode, output.read().decode(errors="replace")
+        return code, output.read().decode(errors="replace")
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """The exit code of a program; one that takes too long is killed, and an error."""
+    with process:
+        try:
+            return process.wait(_LAUNCHER_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
 
 
 def last_line(printed: str) -> str:

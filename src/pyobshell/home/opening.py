@@ -50,7 +50,8 @@ class KeyFileError(Exception):
 @contextlib.contextmanager
 def holding(path: Path) -> Iterator[None]:
     """Hold the base directory for this process alone, by its lock file."""
-    with path.open("w") as file:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
+import httpx
 import pytest
 import structlog
 
 from pyobshell.api.call import Call
-from support.asking import check_envelope
+from pyobshell.api.local_caller import LocalCaller
+from support.asking import Api, check_envelope
 
 pytestmark = pytest.mark.anyio
 
@@ -79,3 +83,20 @@ async def test_no_secret_of_a_query_is_logged_and_no_more_of_it_than_fits_a_line
     (line,) = lines
     assert line["event"].startswith("POST /api/v1/ob/stop?rootPwd=***&x=yyy")
     assert len(line["event"]) < 1100
+
+
+@pytest.mark.parametrize(("uid", "status"), [(0, 200), (os.geteuid(), 200), (12345, 401)])
+async def test_over_the_local_socket_only_its_own_user_and_root_are_heard(
+    unchanged_member, uid, status
+):
+    app = unchanged_member.agent._config(unchanged_member.site, trusted=True).app
+
+    async def as_user(scope, receive, send):
+        await app({**scope, "state": {"local_caller": LocalCaller(1, uid)}}, receive, send)
+
+    api = Api(httpx.ASGITransport(as_user), unchanged_member.address, trusted=True)
+    for path in ("/ob/agents", "/time"):
+        answer = await api.get(path)
+        check_envelope(answer)
+        assert answer.status == status
+    await api.close()
