@@ -66,6 +66,7 @@ from pyobshell.operations import (
     together,
     views,
 )
+from pyobshell.operations.agent_password import set_agent_password
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
@@ -98,10 +99,14 @@ class AddressChangedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """What an agent that knows nothing does about a server of a cluster that it finds beside it."""
+    """What an agent that knows nothing does about a server of a cluster that it finds beside it.
+
+    ``agent_password`` is set before anybody can reach an agent that has none.
+    """
 
     wanted: bool = True
     root_password: str | None = field(default=None, repr=False)
+    agent_password: str | None = field(default=None, repr=False)
 
 
 def find_ocs(engine: Engine) -> Connect | None:
@@ -167,6 +172,8 @@ class Agent:
         ready: asyncio.Event | None,
     ) -> None:
         site = await self._assemble(database)
+        if self._take_over.agent_password and site.cluster.passwords.agent is None:
+            await set_agent_password(site, self._take_over.agent_password)
         self._kept_copy.renew()
         await site.tasks.start()
         await site.keeper.resume()
@@ -251,6 +258,7 @@ class Agent:
             works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
         site.audit = AuditLog(database)
+        site.logins = self._door.logins
 
         def ended(dag: Dag) -> None:
             self._kept_copy.renew()  # by its numbers it is known whether the database is older

@@ -190,6 +190,13 @@ FOREIGN_USER = _E(
     "Only the agent's own user and root may ask over its local socket",
     "只有 agent 所属用户和 root 可以使用本地 socket",
 )
+AGENT_PASSWORD_NOT_INITIALIZED = _E(
+    "Security.Authentication.AgentPasswordNotInitialized",
+    401,
+    "Unauthorized: the agent password is needed, and this agent has none; set one first",
+    "未授权：需要 agent 密码，但该 agent 尚未设置，请先设置",
+    10008,
+)
 INCORRECT_TOKEN = _E(
     "Security.Authentication.IncorrectToken",
     401,

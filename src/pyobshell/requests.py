@@ -143,7 +143,13 @@ class JoinRequest(Request):
 
     agentInfo: AgentInfo
     zoneName: str
-    masterPassword: str = ""
+    masterPassword: str = Field("", description="agent password of that agent, if it has one")
+
+
+class AgentPasswordRequest(Request):
+    """``POST /agent/password``."""
+
+    password: str = Field(min_length=1, description="the agent password that is to be")
 
 
 class ObclusterConfigRequest(Request):

@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from pyobshell.cluster.model import Identity
+from pyobshell.security import proof
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, Hosts, Keys, a_member, free_address
 
@@ -22,6 +23,12 @@ def keys():
 def hosts(empty_database_file, keys, tmp_path_factory) -> Hosts:
     directory = tmp_path_factory.mktemp("h")  # short: sockets lie in it
     return Hosts(directory, empty_database_file, keys)
+
+
+@pytest.fixture(autouse=True)
+def cheap_proofs(monkeypatch):
+    """Let proofs of passwords cost nothing; what they are worth is not tested."""
+    monkeypatch.setattr(proof, "_COST", 16)
 
 
 def starting(hosts, stack):

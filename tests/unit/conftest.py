@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from support.hosting import (
+    cheap_proofs,
     hosts,
     keys,
     member,
@@ -15,6 +16,7 @@ from support.hosting import (
 )
 
 __all__ = [
+    "cheap_proofs",
     "hosts",
     "keys",
     "member",

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pyobshell import requests, wire
 from pyobshell.requests import (
     AgentInfo,
+    AgentPasswordRequest,
     InitRequest,
     JoinRequest,
     ObclusterConfigRequest,
@@ -82,6 +83,7 @@ def test_null_where_a_value_is_needed_is_missing():
 def test_names_nobody_knows_are_ignored(kind):
     examples = {
         AgentInfo: {"ip": "::1", "port": 1},
+        AgentPasswordRequest: {"password": "p"},
         JoinRequest: {"agentInfo": {"ip": "::1", "port": 1}, "zoneName": "z"},
         ObserverConfigRequest: {"observerConfig": {"a": "b"}},
         OperatorRequest: {"operator": "PASS"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Literal
 
@@ -19,10 +20,18 @@ from pyobshell.deadline import Deadline
 from pyobshell.operations.passwords import accept as accept_password
 from pyobshell.operations.site import Site
 from pyobshell.security.hybrid import RequestHeader
-from pyobshell.security.verify import Credentials, check_binding, verify
+from pyobshell.security.verify import (
+    Credentials,
+    check_binding,
+    verify,
+    verify_for_itself,
+    verify_with_agent_password,
+)
 
 # Who asks, as it is recorded; ANYBODY where nothing is guarded yet, LOCAL_USER if unknown which.
 ROOT, AGENT, ANYBODY, LOCAL_USER = "root@sys", "agent password", "anybody", "local user"
+Judge = Callable[[Site, Credentials], Awaitable[str]]
+_OBPROXY_IDS = ("4", "5")
 _PATIENCE_S = 60.0
 
 
@@ -44,37 +53,64 @@ async def authorise(request: Request, call: CallDep, site: SiteDep) -> None:
 
     Raises an error of credentials, ``Agent.Audit.NotRecorded``, or ForwardToMaster.
     """
-    forwards = not call.trusted and site.cluster.view.identity is Identity.FOLLOWER
-    who = LOCAL_USER if call.trusted else await let_in(site, call, request.scope)
+    if _concerns_obproxy(request):
+        await _admit(request, call, site, _accept_for_obproxy)
+        return
+    usual = _usual_judge(site)
+    await _admit(request, call, site, usual)
+    if usual is _ask_master and not call.trusted:
+        raise ForwardToMaster
+
+
+async def authorise_for_itself(request: Request, call: CallDep, site: SiteDep) -> None:
+    """As ``authorise``, for what is this agent's own: if it has an agent password, that counts.
+
+    Without one it must be SINGLE or CLUSTER AGENT, or only the local user may: others raise
+    ``Agent.Identify.NotSupportOperation``. No request is forwarded.
+    """
+    if not call.trusted and site.cluster.passwords.agent is None:
+        site.cluster.view.require(Identity.SINGLE, Identity.CLUSTER_AGENT)
+    await _admit(request, call, site, _accept_for_itself)
+
+
+async def _admit(request: Request, call: Call, site: Site, judge: Judge) -> None:
+    """Let the rightful user through whom ``judge`` knows, on record if something is to change."""
+    who = LOCAL_USER if call.trusted else await _let_in(site, call, request.scope, judge)
     if call.unreadable is not None:
         raise call.unreadable
     if call.recording is not None:
         await call.recording.begin(request, who)
-    if forwards:
-        raise ForwardToMaster
 
 
-async def let_in(site: Site, call: Call, scope: Scope) -> str:
+async def let_in(site: Site, call: Call, scope: Scope) -> None:
+    """See that a request may come in of which there is much to read, by its head.
+
+    Raises an error of credentials. What other judges let in is never as large.
+    """
+    await _let_in(site, call, scope, _usual_judge(site))
+
+
+async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
     """Whose the credentials of a request are, which must have been made for it alone.
 
-    They let it in once; raises an error of credentials.
+    They let it in once, as whom the same judge has said already.
     """
-    if call.admitted_as:
+    if call.admitted_by is judge:
         return call.admitted_as
     credentials = call.credentials
     if credentials is None:
         raise errors.HEADER_NOT_FOUND()
     if call.door is None:  # who has forwarded it has let it in
-        return await accept(site, credentials)
+        return await judge(site, credentials)
     now, longest_s = time.time(), site.settings.header_lifetime_s
     expiry = check_binding(credentials.header, call.target, now, longest_s)
-    forwards = site.cluster.view.identity is Identity.FOLLOWER
     async with call.door.logins.judging(scope["client"][0] if scope.get("client") else ""):
-        who = await (_ask_master if forwards else accept)(site, credentials)
-    if who != ANYBODY:
+        who = await judge(site, credentials)
+    if who != ANYBODY or scope["method"] != "GET":
         call.door.replays.admit(credentials.header.sections, expiry, now)
+    if who != ANYBODY:
         note_proven(scope)
-    call.admitted_as = who
+    call.admitted_as, call.admitted_by = who, judge
     return who
 
 
@@ -88,6 +124,31 @@ async def accept(site: Site, credentials: Credentials) -> str:
         identity is Identity.MASTER and passwords.root is None
     )
     return ANYBODY if guards_nothing else ROOT
+
+
+async def _accept_for_itself(site: Site, credentials: Credentials) -> str:
+    """Whose the credentials are for what is this agent's own."""
+    identity, passwords = site.cluster.view.identity, site.cluster.passwords
+    await verify_for_itself(identity, credentials, passwords, partial(accept_password, site))
+    if passwords.agent is not None:
+        return AGENT
+    return ANYBODY if identity is Identity.SINGLE else ROOT
+
+
+async def _accept_for_obproxy(site: Site, credentials: Credentials) -> str:
+    verify_with_agent_password(credentials, site.cluster.passwords)
+    return AGENT
+
+
+def _usual_judge(site: Site) -> Judge:
+    """Who says whose credentials are that may call most routes: a FOLLOWER asks its master."""
+    return _ask_master if site.cluster.view.identity is Identity.FOLLOWER else accept
+
+
+def _concerns_obproxy(request: Request) -> bool:
+    """Whether it is about a task of obproxy, as its id tells."""
+    task_id: str = request.path_params.get("id", "")
+    return task_id.startswith(_OBPROXY_IDS)
 
 
 class Offered(BaseModel):
@@ -126,5 +187,6 @@ async def for_master(call: CallDep, site: SiteDep) -> None:
 
 
 AUTHORISED = Depends(authorise)
+AUTHORISED_FOR_ITSELF = Depends(authorise_for_itself)
 FOR_MASTER = Depends(for_master)
 PROCEDURES = (judge,)

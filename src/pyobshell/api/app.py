@@ -19,6 +19,7 @@ from pyobshell.api import (
     forward,
     information,
     ob,
+    own,
     parameters,
     scale,
     schema,
@@ -43,7 +44,7 @@ def make_app(site: Site) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.site = site
-    modules = (information, agents, ob, parameters, scale, tasks, audit)
+    modules = (information, agents, own, ob, parameters, scale, tasks, audit)
     routers = [module.router for module in modules]
     for router in routers:
         app.routes.extend(router.routes)  # an included one is built again at the first request

@@ -33,8 +33,8 @@ class Call:
     them; all others must carry ``credentials``. ``forwarder`` is the FOLLOWER that handed a request
     to its master. ``unreadable`` is what is wrong with the body, told to the rightful user alone:
     who has a recorded request must not learn from it. ``door`` is the one it came to with
-    credentials, ``admitted_as`` whose they are, once they were right. ``recording`` is for what
-    this agent was asked by a client, and may change.
+    credentials, ``admitted_as`` whose they are, once they were right in the eyes of the judge
+    ``admitted_by``. ``recording`` is for what this agent was asked by a client, and may change.
     """
 
     target: str
@@ -46,6 +46,7 @@ class Call:
     unreadable: OBShellError | None = None
     door: Door | None = None
     admitted_as: str = ""
+    admitted_by: object = None
     recording: Recording | None = None
     begun: int = field(default_factory=time.monotonic_ns)
 

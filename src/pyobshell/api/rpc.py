@@ -66,7 +66,8 @@ class Rpc:
         doorway = self._site.doorway
         known = doorway.is_members(session_id, name)  # of others not even the body is read
         frame = await read_body(request.receive, _LARGEST_FRAME if known else _GUESTS_FRAME)
-        asked = doorway.open(session_id, name, frame, binding)
+        host = request.client.host if request.client else ""
+        asked = doorway.open(session_id, name, frame, binding, host)
         if known:
             note_proven(request.scope)
         return asked

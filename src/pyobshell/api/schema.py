@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from pyobshell import errors
-from pyobshell.api.access import AUTHORISED
+from pyobshell.api.access import AUTHORISED, AUTHORISED_FOR_ITSELF
 from pyobshell.errors import ErrorCode
 
 DESCRIPTION = """\
@@ -40,7 +40,13 @@ _SECURITY = {
         "name": "X-OCS-Header",
         "description": "password of root@sys, expiry, URI and AES key, encrypted with the public "
         "key of `GET /secret`",
-    }
+    },
+    "X-OCS-Agent-Header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-OCS-Agent-Header",
+        "description": "the same with the agent password, where one is set",
+    },
 }
 
 
@@ -72,9 +78,9 @@ def _describe_operation(operation: dict[str, Any], route: APIRoute, router: APIR
     operation["summary"] = first_line.rstrip(".").replace("`", "")
     operation["responses"].pop("422", None)
     guards = [one.dependency for one in (*router.dependencies, *route.dependencies)]
-    authorised = AUTHORISED.dependency in guards
+    authorised = not {AUTHORISED.dependency, AUTHORISED_FOR_ITSELF.dependency}.isdisjoint(guards)
     if authorised:
-        operation["security"] = [{"X-OCS-Header": []}]
+        operation["security"] = [{"X-OCS-Header": []}, {"X-OCS-Agent-Header": []}]
     may_be_missing = _NEEDS_TASK in route.path or _HAS_NAMES in route.path
     for status, (name, _) in _FAILURES.items():
         if status in _OF_ANY or (may_be_missing if status == "404" else authorised):

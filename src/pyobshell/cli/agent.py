@@ -1,4 +1,4 @@
-"""`obshell agent`: start, stop, restart, status and doctor of the agent on this host."""
+"""`obshell agent`: start, stop, restart, status of the agent on this host, and what is its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyobshell.cli import output, place, secrets, startwith
+from pyobshell.cli import output, own, place, secrets, startwith
 from pyobshell.cli.doctor import doctor
 from pyobshell.cli.options import BaseDir, Host, Json, Password, UnusedPasswordFile
 from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting, run
@@ -172,6 +172,7 @@ def status(
 
 
 app.command()(doctor)
+app.command("password")(own.password)
 
 
 # --- as OBShell's SDK calls it over SSH ----------------------------------------------------------
@@ -214,9 +215,13 @@ def admin_restart(ip: Ip = None, port: Port = None, base_dir: BaseDir = None) ->
 
 
 def _found(takeover: int, password: str | None, file: Path | None) -> dict[str, Any]:
-    """What to do about a server of a cluster that is found in the home."""
+    """What to do about a server of a cluster that is found in the home; and an agent password.
+
+    The latter comes from the environment, and is for an agent that has none yet.
+    """
     given = secrets.find_password(password, file, secrets.take_from_environment())
-    return {"wanted": bool(takeover), "root_password": given}
+    of_agent = secrets.take_from_environment(secrets.OF_AGENT)
+    return {"wanted": bool(takeover), "root_password": given, "agent_password": of_agent}
 
 
 def _launch(settings: dict[str, Any], found: dict[str, Any], *, as_json: bool) -> None:

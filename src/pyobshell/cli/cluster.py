@@ -42,6 +42,15 @@ Leader = Annotated[
         help="Agent to follow; this agent's own address: lead.",
     ),
 ]
+MasterPasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--master-password-file",
+        metavar="FILE",
+        help="File with the agent password of the agent to follow, if it has one. Else "
+        "$OB_MASTER_AGENT_PASSWORD.",
+    ),
+]
 Member = Annotated[str, typer.Option("-s", "--server", metavar="IP:PORT", help="Agent to remove.")]
 
 
@@ -49,6 +58,7 @@ Member = Annotated[str, typer.Option("-s", "--server", metavar="IP:PORT", help="
 def join(
     server: Leader,
     zone: Annotated[str, typer.Option("-z", "--zone", help="Zone of this agent's server.")],
+    master_password_file: MasterPasswordFile = None,
     mysql_port: MysqlPort = None,
     rpc_port: RpcPort = None,
     data_dir: DataDir = None,
@@ -74,9 +84,11 @@ def join(
         where = place.locate(base_dir, host, password, password_file)
         options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
         master = Address.parse(server)
+        environment = secrets.take_from_environment(secrets.OF_MASTER)
+        of_master = secrets.find_password(None, master_password_file, environment) or ""
         async with where.client() as client:
             follower = Follower(client, where, as_json, verbose)
-            dag = await follower.succeed(await client.join(master, zone))
+            dag = await follower.succeed(await client.join(master, zone, of_master))
             if options:
                 info = await client.info()
                 own = str(Address.of(info.ip, info.port))

@@ -33,6 +33,15 @@ PasswordFile = Annotated[
 UnusedPasswordFile = Annotated[
     Path | None, typer.Option("--password-file", metavar="FILE", hidden=True)
 ]
+AgentPasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--agent-password-file",
+        metavar="FILE",
+        help="File with the agent password of the agent asked, if it has one. Else "
+        "$OB_AGENT_PASSWORD.",
+    ),
+]
 Password = Annotated[str | None, typer.Option("--password", metavar="TEXT", hidden=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask for confirmation.")]

@@ -24,12 +24,14 @@ _SOCKET = "run/obshell.sock"
 class Place:
     """An agent of this host by its home, or any agent by its address; one of the two is set.
 
-    ``options`` are the words that name it in a command.
+    ``agent_password`` is given in place of root's ``password`` where there is one. ``options`` are
+    the words that name it in a command.
     """
 
     base_dir: Path | None = None
     address: Address | None = None
     password: str = field(default="", repr=False)
+    agent_password: str | None = field(default=None, repr=False)
     options: tuple[str, ...] = ()
 
     def client(self, patience_s: float | None = None) -> Client:
@@ -40,7 +42,12 @@ class Place:
         from pyobshell.client import Client
 
         if self.address is not None:
-            return Client(self.address, self.password, patience_s=patience_s)
+            return Client(
+                self.address,
+                self.password,
+                agent_password=self.agent_password,
+                patience_s=patience_s,
+            )
         assert self.base_dir is not None  # noqa: S101 - one of the two is set
         socket = self.base_dir / _SOCKET
         if not socket.is_socket():
@@ -70,6 +77,7 @@ def locate(
 ) -> Place:
     """The agent that the options mean; may ask for the password of an agent named by address."""
     environment = secrets.take_from_environment()
+    agent_password = secrets.take_from_environment(secrets.OF_AGENT)
     if host is None:
         words = () if base_dir is None else ("--base-dir", str(base_dir))
         return Place(base_dir=find_base_dir(base_dir), options=words)
@@ -78,11 +86,16 @@ def locate(
     from pyobshell.address import Address
 
     address = Address.parse(host)
-    found = secrets.find_password(password, password_file, environment)
-    if found is None:
-        hint = f"give --password-file, or set {secrets.ENVIRONMENT}"
+    found = secrets.find_password(password, password_file, None)
+    if found is not None:
+        agent_password = None
+    elif agent_password is None:
+        found = environment
+    if found is None and agent_password is None:
+        hint = f"give --password-file, or set {secrets.ENVIRONMENT} or {secrets.OF_AGENT}"
         found = secrets.ask_password("root@sys", hint) if ask else ""
-    return Place(address=address, password=found, options=("--host", str(address)))
+    options = ("--host", str(address))
+    return Place(None, address, found or "", agent_password, options)
 
 
 def find_base_dir(given: Path | None) -> Path:

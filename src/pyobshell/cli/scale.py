@@ -9,6 +9,7 @@ import typer
 
 from pyobshell.cli import output, place, secrets
 from pyobshell.cli.options import (
+    AgentPasswordFile,
     BaseDir,
     DataDir,
     Host,
@@ -41,14 +42,6 @@ RootPasswordFile = Annotated[
     Path | None,
     typer.Option("--rootpassword-file", metavar="FILE", help="File with that password."),
 ]
-AgentPasswordFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--agent-password-file",
-        metavar="FILE",
-        help="File with the agent password of this agent, if it has one.",
-    ),
-]
 
 
 def scale_out(
@@ -80,6 +73,7 @@ def scale_out(
         from pyobshell.cli.follow import Follower
 
         environment = secrets.take_from_environment()
+        of_agent = secrets.take_from_environment(secrets.OF_AGENT)
         here = place.locate(base_dir)
         member = str(Address.parse(server))
         options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
@@ -87,7 +81,7 @@ def scale_out(
             info = await local.info()
         own = Address.of(info.ip, info.port)
         output.confirm(f"Add {own} to the cluster of {member}, zone {zone}?", assume_yes=yes)
-        agent_password = secrets.find_password(None, agent_password_file, None) or ""
+        agent_password = secrets.find_password(None, agent_password_file, of_agent) or ""
         password = secrets.find_password(root_password, root_password_file, environment)
         there = place.locate(None, member, password)
         async with there.client() as client:

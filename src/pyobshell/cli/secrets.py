@@ -14,24 +14,27 @@ from pyobshell.cli import interrupts
 from pyobshell.cli.outcome import CommandError, Exit
 
 ENVIRONMENT = "OB_ROOT_PASSWORD"
+OF_AGENT = "OB_AGENT_PASSWORD"
+NEW_OF_AGENT = "OB_NEW_AGENT_PASSWORD"
+OF_MASTER = "OB_MASTER_AGENT_PASSWORD"
 _OPTIONS = ("--password", "--rootpassword", "--rp", "--proxyro_password", "--proxyro-password")
 _ARGUMENTS, _ENVIRONMENT = 47, 49  # fields of /proc/self/stat, counted from 0: where they begin
 
 
-def take_from_environment() -> str | None:
+def take_from_environment(name: str = ENVIRONMENT) -> str | None:
     """The password given in the environment; asked for again there is none."""
-    return os.environ.pop(ENVIRONMENT, None)
+    return os.environ.pop(name, None)
 
 
 def erase_from_environment() -> None:
-    """Overwrite the password in the environment that the kernel shows of this process, and leave it
-    to no process that this one starts. ``take_from_environment`` still gives it.
+    """Overwrite passwords in the environment that the kernel shows of this process, and leave them
+    to no process that this one starts. ``take_from_environment`` still gives them.
     """
-    value = os.environ.get(ENVIRONMENT)
-    if value is None:
-        return
-    os.unsetenv(ENVIRONMENT)  # behind the back of os.environ, which keeps it
-    _overwrite(_ENVIRONMENT, os.fsencode(f"{ENVIRONMENT}={value}"), os.fsencode(value))
+    for name in (ENVIRONMENT, OF_AGENT, NEW_OF_AGENT, OF_MASTER):
+        value = os.environ.get(name)
+        if value is not None:
+            os.unsetenv(name)  # behind the back of os.environ, which keeps it
+            _overwrite(_ENVIRONMENT, os.fsencode(f"{name}={value}"), os.fsencode(value))
 
 
 def erase_from_command_line() -> None:

@@ -73,6 +73,7 @@ class Client:
         client.name = str(socket)
         client._socket = socket
         client._encrypts = False
+        client._agent_password = None
         return client
 
     def _start(
@@ -111,6 +112,11 @@ class Client:
         """Have the agent follow ``master``, or lead if that is its own address."""
         body = {"agentInfo": master.wire, "zoneName": zone, "masterPassword": master_password}
         return await self._task("/agent/join", body)
+
+    async def set_agent_password(self, password: str) -> None:
+        """Give the agent a password of its own, or another one; it is used from then on."""
+        await self.call("POST", "/agent/password", {"password": password})
+        self._agent_password = password
 
     async def remove(self, agent: Address) -> DagDetailDTO | None:
         """Remove an agent from a cluster that is not initialized; None: nothing to do."""

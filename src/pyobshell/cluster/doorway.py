@@ -54,6 +54,7 @@ class Asked:
     deadline: Deadline
     trace_id: str | None
     binding: bytes
+    host: str
 
 
 class Doorway(Generic[Site]):
@@ -104,8 +105,8 @@ class Doorway(Generic[Site]):
         """
         return self._is_member(self._visitor(session_id, name))
 
-    def open(self, session_id: str, name: str, frame: bytes, binding: bytes) -> Asked:
-        """What a sealed frame asks for.
+    def open(self, session_id: str, name: str, frame: bytes, binding: bytes, host: str) -> Asked:
+        """What a sealed frame asks for that came from a host, by its ip.
 
         Raises as ``is_members``, and ``Security.Authentication.IncorrectToken`` for a frame that
         is not of the session.
@@ -120,6 +121,7 @@ class Doorway(Generic[Site]):
             Deadline.after(timeout_s),
             str(content["trace_id"]) if content.get("trace_id") else None,
             binding,
+            host,
         )
 
     async def run(self, asked: Asked, answer: Callable[[bytes], None]) -> None:
@@ -152,7 +154,8 @@ class Doorway(Generic[Site]):
         known = self._is_member(visitor)
         if not known and not procedure.for_guests:
             raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
-        caller = Caller(visitor.address, visitor.public_key, known, asked.deadline, log)
+        who = (visitor.address, visitor.public_key, known)
+        caller = Caller(*who, asked.deadline, log, asked.host)
         request = procedure.request.model_validate(asked.request)
         own = self._cluster.view.own
         response = await carry_out(procedure, self._site, own, caller, request)

@@ -36,7 +36,8 @@ class Nothing(BaseModel):
 class Caller:
     """Who asks: a member, or an agent that is none yet (``member`` False), and until when.
 
-    ``log`` takes a line for the asking side, which reads it at once.
+    ``log`` takes a line for the asking side, which reads it at once. ``host`` is the ip that it
+    asks from, whatever address it gives.
     """
 
     address: Address
@@ -44,6 +45,7 @@ class Caller:
     member: bool
     deadline: Deadline
     log: Log
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

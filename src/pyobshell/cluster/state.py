@@ -37,6 +37,7 @@ COUNT_CHANGE = text(
 )
 WANTED = "server_wanted"
 SECRETS = ("root_password", "agent_password")
+AlterPasswords = Callable[[Passwords], Passwords]
 _WANTED_AS = {"yes": True, "no": False}
 
 
@@ -63,7 +64,7 @@ class ClusterState:
         self.passwords = Passwords(root=None, agent=None)
         self.server_wanted: bool | None = None  # none: nobody has said yet whether it shall run
         self.server_settings: str | None = None
-        # Agents that are no members yet but may ask already: the master this agent is joining.
+        # Agents that are no members yet but may ask already: the master that took this agent in.
         self.acquaintances: dict[Address, str] = {}
 
     async def load(self) -> None:
@@ -90,18 +91,27 @@ class ClusterState:
         self.server_wanted = _WANTED_AS.get(settings.get(WANTED, ""))
         self.server_settings = settings.get("server_settings")
 
-    async def save(self, view: ClusterView, passwords: Passwords | None = None) -> None:
-        """Replace the snapshot, and the passwords if given."""
+    async def save(
+        self, view: ClusterView, passwords: Passwords | AlterPasswords | None = None
+    ) -> None:
+        """Replace the snapshot, and the passwords if given, or by what is made of them."""
         await self.change(lambda _: view, passwords)
 
     async def change(
-        self, alter: Callable[[ClusterView], ClusterView], passwords: Passwords | None = None
+        self,
+        alter: Callable[[ClusterView], ClusterView],
+        passwords: Passwords | AlterPasswords | None = None,
     ) -> None:
-        """Put what ``alter`` makes of the newest snapshot in its place; one change at a time."""
+        """Put what ``alter`` makes of the newest snapshot in its place; one change at a time.
+
+        So with the passwords, if something is to be made of those.
+        """
 
         async def change() -> None:
             async with self._changing:
-                changed = alter(self.view), passwords or self.passwords
+                known = self.passwords
+                made = passwords(known) if callable(passwords) else passwords or known
+                changed = alter(self.view), made
                 await self._write(*changed)
                 self.view, self.passwords = changed
 
@@ -173,10 +183,17 @@ class ClusterState:
         await self._change(lambda c: c.execute(_FORGET_OPTIONS))
 
     def knows(self, address: Address, public_key: str) -> bool:
-        """Whether that key is that of a member, or of the master this agent is joining."""
+        """Whether that key is that of a member, or of the master this agent is joining.
+
+        A FOLLOWER knows its MASTER alone: of the others nobody tells it who was removed.
+        """
         member = self.view.member(address)
-        known = member.public_key if member else self.acquaintances.get(address)
-        return known == public_key
+        if member is None:
+            return self.acquaintances.get(address) == public_key
+        follows = self.view.identity is Identity.FOLLOWER and address != self.view.own
+        if follows and member.identity is not Identity.MASTER:
+            return False
+        return member.public_key == public_key
 
     def _sealed(self, secret: str | None) -> str | None:
         return None if secret is None else self._vault.seal(secret)

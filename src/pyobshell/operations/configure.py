@@ -14,7 +14,6 @@ from pyobshell.operations.scope import ScopeType, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.requests import ObclusterConfigRequest, ObserverConfigRequest
 from pyobshell.security.hybrid import decrypt_password
-from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
@@ -118,8 +117,9 @@ async def update_cluster_config(run: Run, settings: ClusterSettings) -> None:
     cluster = run.site.cluster
     named = {"cluster_id": settings.cluster_id, "cluster_name": settings.cluster_name}
     root = run.site.vault.open_text(settings.sealed_password)
-    passwords = Passwords(root=root, agent=cluster.passwords.agent)
-    await cluster.change(lambda view: view.model_copy(update=named), passwords)
+    await cluster.change(
+        lambda view: view.model_copy(update=named), lambda known: known.with_root(root)
+    )
     run.log(f"The cluster is '{settings.cluster_name}', id {settings.cluster_id}")
 
 

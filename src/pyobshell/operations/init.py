@@ -24,7 +24,6 @@ from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.passwords import Password
 from pyobshell.operations.site import Run, Site
 from pyobshell.requests import InitRequest
-from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
@@ -259,8 +258,8 @@ async def learn(site: Site, caller: Caller, knowledge: Knowledge) -> Nothing:
         cluster_name=knowledge.cluster_name,
         members=knowledge.members,
     )
-    passwords = Passwords(root=knowledge.root_password, agent=site.cluster.passwords.agent)
-    await site.cluster.save(view, passwords)
+    root = knowledge.root_password
+    await site.cluster.save(view, lambda known: known.with_root(root))
     if knowledge.root_password is not None:
         site.engine.use_password(knowledge.root_password)
     if site.ocs is not None and me.identity is Identity.CLUSTER_AGENT:

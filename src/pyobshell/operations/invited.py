@@ -11,8 +11,6 @@ the way, forward or back, by itself.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import hmac
 from collections import Counter
 
@@ -26,7 +24,13 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log
 from pyobshell.errors import OBShellError
 from pyobshell.operations import server
-from pyobshell.operations.join import LOCKED, own_member, require_empty_home, verify_address
+from pyobshell.operations.join import (
+    LOCKED,
+    own_member,
+    prove_each_other,
+    require_empty_home,
+    verify_address,
+)
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.local_scale_out import (
     FINISH,
@@ -36,7 +40,6 @@ from pyobshell.operations.local_scale_out import (
 )
 from pyobshell.operations.remove import forget_cluster
 from pyobshell.operations.site import Site, refusal
-from pyobshell.security.keys import PublicKey
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag, DagPlan, Operator, State
 
@@ -49,25 +52,27 @@ _FIRST_LOOK_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Knock(BaseModel):
-    """A cluster wants this agent, and has its password if it has one, for its eyes only."""
+    """A cluster wants this agent, and proves that it knows its agent password, if it has one."""
 
-    sealed_agent_password: str
+    proof: str
 
 
-def sealed_for(public_key: PublicKey, password: str) -> str:
-    """A password that can lie in the cluster's database: only the agent of that key can read it.
+class Candidate(BaseModel):
+    """What this agent would be as a member, and its own proof that it knows its password.
 
-    Raises ``Common.IllegalArgument`` for one that is too long for that.
+    ``ticket`` is for the invitation, in place of the password: only this agent can read it, so it
+    can lie in the cluster's database. It is good as long as the password is not changed.
     """
-    try:
-        return base64.b64encode(public_key.encrypt_oaep(password.encode())).decode()
-    except ValueError:
-        raise errors.ILLEGAL_ARGUMENT(name="targetAgentPassword", reason="it is too long") from None
+
+    member: Member
+    proof: str
+    ticket: str
 
 
-class Invitation(Knock):
+class Invitation(BaseModel):
     """What this agent must know to become a member: of the cluster, and of its server to be."""
 
+    ticket: str
     cluster_dag_id: str
     cluster_id: int
     cluster_name: str
@@ -101,35 +106,51 @@ class Undoing(BaseModel):
 
 
 @procedure("scale_out/probe", for_guests=True)
-async def probe(site: Site, caller: Caller, knock: Knock) -> Member:
+async def probe(site: Site, caller: Caller, knock: Knock) -> Candidate:
     """What this agent would be as a member; raises if it cannot become one. Nothing is changed."""
-    await _check(site, caller, knock)
+    site.cluster.view.require(Identity.SINGLE)
+    try:
+        proof = await prove_each_other(site, caller, knock.proof)
+    except OBShellError as error:
+        if error.code is not errors.INCORRECT_AGENT_PASSWORD:
+            raise
+        raise _not_the_password(site) from None
+    await verify_address(site, caller.address, caller.public_key)
     if await site.tasks.lock_holder(LOCKED) is not None:
         raise errors.AGENT_UNDER_MAINTENANCE(agent=site.own)
     require_empty_home(site)
-    return await own_member(site, Identity.CLUSTER_AGENT, "")
+    password = site.cluster.passwords.agent
+    return Candidate(
+        member=await own_member(site, Identity.CLUSTER_AGENT, ""),
+        proof=proof,
+        ticket="" if password is None else site.vault.seal(password),
+    )
 
 
-async def _check(site: Site, caller: Caller, knock: Knock) -> None:
-    """Let a cluster in whose agent is what answers at its address, and knows the password."""
+async def _check(site: Site, caller: Caller, ticket: str) -> None:
+    """Let a cluster in whose agent is what answers at its address, and has a ticket."""
     site.cluster.view.require(Identity.SINGLE)
-    if not await asyncio.to_thread(_opens, site, knock.sealed_agent_password):
-        raise errors.ILLEGAL_ARGUMENT(
-            name="targetAgentPassword", reason=f"it is not the agent password of {site.own}"
-        )
+    if not _is_good(site, ticket):
+        raise _not_the_password(site)
     await verify_address(site, caller.address, caller.public_key)
 
 
-def _opens(site: Site, sealed: str) -> bool:
-    """Whether that is this agent's password, if it has one."""
+def _is_good(site: Site, ticket: str) -> bool:
+    """Whether this agent has given that out, for the password it has still; or it has none."""
     password = site.cluster.passwords.agent
     if password is None:
         return True
     try:
-        offered = site.key.decrypt_oaep(base64.b64decode(sealed))
+        known = site.vault.open_text(ticket)
     except ValueError:
         return False
-    return hmac.compare_digest(offered, password.encode())
+    return hmac.compare_digest(known.encode(), password.encode())
+
+
+def _not_the_password(site: Site) -> OBShellError:
+    return errors.ILLEGAL_ARGUMENT(
+        name="targetAgentPassword", reason=f"it is not the agent password of {site.own}"
+    )
 
 
 @procedure("scale_out/begin", for_guests=True)
@@ -140,7 +161,7 @@ async def begin(site: Site, caller: Caller, invitation: Invitation) -> Begun:
     """
     made = await _part(site, invitation.cluster_dag_id)
     if made is None or made.state is State.SUCCEED:
-        await _check(site, caller, invitation)
+        await _check(site, caller, invitation.ticket)
         if not any(_is(caller, member) for member in invitation.members):
             raise errors.INCORRECT_TOKEN(cause=f"{caller.address} is no member of that cluster")
         root = invitation.root_password

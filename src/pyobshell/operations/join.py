@@ -12,6 +12,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.operations.site import Run, Site
 from pyobshell.requests import JoinRequest
 from pyobshell.security.keys import PublicKey
+from pyobshell.security.proof import is_proved, prove
 from pyobshell.settings import API_VERSION, architecture
 from pyobshell.tasks.model import Ability, Dag, DagPlan, Maintenance, MaintenanceType, NodePlan
 from pyobshell.tasks.stage import stage
@@ -23,11 +24,15 @@ _JOIN = Ability.CONTINUE | Ability.RETRY | Ability.ROLLBACK
 
 
 class Joining(BaseModel):
-    """Parameters of a join: whom, as what, and the master's password as sealed by the vault."""
+    """Parameters of a join: whom, as what, and the master's password as sealed by the vault.
+
+    ``master_key`` is what the master was met with: it is no other from then on.
+    """
 
     master: Address
     zone: str
     sealed_password: str = ""
+    master_key: str = ""
 
 
 async def join(site: Site, request: JoinRequest) -> Dag:
@@ -47,7 +52,7 @@ async def join(site: Site, request: JoinRequest) -> Dag:
     if master == site.own:
         return await site.submit(DagPlan("Join self", [NodePlan(join_self)], joining, LOCKED))
     await _check_master(site, master)
-    site.cluster.acquaintances[master] = (await site.peers.public_key(master)).text
+    joining.master_key = (await site.peers.public_key(master)).text
     joining.sealed_password = site.vault.seal(request.masterPassword)
     nodes = [NodePlan(join_to_master), NodePlan(be_follower)]
     return await site.submit(DagPlan("Join to master", nodes, joining, LOCKED))
@@ -115,6 +120,8 @@ async def join_self(run: Run, joining: Joining) -> None:
 async def withdraw(run: Run, joining: Joining) -> None:
     """Have the master strike this agent off, in case it was taken in without knowing it."""
     site = run.site
+    site.peers.meet(joining.master, joining.master_key)
+    site.cluster.acquaintances.pop(joining.master, None)
     patience = Deadline.after(site.settings.rpc_timeout_s)
     try:
         await site.peers.call(joining.master, leaves, Nothing(), patience)
@@ -128,14 +135,24 @@ async def withdraw(run: Run, joining: Joining) -> None:
 
 @stage("Join to master", _JOIN, undo=withdraw)
 async def join_to_master(run: Run, joining: Joining) -> None:
-    """Have the master take this agent in."""
-    site = run.site
+    """Have the master take this agent in; if it has a password both prove that they know it.
+
+    Until then what answers there is a stranger, who may ask nothing here.
+    """
+    site, master_key = run.site, joining.master_key
+    site.peers.meet(joining.master, master_key)
+    password, own_key = site.vault.open_text(joining.sealed_password), site.key.public_text
     applying = Application(
         member=await own_member(site, Identity.FOLLOWER, joining.zone),
-        master_password=site.vault.open_text(joining.sealed_password),
+        proof=await prove(password, own_key, master_key) if password else "",
     )
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    await site.peers.call(joining.master, admit, applying, patience)
+    admitted = await site.peers.call(joining.master, admit, applying, patience)
+    if password and not await is_proved(admitted.proof, password, master_key, own_key):
+        raise errors.INCORRECT_TOKEN(
+            cause=f"{joining.master} has no agent password, or not the one given"
+        )
+    site.cluster.acquaintances[joining.master] = master_key
     run.log(f"{joining.master} has taken {site.own} in, in zone {joining.zone}")
 
 
@@ -143,10 +160,12 @@ async def join_to_master(run: Run, joining: Joining) -> None:
 async def be_follower(run: Run, joining: Joining) -> None:
     """Become a FOLLOWER of that master."""
     site = run.site
+    site.peers.meet(joining.master, joining.master_key)
     patience = Deadline.after(site.settings.rpc_timeout_s)
     membership = await site.peers.call(joining.master, members, Nothing(), patience)
     view = ClusterView(own=site.own, identity=Identity.FOLLOWER, members=membership.members)
     await site.cluster.save(view)
+    site.cluster.acquaintances.clear()
     run.log(f"{site.own} follows {joining.master}")
 
 
@@ -154,10 +173,16 @@ async def be_follower(run: Run, joining: Joining) -> None:
 
 
 class Application(BaseModel):
-    """An agent that wants to join, and the master's agent password if it has one."""
+    """An agent that wants to join, and its proof that it knows the master's agent password."""
 
     member: Member
-    master_password: str
+    proof: str
+
+
+class Admission(BaseModel):
+    """That it is taken in; with the master's proof that it knows its password, if it has one."""
+
+    proof: str = ""
 
 
 class Membership(BaseModel):
@@ -167,7 +192,7 @@ class Membership(BaseModel):
 
 
 @procedure("agent/admit", for_guests=True)
-async def admit(site: Site, caller: Caller, application: Application) -> Membership:
+async def admit(site: Site, caller: Caller, application: Application) -> Admission:
     """Take an agent in as a FOLLOWER, once it is known to be what answers at its address.
 
     Asked again by the same agent, the answer is the same. Raises ``Agent.AlreadyExists`` for an
@@ -177,8 +202,7 @@ async def admit(site: Site, caller: Caller, application: Application) -> Members
     applicant = application.member.model_copy(update={"identity": Identity.FOLLOWER})
     if applicant.address != caller.address or applicant.public_key != caller.public_key:
         raise errors.INCORRECT_TOKEN(cause="it applies for somebody else")
-    if site.cluster.passwords.agent not in (None, application.master_password):
-        raise errors.INCORRECT_AGENT_PASSWORD()
+    proof = await prove_each_other(site, caller, application.proof)
     if await site.tasks.lock_holder(LOCKED) is not None:
         raise errors.AGENT_UNDER_MAINTENANCE(agent=site.own)
     await verify_address(site, applicant.address, caller.public_key)
@@ -193,7 +217,21 @@ async def admit(site: Site, caller: Caller, application: Application) -> Members
         return view
 
     await site.cluster.change(take_in)
-    return Membership(members=site.cluster.view.members)
+    return Admission(proof=proof)
+
+
+async def prove_each_other(site: Site, caller: Caller, offered: str) -> str:
+    """This agent's proof that it knows its agent password, to a caller that has proved the same.
+
+    Empty if there is none. Raises ``…IncorrectAgentPassword``; whoever tries many has to wait.
+    """
+    password, own_key = site.cluster.passwords.agent, site.key.public_text
+    if password is None:
+        return ""
+    async with site.logins.judging(caller.host):
+        if not await is_proved(offered, password, caller.public_key, own_key):
+            raise errors.INCORRECT_AGENT_PASSWORD()
+    return await prove(password, own_key, caller.public_key)
 
 
 async def verify_address(site: Site, address: Address, public_key: str) -> None:

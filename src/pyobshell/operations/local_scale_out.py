@@ -15,7 +15,6 @@ from pyobshell.operations.join import LOCKED
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.remove import forget_cluster
 from pyobshell.operations.site import Run
-from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
@@ -56,7 +55,7 @@ async def be_scaling_agent(run: Run, joining: ScalingOut) -> None:
     )
     sealed = joining.sealed_root_password
     root = None if sealed is None else site.vault.open_text(sealed)
-    await site.cluster.save(view, Passwords(root=root, agent=site.cluster.passwords.agent))
+    await site.cluster.save(view, lambda known: known.with_root(root))
     run.log(f"{site.own} is {Identity.SCALING_OUT} into cluster '{joining.cluster_name}'")
 
 

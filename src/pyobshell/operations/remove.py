@@ -12,7 +12,6 @@ from pyobshell.deadline import Deadline
 from pyobshell.operations.join import LOCKED, leaves, strike_off
 from pyobshell.operations.site import Run, Site
 from pyobshell.requests import AgentInfo
-from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
@@ -101,8 +100,7 @@ async def forget_cluster(site: Site) -> None:
     """Be member of nothing, and forget the cluster with its password and what was set for it."""
     if site.ocs is not None:
         await site.ocs.leave()
-    passwords = Passwords(root=None, agent=site.cluster.passwords.agent)
-    await site.cluster.save(ClusterView(own=site.own), passwords)
+    await site.cluster.save(ClusterView(own=site.own), lambda known: known.with_root(None))
     await site.cluster.forget_server_options()
     site.engine.use_password("")
 

@@ -20,7 +20,7 @@ from pyobshell.operations.configure import checked_options
 from pyobshell.operations.deletion import delete_for_good
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.init import server_settings
-from pyobshell.operations.invited import Invitation, Knock, Step, Undoing, sealed_for
+from pyobshell.operations.invited import Candidate, Invitation, Knock, Step, Undoing
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.local_scale_out import (
@@ -37,6 +37,7 @@ from pyobshell.operations.service import until_in_service
 from pyobshell.operations.site import Run, Site, require_cluster
 from pyobshell.requests import ScaleOutRequest
 from pyobshell.security.keys import PublicKey
+from pyobshell.security.proof import is_proved, prove
 from pyobshell.settings import API_VERSION
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
@@ -46,11 +47,11 @@ _INVITING_S, _UNDOING_S = 60.0, 300.0
 
 
 class Growth(BaseModel):
-    """Parameters of ``Cluster scale out``; the new agent's password as only that agent reads it."""
+    """Parameters of ``Cluster scale out``; by the ticket the new agent lets this cluster in."""
 
     member: Member
     server: ServerSettings
-    sealed_agent_password: str
+    ticket: str
 
 
 # --- validation ----------------------------------------------------------------------------------
@@ -79,15 +80,31 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     secret = await site.peers.ask(target, f"{API_PREFIX}/secret")
     key = PublicKey.from_text(secret["public_key"])
     site.peers.meet(target, key.text)
-    knock = Knock(sealed_agent_password=sealed_for(key, request.targetAgentPassword))
-    found = await site.peers.call(target, invited.probe, knock, patience)
+    found = await _probe(site, target, key.text, request.targetAgentPassword, patience)
     place = {"zone": request.zone, "mysql_port": server.mysql_port, "rpc_port": server.rpc_port}
     growth = Growth(
-        member=found.model_copy(update={**place, **target.wire, "public_key": key.text}),
+        member=found.member.model_copy(update={**place, **target.wire, "public_key": key.text}),
         server=server,
-        sealed_agent_password=knock.sealed_agent_password,
+        ticket=found.ticket,
     )
     return await site.require_ocs().tasks.submit(plan(growth, is_new=is_new))
+
+
+async def _probe(
+    site: Site, target: Address, key: str, password: str, deadline: Deadline
+) -> Candidate:
+    """What the new agent would be; with a password, only if what answers there knows it as well.
+
+    It would be given the password of root, so it must be no other than the agent that is meant.
+    """
+    own_key = site.key.public_text
+    knock = Knock(proof=await prove(password, own_key, key) if password else "")
+    found = await site.peers.call(target, invited.probe, knock, deadline)
+    if password and not await is_proved(found.proof, password, key, own_key):
+        raise errors.ILLEGAL_ARGUMENT(
+            name="targetAgentPassword", reason=f"{target} has no agent password, or another one"
+        )
+    return found
 
 
 async def _check_agent(site: Site, target: Address) -> None:
@@ -197,7 +214,7 @@ async def create_local_dag(run: Run, growth: Growth) -> None:
     site, agent = run.site, _meet(run, growth)
     view = site.cluster.view
     invitation = Invitation(
-        sealed_agent_password=growth.sealed_agent_password,
+        ticket=growth.ticket,
         cluster_dag_id=run.generic_id,
         cluster_id=view.cluster_id,
         cluster_name=view.cluster_name,

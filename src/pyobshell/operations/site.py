@@ -18,9 +18,9 @@ from pyobshell.engines.base import Engine, ObState
 from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.line import Line
+from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
-from pyobshell.security.verify import Passwords
 from pyobshell.settings import Settings
 from pyobshell.store.audit import AuditLog
 from pyobshell.tasks.engine import TaskEngine
@@ -44,6 +44,7 @@ class Site:
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
+    ``logins`` has whoever offers wrong passwords wait.
     ``health``, which anybody may ask for, is the server's state and whether the agent is locked.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
     agent that is so why it does not know yet what it is, ``doubting`` asks whether it is still a
@@ -66,6 +67,7 @@ class Site:
     peers: Peers[Site] = field(init=False)
     doorway: Doorway[Site] = field(init=False)
     audit: AuditLog = field(init=False)
+    logins: LoginBackoff = field(init=False)
     api: Application = field(init=False)
     health: Shared[tuple[ObState, bool]] = field(init=False)
     ocs: Ocs | None = None
@@ -106,8 +108,7 @@ class Site:
 
     async def keep_root_password(self, password: str) -> None:
         """Remember the password of root, for this agent's next start too."""
-        passwords = Passwords(root=password, agent=self.cluster.passwords.agent)
-        await self.cluster.change(lambda view: view, passwords)
+        await self.cluster.change(lambda view: view, lambda known: known.with_root(password))
 
     async def submit(self, plan: DagPlan) -> Dag:
         """Record and start a DAG; a held lock becomes the error that names its holder."""

@@ -32,7 +32,6 @@ from pyobshell.operations import service
 from pyobshell.operations.join import LOCKED, own_member
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.site import Run, Site, require_cluster
-from pyobshell.security.verify import Passwords
 from pyobshell.tasks.model import Ability, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 
@@ -163,7 +162,7 @@ async def _enter(site: Site, recorded: ServerConfig, password: str, registered: 
         cluster_name=recorded.cluster,
         members=(await site.require_ocs().members()).members,
     )
-    await site.cluster.save(view, Passwords(root=password, agent=site.cluster.passwords.agent))
+    await site.cluster.save(view, lambda known: known.with_root(password))
     if registered.rebuilt:
         await site.submit(_plan(view, f"Rebuild {me.identity}"))
     await resume(site)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pyobshell import errors
@@ -39,6 +39,14 @@ class Passwords:
 
     root: str | None = field(default=None, repr=False)
     agent: str | None = field(default=None, repr=False)
+
+    def with_root(self, password: str | None) -> Passwords:
+        """The same with another password of root@sys."""
+        return replace(self, root=password)
+
+    def with_agent(self, password: str) -> Passwords:
+        """The same with another agent password."""
+        return replace(self, agent=password)
 
 
 def check_binding(header: RequestHeader, request_target: str, now: float, longest_s: float) -> int:
@@ -81,6 +89,38 @@ async def verify(
         _verify_agent_header(offered, passwords)
     else:
         await _verify_root_header(offered, passwords, try_login)
+
+
+async def verify_for_itself(
+    identity: str, credentials: Credentials, passwords: Passwords, try_login: TryLogin
+) -> None:
+    """Let credentials pass that are for what is an agent's own: its password.
+
+    That counts before all others; without one, root's in a cluster, and none where there is nothing
+    to guard yet (SINGLE). Raises the coded refusal (401), ``ValueError`` for any other identity.
+    """
+    if passwords.agent is not None:
+        if credentials.kind != "agent":
+            raise errors.WITH_AGENT_PASSWORD()
+        _compare_agent_password(credentials.header.auth, passwords.agent)
+    elif identity == "CLUSTER AGENT":
+        if credentials.kind == "agent":
+            raise errors.WITH_OCEANBASE_PASSWORD()
+        await _verify_root_header(credentials.header.auth, passwords, try_login)
+    elif identity != "SINGLE":
+        raise ValueError(f"{identity} has nothing to hold credentials against")
+
+
+def verify_with_agent_password(credentials: Credentials, passwords: Passwords) -> None:
+    """Let credentials pass where the agent password alone counts: for what concerns obproxy.
+
+    Raises ``Request.Header.NotFound`` for another header, or the coded refusal (401).
+    """
+    if credentials.kind != "agent":
+        raise errors.HEADER_NOT_FOUND()
+    if passwords.agent is None:
+        raise errors.AGENT_PASSWORD_NOT_INITIALIZED()
+    _compare_agent_password(credentials.header.auth, passwords.agent)
 
 
 def _verify_unguarded(credentials: Credentials, passwords: Passwords) -> None:

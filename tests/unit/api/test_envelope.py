@@ -37,6 +37,7 @@ EXAMPLES = {
     ("POST", "/ob/scale_in"): (MEMBER, {"agent_info": OTHER}),
     ("DELETE", "/zone/{zone}"): (MEMBER, None),
     ("POST", "/obcluster/config"): (MASTER, {"clusterId": 1, "clusterName": "c", "rootPwd": "p"}),
+    ("POST", "/agent/password"): (SINGLE, {"password": "the agent's"}),
     ("POST", "/observer/config"): (
         MASTER,
         {"observerConfig": {"mysql_port": "3881"}, "scope": {"type": "GLOBAL"}},
@@ -86,7 +87,11 @@ LISTS = {
     "/task/dag/agent/main_dags",
     "/task/sub_task/{id}/logs",
 }
-NO_DATA = {("POST", "/task/dag/{id}"), ("POST", "/task/node/{id}")}
+NO_DATA = {
+    ("POST", "/task/dag/{id}"),
+    ("POST", "/task/node/{id}"),
+    ("POST", "/agent/password"),
+}
 every_route = pytest.mark.parametrize(
     ("method", "path"), EXAMPLES, ids=lambda part: part.strip("/").replace("/", "-")
 )

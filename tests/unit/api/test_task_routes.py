@@ -192,7 +192,6 @@ async def test_what_there_is_not_is_not_found(unchanged_member, kind):
     asked = [
         id_of(host, 7),
         "11",  # in the cluster's own store
-        str(GenericId(1, host.address, obproxy=True)),
         str(GenericId(1, free_address())),  # an agent that is no member
     ]
     for task_id in asked:

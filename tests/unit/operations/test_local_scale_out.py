@@ -10,10 +10,9 @@ from pyobshell.cluster.procedures import Caller
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations import invited
-from pyobshell.operations.invited import Fate, Invitation, Step, Undoing, sealed_for
+from pyobshell.operations.invited import Fate, Invitation, Step, Undoing
 from pyobshell.operations.keeper import ServerSettings
 from pyobshell.operations.local_scale_out import DEPLOY, DEPLOYED, START, STARTED
-from pyobshell.security.keys import PublicKey
 from pyobshell.security.verify import Passwords
 from support.agents import a_member, free_address
 from support.undertakings import locked
@@ -43,9 +42,9 @@ class Coordinator:
         return Caller(*who, False, Deadline.after(PATIENCE_S), self.lines.append)
 
     def invitation(self, password=""):
-        own, key = self._host.site.own, PublicKey.from_text(self._host.key.public_text)
+        own = self._host.site.own
         return Invitation(
-            sealed_agent_password=sealed_for(key, password),
+            ticket=self._host.site.vault.seal(password),
             cluster_dag_id="17",
             cluster_id=7,
             cluster_name="test",

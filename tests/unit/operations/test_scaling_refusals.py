@@ -222,7 +222,7 @@ def a_growth(keys):
     return scale_out.Growth(
         member=a_member(free_address(), keys[0], "zone1"),
         server=ServerSettings(mysql_port=2881, rpc_port=2882),
-        sealed_agent_password="",
+        ticket="",
     )
 
 
