@@ -74,7 +74,7 @@ class Cases:
         from the same ``start``. Half of them do not fit the document, if anything in them could.
         """
         found = self._operations[operation]
-        can_be_wrong = bool(found.body or found.query or found.path_parameters)
+        can_be_wrong = bool(found.body or found.query)  # any text is a name, or an id
         drawn: list[Made] = []
         for way in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[: 1 + can_be_wrong]:
 

@@ -191,6 +191,9 @@ async def test_a_rebuilt_coordinator_needs_nothing_of_its_old_life(host):
 async def test_only_who_has_just_begun_is_waited_for_as_a_rival(host, monkeypatch, held_s, waits):
     """Who has held the lock for long waits for something else; a clock set back makes no odds."""
     number = await prepared(host, id_of(host, 99))
+    await host.site.tasks.wait(
+        number, lambda dag: True if dag.state is State.RUNNING else None, Deadline.after(PATIENCE_S)
+    )
     waited, waiting, now = [], host.site.line.waiting, time.time_ns()
     monkeypatch.setattr(
         host.site.line, "waiting", lambda claimant: waited.append(claimant) or waiting(claimant)
