@@ -52,7 +52,10 @@ _HEADERS: tuple[tuple[str, Literal["agent", "root", "v1"], _Opener], ...] = (
 
 
 class Gateway:
-    """ASGI middleware in front of the routes; ``trusted`` for the one on the local socket."""
+    """ASGI middleware in front of the routes; ``trusted`` for the one on the local socket.
+
+    Where TLS is required what was asked in plain is refused, unread.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Gateway:
         self._crypto = crypto
         self._door = door
         self._trusted = trusted
+        self._tls_only = door.tls_only and not trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -80,7 +84,10 @@ class Gateway:
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
         with log.tracing(call.trace_id):
-            if scope["path"].startswith(RPC_PREFIX):
+            if self._tls_only and scope["scheme"] != "https":
+                refuse = call.failure(errors.TLS_REQUIRED())
+                await refuse(scope, receive, self._logged(call, scope, send))
+            elif scope["path"].startswith(RPC_PREFIX):
                 await self._rpc(scope, receive, send)
             else:
                 await self._serve(call, headers, scope, receive, self._logged(call, scope, send))

@@ -19,6 +19,7 @@ from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.line import Line
 from pyobshell.security.keys import PrivateKey
+from pyobshell.security.tls import Tls
 from pyobshell.security.vault import Vault
 from pyobshell.security.verify import Passwords
 from pyobshell.settings import Settings
@@ -46,7 +47,7 @@ class Site:
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
     agent that is so why it does not know yet what it is, ``doubting`` asks whether it is still a
-    member.
+    member. ``tls`` is what it speaks TLS with, if it does.
     """
 
     settings: Settings
@@ -69,6 +70,7 @@ class Site:
     ocs: Ocs | None = None
     unidentified: str = ""
     doubting: asyncio.Task[None] | None = None
+    tls: Tls | None = None
 
     def require_ocs(self) -> Ocs:
         """The cluster's own database; raises ``Agent.Maintainer.NotActive`` if there is none."""
