@@ -217,6 +217,12 @@ AGENT_NOT_EXIST = _E(
     "Agent {agent} is not a member of the cluster",
     "agent {agent} 不是集群成员",
 )
+TLS_NOT_RELOADED = _E(
+    "Agent.Tls.NotReloaded",
+    400,
+    "The certificate stays as it was: {cause}",
+    "证书保持不变：{cause}",
+)
 AUDIT_NOT_RECORDED = _E(
     "Agent.Audit.NotRecorded",
     500,

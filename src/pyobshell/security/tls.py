@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from pyobshell.settings import Settings
 
 WARN_DAYS: Final = 30
@@ -24,6 +26,7 @@ _CIPHERS_OF_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 _PROTOCOLS = ["http/1.1"]
 _FOR_GROUP, _FOR_OTHERS = stat.S_IRWXG, stat.S_IRWXO
 _MOST_ROUNDS = 10  # of a handshake; it takes three
+_log = structlog.get_logger(__name__)
 _OUTSIDE_ITS_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -69,6 +72,7 @@ class Tls:
         self._settings = settings
         self.required = settings.tls == "required"
         self._loaded = self._load(expired_too=True)
+        self._tell()
 
     @classmethod
     def of(cls, settings: Settings) -> Tls | None:
@@ -97,6 +101,18 @@ class Tls:
         accept the certificate: then all stays as it was.
         """
         self._loaded = self._load(expired_too=False)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Log until when the certificate is good; louder when its end is near."""
+        until = self.certificate.not_after
+        days = self.certificate.days_left(now())
+        if days < 0:
+            _log.warning("the certificate has expired", action="tls.certificate", until=f"{until}")
+        elif days < WARN_DAYS:
+            _log.warning("the certificate expires soon", action="tls.certificate", until=f"{until}")
+        else:
+            _log.info("speaks TLS", action="tls.certificate", until=f"{until}")
 
     def _load(self, *, expired_too: bool) -> _Loaded:
         declared = self._settings
