@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyobshell.cli import secrets
 from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.cli.trust import Trust
 
 if TYPE_CHECKING:
     from pyobshell.address import Address
@@ -24,20 +25,23 @@ _SOCKET = "run/obshell.sock"
 class Place:
     """An agent of this host by its home, or any agent by its address; one of the two is set.
 
-    ``options`` are the words that name it in a command.
+    With ``trust`` one named by address is asked over TLS. ``options`` are the words that name it in
+    a command.
     """
 
     base_dir: Path | None = None
     address: Address | None = None
     password: str = field(default="", repr=False)
     options: tuple[str, ...] = ()
+    trust: Trust | None = None
 
     def client(self) -> Client:
         """A client of that agent; raises ``CommandError`` if no local agent can be there."""
         from pyobshell.client import Client
 
         if self.address is not None:
-            return Client(self.address, self.password)
+            tls = self.trust.context() if self.trust else None
+            return Client(self.address, self.password, tls=tls)
         assert self.base_dir is not None  # noqa: S101 - one of the two is set
         socket = self.base_dir / _SOCKET
         if not socket.is_socket():
@@ -72,14 +76,29 @@ def locate(
         return Place(base_dir=find_base_dir(base_dir), options=words)
     if base_dir is not None:
         raise CommandError(Exit.USAGE, "give --base-dir or --host, not both")
-    from pyobshell.address import Address
-
-    address = Address.parse(host)
+    address, trust = parse_host(host)
     found = secrets.find_password(password, password_file, environment)
     if found is None:
         hint = f"give --password-file, or set {secrets.ENVIRONMENT}"
         found = secrets.ask_password("root@sys", hint) if ask else ""
-    return Place(address=address, password=found, options=("--host", str(address)))
+    name = f"https://{address}" if trust else str(address)
+    named = ("--host", name, *(trust.options if trust else ()))
+    return Place(address=address, password=found, options=named, trust=trust)
+
+
+def parse_host(host: str) -> tuple[Address, Trust | None]:
+    """Address and TLS of an agent named IP:PORT, https://IP:PORT or http://IP:PORT.
+
+    Where the scheme is not said, TLS is spoken if it is said whom to trust, or what to show.
+    """
+    from pyobshell.address import Address
+
+    scheme, separator, rest = host.rpartition("://")
+    if separator and scheme not in ("http", "https"):
+        raise CommandError(Exit.USAGE, f"{host}: write IP:PORT, https://IP:PORT or http://IP:PORT")
+    address = Address.parse(rest.removesuffix("/"))
+    trust = None if scheme == "http" else Trust.found()
+    return address, (trust or Trust()) if scheme == "https" else trust
 
 
 def find_base_dir(given: Path | None) -> Path:
