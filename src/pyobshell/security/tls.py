@@ -124,10 +124,6 @@ class Tls:
         serving.num_tickets = 0  # nobody resumes; and whom a new CA shuts out stays outside
         serving.options |= ssl.OP_NO_TICKET
         _load_own(serving, cert, key)
-        if ca is not None:
-            _load_ca(serving, ca)
-            optional = declared.tls_client_auth == "optional"
-            serving.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
         if ca is None:
             calling = _context(ssl.PROTOCOL_TLS_CLIENT)
             calling.check_hostname = False
@@ -135,6 +131,9 @@ class Tls:
             _load_own(calling, cert, key)
         else:
             calling = calling_context(ca, cert, key)
+            _load_ca(serving, ca)
+            optional = declared.tls_client_auth == "optional"
+            serving.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
         if not expired_too and certificate.not_after < now():
             raise TlsFileError(f"{cert} expired on {certificate.not_after:%F}")
         try:
