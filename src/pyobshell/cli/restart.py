@@ -84,7 +84,8 @@ async def _check(settings: Settings) -> None:
     except OBShellError as error:
         raise CommandError(Exit.START_FAILED, str(error), error.code.name) from None
     try:
-        Tls.of(settings)
+        if settings.speaks_tls:
+            Tls(settings, quiet=True)
     except TlsFileError as error:
         code = Exit.PERMISSION if error.forbidden else Exit.START_FAILED
         raise CommandError(code, f"{error}; nothing was done") from None

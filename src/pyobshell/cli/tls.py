@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _CA = "ca"
 _CLIENT = "client"
-_MOST_DAYS = 3650
+_DAYS, _MOST_DAYS = 365, 3650
 
 Hosts = Annotated[
     list[str] | None,
@@ -53,7 +53,7 @@ def gen_cert(
     hosts: Hosts = None,
     directory: Directory = Path("certs"),
     clients: Clients = None,
-    days: Days = 365,
+    days: Days = _DAYS,
     renew: Renew = False,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +63,9 @@ def gen_cert(
     never. Who has ca.key can make certificates that every agent accepts: keep it off the hosts.
     """
     with reporting(as_json=as_json):
-        made = _generate(directory.expanduser().absolute(), hosts or [], clients, days, renew)
+        made = generate(
+            directory.expanduser().absolute(), hosts or [], clients, days=days, renew=renew
+        )
         if as_json:
             output.print_json({name: str(path) for name, path in made.items()})
             return
@@ -82,10 +84,18 @@ def _say_what_next(made: dict[str, Path], host: str) -> None:
     )
 
 
-def _generate(
-    directory: Path, hosts: list[str], clients: list[str] | None, days: int, renew: bool
+def generate(
+    directory: Path,
+    hosts: list[str],
+    clients: list[str] | None,
+    *,
+    days: int = _DAYS,
+    renew: bool = False,
 ) -> dict[str, Path]:
-    """Make what is asked for, all of it or nothing; returns the files by their names."""
+    """Make what is asked for, as `gen-cert` does; returns the files by their names.
+
+    Raises ``CommandError`` before anything is written.
+    """
     from pyobshell.security.certificates import Authority
 
     ca = _kept_authority(directory)

@@ -11,7 +11,7 @@ import os
 import ssl
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -67,12 +67,14 @@ class Tls:
     ``required``: plain HTTP is refused, and no other agent is spoken to in plain.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, quiet: bool = False) -> None:
         """Read the files; raises ``TlsFileError``. What has expired is used nevertheless."""
         self._settings = settings
         self.required = settings.tls == "required"
         self._loaded = self._load(expired_too=True)
-        self._tell()
+        self._told: date | None = None
+        if not quiet:
+            self._tell()
 
     @classmethod
     def of(cls, settings: Settings) -> Tls | None:
@@ -103,16 +105,19 @@ class Tls:
         self._loaded = self._load(expired_too=False)
         self._tell()
 
+    def remind(self) -> None:
+        """Log, once a day, that the certificate has to be renewed, if it has."""
+        until, days = self.certificate.not_after, self.certificate.days_left(now())
+        if days < WARN_DAYS and self._told != now().date():
+            self._told = now().date()
+            words = "the certificate has expired" if days < 0 else "the certificate expires soon"
+            _log.warning(words, action="tls.certificate", until=f"{until}")
+
     def _tell(self) -> None:
-        """Log until when the certificate is good; louder when its end is near."""
-        until = self.certificate.not_after
-        days = self.certificate.days_left(now())
-        if days < 0:
-            _log.warning("the certificate has expired", action="tls.certificate", until=f"{until}")
-        elif days < WARN_DAYS:
-            _log.warning("the certificate expires soon", action="tls.certificate", until=f"{until}")
-        else:
-            _log.info("speaks TLS", action="tls.certificate", until=f"{until}")
+        """Log with what is spoken from now on."""
+        _log.info("speaks TLS", action="tls.certificate", until=f"{self.certificate.not_after}")
+        self._told = None
+        self.remind()
 
     def _load(self, *, expired_too: bool) -> _Loaded:
         declared = self._settings

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ssl
 import struct
+from datetime import datetime
 
 import httpx
 import pytest
 
 from pyobshell.api import network
+from pyobshell.security.tls import read_certificate
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
 from support.asking import check_envelope
@@ -140,6 +143,57 @@ async def test_tls_1_2_with_forward_secrecy_and_strict_verification_are_fine(unc
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
     async with secured(unchanged, strict) as api:
         assert (await api.get("/ob/agents")).status == 200
+
+
+# --- renewal -------------------------------------------------------------------------------------
+
+
+async def certificate_of(host, certified):
+    """What is shown to a new connection, and that connection."""
+    reader, writer = await asyncio.open_connection(
+        *host.address,
+        ssl=certified.context(*certified.client),
+        server_hostname=host.address.ip,
+    )
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return hashlib.sha256(shown).hexdigest(), reader, writer
+
+
+async def test_a_renewed_certificate_is_shown_to_new_connections_and_the_others_go_on(
+    start, certified
+):
+    host = await start(own=certified.mutual)
+    before, reader, writer = await certificate_of(host, certified)
+    renewed = read_certificate(certified.files(host.address)["tls_cert"])
+    answer = await host.local.post("/agent/tls/reload")
+    until = datetime.fromisoformat(answer.data["notAfter"])
+    assert (answer.data["sha256"], until) == (renewed.sha256, renewed.not_after)
+    after, _, other = await certificate_of(host, certified)
+    assert (before != after, after) == (True, renewed.sha256)
+    writer.write(STATUS)
+    assert (await soon(reader.readuntil(b"\r\n"))).startswith(b"HTTP/1.1 200 ")
+    for one in (writer, other):
+        one.close()
+
+
+async def test_a_certificate_that_cannot_be_used_is_not_taken_up(start, certified):
+    host = await start(own=certified.mutual)
+    before, _, one = await certificate_of(host, certified)
+    host.agent.settings.tls_cert.write_text("half written")
+    answer = await host.local.post("/agent/tls/reload")
+    assert answer.refusal == ("Agent.Tls.NotReloaded", 400)
+    assert "holds no certificate in PEM" in answer.message
+    after, _, other = await certificate_of(host, certified)
+    assert after == before
+    for writer in (one, other):
+        writer.close()
+
+
+async def test_an_agent_without_tls_has_nothing_to_renew(start):
+    host = await start(own=lambda _: {})
+    answer = await host.local.post("/agent/tls/reload")
+    assert answer.refusal == ("Agent.Tls.NotReloaded", 400)
+    assert "without TLS" in answer.message
 
 
 # --- what strangers may cost ---------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import time
 
 import pytest
 from obshell import ClientSet
@@ -11,11 +13,15 @@ from obshell.auth import PasswordAuth
 from obshell.request import ProtocolOptions
 
 from pyobshell import errors
+from pyobshell.address import Address
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Nothing
+from pyobshell.cluster.roads import Roads
 from pyobshell.deadline import Deadline
 from pyobshell.operations import server
+from pyobshell.security.tls import Tls
 from pyobshell.security.verify import Passwords
+from pyobshell.settings import Settings
 from support.agents import a_member, a_view, free_address
 from support.certificates import Certified, secured
 from support.undertakings import wait_end
@@ -164,3 +170,23 @@ async def test_an_agent_that_changes_its_mind_is_found_again(hosts, keys, certif
             async with hosts.serve(view, keys[1], Passwords(), **tls):
                 await ask(asking, other)
                 assert scheme(asking, other) == road
+
+
+@pytest.mark.long
+async def test_a_host_that_is_lost_is_noticed_as_soon_as_without_tls(certified):
+    files = certified.files(Address("127.0.0.1", 2886))
+    roads = Roads(Tls(Settings(ip="127.0.0.1", base_dir=certified.directory, **files)))
+    with socket.socket() as listening, contextlib.ExitStack() as waiting:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(2):  # who comes next is not answered
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listening.getsockname())
+        family = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        asking = waiting.enter_context(roads.a_socket((*family, listening.getsockname())))
+        asking.setblocking(False)
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await soon(asyncio.get_running_loop().sock_connect(asking, listening.getsockname()))
+        assert 2 < time.monotonic() - begun < 5
