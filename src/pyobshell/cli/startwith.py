@@ -30,8 +30,8 @@ def settings_of(home: Path, given: dict[str, Any], more: list[str] | None) -> di
     if "observer" in now:
         settings["observer"] = str(program(Path(now["observer"])))
     for name in _TLS_FILES & now.keys():
-        file = str(now[name])
-        settings[name] = str(Path(file).expanduser().absolute()) if file else None
+        file = Path(now[name])  # no name at all is one of this directory
+        settings[name] = str(file.expanduser().absolute()) if file.name else None
     _check(settings, home / _KEPT, of_file - set(now))
     return settings
 
