@@ -28,7 +28,7 @@ from pyobshell.cluster.procedures import (
     carry_out,
     error_from_wire,
 )
-from pyobshell.cluster.roads import Roads
+from pyobshell.cluster.roads import Roads, why
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.log import current_trace
@@ -136,7 +136,7 @@ class Peers(Generic[Site]):
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
                 answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body, log)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            cause = str(error) or f"no answer within {deadline.seconds:.1f} s"
+            cause = why(error) or f"no answer within {deadline.seconds:.1f} s"
             raise errors.RPC_REQUEST_FAILED(
                 agent=peer, method=procedure.name, cause=cause
             ) from error
@@ -237,7 +237,7 @@ class Peers(Generic[Site]):
         try:
             status, content = await self._roads.find(peer, get)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            cause = str(error) or type(error).__name__
+            cause = why(error) or type(error).__name__
             raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause) from error
         if status != HTTPStatus.OK:
             cause = _reason(status, content)
@@ -266,7 +266,7 @@ class Peers(Generic[Site]):
                         return await _read_answer(said.content, session, binding, log)
                     reason = _reason(said.status, await said.read())
             except aiohttp.ClientConnectorSSLError as error:
-                reason = str(error)  # it may speak no TLS any more: a new session finds that out
+                reason = why(error)  # it may speak no TLS any more: a new session finds that out
             if self._sessions.get(peer) is opened:
                 self.forget(peer)
         raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=reason)

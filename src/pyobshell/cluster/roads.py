@@ -16,7 +16,7 @@ import structlog
 from aiohappyeyeballs import AddrInfoType
 
 from pyobshell.address import Address
-from pyobshell.security.tls import Tls
+from pyobshell.security.tls import Tls, reason_of
 
 T = TypeVar("T")
 _TRIES_AGAIN = 1  # of a SYN, after a second: the kernel gives up as soon as we do without TLS
@@ -70,3 +70,14 @@ class Roads:
         if self._tls is not None:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, _TRIES_AGAIN)
         return made
+
+
+def why(error: Exception) -> str:
+    """Why an agent could not be asked, in words; empty if nothing is known but the kind."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not accepted: {reason_of(error.certificate_error)}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"no TLS can be agreed upon: {reason_of(error.os_error)}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection can be made: {reason_of(error.os_error)}"
+    return str(error)

@@ -188,10 +188,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def reason_of(error: ssl.SSLError) -> str:
+def reason_of(error: Exception) -> str:
     """What OpenSSL says, in few words."""
-    told = getattr(error, "verify_message", "") or error.reason or str(error)
-    return str(told).lower().replace("_", " ")
+    told: str | None = getattr(error, "verify_message", None)
+    if told is None and isinstance(error, ssl.SSLError) and error.reason:
+        told = error.reason.lower().replace("_", " ")
+    return told or str(error) or type(error).__name__
 
 
 def _context(protocol: int) -> ssl.SSLContext:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import time
 
 import pytest
@@ -159,6 +160,27 @@ async def test_an_agent_with_the_certificate_of_another_agent_is_not_spoken_to(m
 async def test_an_agent_whose_certificate_is_of_no_known_ca_is_not_let_in(meet, certified, foreign):
     asking, asked = await meet(foreign.files(meet.own), certified.mutual(meet.other))
     assert "unknown ca" in (await refusal(asking, asked.address)).lower().replace("_", " ")
+
+
+async def test_one_that_speaks_other_tls_is_not_spoken_to_in_plain(meet, certified, capsys):
+    asking, _ = await meet(certified.files(meet.own), {})
+    out_of_date = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    out_of_date.load_cert_chain(*certified.keep("old", certified.authority.for_agent(["::1"])))
+    out_of_date.maximum_version = ssl.TLSVersion.TLSv1_2
+    out_of_date.set_ciphers("ECDHE-ECDSA-AES128-SHA256")
+    old = free_address()
+    with socket.create_server(old) as listening:
+
+        def greet():
+            with listening.accept()[0] as one, contextlib.suppress(ssl.SSLError):
+                out_of_date.wrap_socket(one, server_side=True)
+
+        greeting = asyncio.create_task(asyncio.to_thread(greet))
+        why = "no TLS can be agreed upon: sslv3 alert handshake failure"
+        with pytest.raises(errors.OBShellError, match=why):
+            await soon(asking.site.peers.ask(old, "/api/v1/secret"))
+        await soon(greeting)
+    assert "speaks no TLS" not in capsys.readouterr().out
 
 
 async def test_an_agent_that_changes_its_mind_is_found_again(hosts, keys, certified):
