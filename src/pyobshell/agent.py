@@ -20,9 +20,9 @@ import uvicorn
 from pyobshell.api import access, forward
 from pyobshell.api.app import make_app
 from pyobshell.api.door import Door
+from pyobshell.api.first_byte import network_port
 from pyobshell.api.gateway import Gateway
 from pyobshell.api.local_caller import LocalHttp
-from pyobshell.api.network import NetworkHttp
 from pyobshell.api.recording import Recorder
 from pyobshell.api.rpc import Rpc
 from pyobshell.cluster.doorway import Doorway
@@ -70,6 +70,7 @@ from pyobshell.operations.agent_password import set_agent_password
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.ocs import Ocs
 from pyobshell.operations.site import Site
+from pyobshell.security.tls import Tls
 from pyobshell.security.turns import CryptoTurns
 from pyobshell.settings import Settings
 from pyobshell.store.audit import AuditLog
@@ -229,7 +230,8 @@ class Agent:
     async def _assemble(self, database: Database) -> Site:
         """Put the site together, from the store up to the API."""
         settings, paths = self.settings, self.paths
-        self._door = Door.of(paths.used_headers, time.time())
+        tls = await asyncio.to_thread(Tls.of, settings)
+        self._door = Door.of(paths.used_headers, time.time(), tls)
         vault = opening.open_vault(paths, await database.read(opening.sealed_secrets))
         self._kept_copy = KeptCopy(database, paths.kept_copy)
         cluster = ClusterState(database, vault, settings.address, self._kept_copy.renew)
@@ -265,7 +267,8 @@ class Agent:
             together.let_go(site, dag)
 
         site.tasks = TaskEngine(database, catalogue(), site.own, site, ended=ended)
-        site.peers = Peers(cluster, key, site, settings.retry_s)
+        site.tls = tls
+        site.peers = Peers(cluster, key, site, settings.retry_s, tls)
         site.doorway = Doorway(cluster, key, procedures(), site, self._crypto)
         connect = self._find_ocs(engine)
         if connect is not None:
@@ -282,7 +285,7 @@ class Agent:
     def _config(self, site: Site, *, trusted: bool) -> uvicorn.Config:
         return uvicorn.Config(
             self._gateway(site, trusted=trusted),
-            http=LocalHttp if trusted else partial(NetworkHttp, self._door.strangers),  # type: ignore[arg-type]  # it makes one
+            http=LocalHttp if trusted else network_port(self._door),  # type: ignore[arg-type]  # it makes one
             log_config=None,
             access_log=False,
             ws="none",

@@ -103,6 +103,12 @@ HEADER_DECRYPT_FAILED = _E(
 HEADER_NOT_FOUND = _E(
     "Request.Header.NotFound", 400, "The request carries no authentication header", "请求缺少认证头"
 )
+TLS_REQUIRED = _E(
+    "Request.Tls.Required",
+    400,
+    "This agent takes requests over TLS only: use https",
+    "该 agent 仅接受 TLS 请求，请使用 https",
+)
 BODY_KEYS_INVALID = _E(
     "Request.Body.Decrypt.AES.KeyAndIv.Invalid",
     400,
@@ -223,6 +229,12 @@ AGENT_NOT_EXIST = _E(
     400,
     "Agent {agent} is not a member of the cluster",
     "agent {agent} 不是集群成员",
+)
+TLS_NOT_RELOADED = _E(
+    "Agent.Tls.NotReloaded",
+    400,
+    "The certificate stays as it was: {cause}",
+    "证书保持不变：{cause}",
 )
 AUDIT_NOT_RECORDED = _E(
     "Agent.Audit.NotRecorded",

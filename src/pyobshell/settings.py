@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -65,6 +66,33 @@ class Settings(BaseModel):
         1000, ge=1, description="how many tasks are kept at most that have succeeded"
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    tls_cert: Path | None = Field(
+        None, description="the agent's certificate for TLS, in PEM, with what leads to the CA"
+    )
+    tls_key: Path | None = Field(
+        None, description="its private key, in PEM, readable by the agent's user alone"
+    )
+    tls_ca: Path | None = Field(
+        None, description="the CAs of other agents and of clients, in PEM: mutual TLS"
+    )
+    tls: Literal["off", "optional", "required"] = Field(
+        "optional",
+        description="with a certificate: optional takes plain HTTP as well, required refuses it",
+    )
+    tls_client_auth: Literal["optional", "required"] | None = Field(
+        None,
+        description="whether clients must show a certificate of tls_ca; default with it: required",
+    )
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        if self.tls_cert is None and (self.tls_ca is not None or self.tls == "required"):
+            raise ValueError("TLS needs tls_cert and tls_key")
+        if self.tls_ca is None and self.tls_client_auth is not None:
+            raise ValueError("tls_client_auth needs tls_ca, the CAs of clients")
+        return self
 
     @model_validator(mode="after")
     def _renewed_in_time(self) -> Settings:
@@ -77,6 +105,12 @@ class Settings(BaseModel):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
+    @field_validator("tls_cert", "tls_key", "tls_ca")
+    @classmethod
+    def _as_named(cls, value: Path | None) -> Path | None:
+        """A link stays one: where it leads changes when certificates are renewed."""
+        return None if value is None else value.expanduser().absolute()
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -88,6 +122,11 @@ class Settings(BaseModel):
     def address(self) -> Address:
         """The agent's address; raises ``Common.InvalidIp`` or ``Common.InvalidPort``."""
         return Address.of(self.ip, self.port)
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the agent has a certificate, and is not told to do without."""
+        return self.tls_cert is not None and self.tls != "off"
 
     @property
     def paths(self) -> Paths:

@@ -283,6 +283,13 @@ class AgentSecret(BaseModel):
     public_key: str = Field(description="PKCS#1 RSAPublicKey, DER, base64")
 
 
+class TlsCertificate(BaseModel):
+    """The certificate that an agent shows: until when it is good, and its SHA-256 in hex."""
+
+    notAfter: str
+    sha256: str
+
+
 class AgentStatus(BaseModel):
     """``GET /status``: ``state`` is the agent's (2 running), ``obState`` its server's (0 to 3).
 

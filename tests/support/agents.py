@@ -180,11 +180,13 @@ class Hosts:
         count: int,
         identities: Sequence[Identity] = (),
         passwords: Passwords = Passwords(),  # noqa: B008 (frozen)
+        own: Callable[[Address], dict[str, Any]] = lambda _: {},
         **settings: Any,
     ) -> AsyncIterator[list[Host]]:
         """So many agents that listen on loopback addresses and know each other as members.
 
-        Without identities they are members of a running cluster, one in each zone.
+        Without identities they are members of a running cluster, one in each zone. ``own`` are
+        settings of the agent at an address.
         """
         identities = identities or [_MEMBER] * count
         addresses = [free_address() for _ in range(count)]
@@ -198,7 +200,8 @@ class Hosts:
             for n, address in enumerate(addresses):
                 known = members if identities[n] is not Identity.SINGLE else []
                 view = a_view(address, identities[n], known)
-                serving = self.serve(view, self.keys[n], passwords, **settings)
+                more = {**settings, **own(address)}
+                serving = self.serve(view, self.keys[n], passwords, **more)
                 starting.append(stack.enter_async_context(serving))
             hosts = await asyncio.gather(*starting)
             yield hosts

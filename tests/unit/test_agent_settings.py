@@ -73,6 +73,27 @@ def test_the_address_is_canonical(tmp_path):
     assert str(settings.address) == "[2001:db8::1]:2886"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"tls_cert": "/c"}, "belong together"),
+        ({"tls_key": "/k"}, "belong together"),
+        ({"tls": "required"}, "needs tls_cert"),
+        ({"tls_ca": "/ca"}, "needs tls_cert"),
+        ({"tls_cert": "/c", "tls_key": "/k", "tls_client_auth": "required"}, "needs tls_ca"),
+    ],
+)
+def test_half_of_tls_is_refused(tmp_path, wrong, why):
+    with pytest.raises(ValidationError, match=why):
+        Settings(ip="10.0.0.1", base_dir=tmp_path, **wrong)
+
+
+def test_a_link_to_a_certificate_stays_a_link(tmp_path):
+    (tmp_path / "live").symlink_to(tmp_path / "renewed")
+    files = {"tls_cert": tmp_path / "live", "tls_key": tmp_path / "live"}
+    assert Settings(ip="10.0.0.1", base_dir=tmp_path, **files).tls_cert == tmp_path / "live"
+
+
 def test_settings_do_not_change(tmp_path):
     settings = Settings(ip="10.0.0.1", base_dir=tmp_path)
     with pytest.raises(ValidationError, match="frozen"):

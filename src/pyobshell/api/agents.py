@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
+from pyobshell import errors
 from pyobshell.api.access import AUTHORISED, ForwardToMaster, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
 from pyobshell.operations.join import join
 from pyobshell.operations.remove import remove
+from pyobshell.operations.renew_tls import renew_tls
 from pyobshell.operations.task_dto import dag_dto
 from pyobshell.requests import AgentInfo, JoinRequest
-from pyobshell.wire import API_PREFIX, DagDetailDTO, Envelope
+from pyobshell.wire import API_PREFIX, DagDetailDTO, Envelope, TlsCertificate
 
 router = APIRouter(prefix=API_PREFIX, tags=["agents"], dependencies=[AUTHORISED])
 
@@ -36,3 +38,11 @@ async def post_remove(body: AgentInfo, call: CallDep, site: SiteDep) -> Response
         raise ForwardToMaster
     dag = await remove(site, body)
     return call.nothing() if dag is None else call.answer(dag_dto(dag, site.own, details=False))
+
+
+@router.post("/agent/tls/reload", response_model=Envelope[TlsCertificate])
+async def post_reload_tls(call: CallDep, site: SiteDep, request: Request) -> Response:
+    """Have the agent read its certificate, key and CA anew; over its local socket alone."""
+    if not call.local:
+        raise errors.NOT_FOUND(method=request.method, path=request.url.path)
+    return call.answer(await renew_tls(site))

@@ -9,18 +9,25 @@ from pyobshell.api.network import Strangers
 from pyobshell.api.sparing import Sparing
 from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.replay import ReplayGuard
+from pyobshell.security.tls import Tls
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What an agent remembers of those who came over the network."""
+    """What an agent remembers of those who came over the network, and its TLS, if any."""
 
     replays: ReplayGuard
+    tls: Tls | None = None
     logins: LoginBackoff = field(default_factory=LoginBackoff)
     strangers: Strangers = field(default_factory=Strangers)
     refusals: Sparing = field(default_factory=Sparing)
 
     @classmethod
-    def of(cls, used_headers: Path, now: float) -> Door:
+    def of(cls, used_headers: Path, now: float, tls: Tls | None) -> Door:
         """The door of an agent that starts at ``now`` (Unix seconds); raises OSError."""
-        return cls(ReplayGuard(used_headers, now))
+        return cls(ReplayGuard(used_headers, now), tls)
+
+    @property
+    def tls_only(self) -> bool:
+        """Whether plain HTTP is refused."""
+        return self.tls is not None and self.tls.required

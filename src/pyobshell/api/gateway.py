@@ -57,7 +57,10 @@ _HEADERS: tuple[tuple[str, Literal["agent", "root", "v1"], _Opener], ...] = (
 
 
 class Gateway:
-    """ASGI middleware in front of the routes; ``trusted`` for the one on the local socket."""
+    """ASGI middleware in front of the routes; ``trusted`` for the one on the local socket.
+
+    Where TLS is required what was asked in plain is refused, unread.
+    """
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class Gateway:
         self._door = door
         self._let_in = let_in
         self._trusted = trusted
+        self._tls_only = door.tls_only and not trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -87,14 +91,19 @@ class Gateway:
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
         with log.tracing(call.trace_id):
-            if self._trusted and is_foreign(scope):
-                refused = call.failure(errors.FOREIGN_USER())
-                await refused(scope, receive, self._logged(call, scope, send))
-                return
-            if scope["path"].startswith(RPC_PREFIX):
+            refusal = self._not_here(scope)
+            if refusal is not None:
+                await call.failure(refusal)(scope, receive, self._logged(call, scope, send))
+            elif scope["path"].startswith(RPC_PREFIX):
                 await self._rpc(scope, receive, send)
             else:
                 await self._serve(call, headers, scope, receive, self._logged(call, scope, send))
+
+    def _not_here(self, scope: Scope) -> OBShellError | None:
+        """Why a request may not come in by this door, whatever it asks."""
+        if self._trusted:
+            return errors.FOREIGN_USER() if is_foreign(scope) else None
+        return errors.TLS_REQUIRED() if self._tls_only and scope["scheme"] != "https" else None
 
     async def _serve(
         self, call: Call, headers: dict[str, str], scope: Scope, receive: Receive, send: Send

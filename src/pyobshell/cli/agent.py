@@ -12,6 +12,7 @@ from pyobshell.cli import output, own, place, secrets, startwith
 from pyobshell.cli.doctor import doctor
 from pyobshell.cli.options import BaseDir, Host, Json, Password, UnusedPasswordFile
 from pyobshell.cli.outcome import CommandError, Exit, Finished, reporting, run
+from pyobshell.cli.tls import gen_cert, reload_tls
 
 if TYPE_CHECKING:
     from pyobshell.cli.agents import Running
@@ -43,6 +44,35 @@ Observer = Annotated[
         "seekdb.",
     ),
 ]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert", metavar="FILE", help="Certificate for TLS (PEM): the port speaks it as well."
+    ),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM), for this user alone."),
+]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca",
+        metavar="FILE",
+        help="CAs (PEM) of other agents and of clients: mutual TLS, whoever speaks TLS must show a "
+        "certificate of theirs (agents alone: --set tls_client_auth=optional).",
+    ),
+]
+TlsMode = Annotated[
+    str | None,
+    typer.Option(
+        "--tls",
+        metavar="off|optional|required",
+        help="With a certificate: off speaks none, optional takes plain HTTP as well, required "
+        "refuses it.",
+        show_default="optional",
+    ),
+]
 AgentLogLevel = Annotated[
     str | None,
     typer.Option("--log-level", help="Log level of the agent: DEBUG, INFO, WARNING or ERROR."),
@@ -54,7 +84,8 @@ More = Annotated[
         metavar="NAME=VALUE",
         help="Any other setting; may be repeated: dag_hold_ms, start_timeout_s, stop_timeout_s, "
         "drain_timeout_s, freeze_timeout_s, sync_timeout_s, rpc_timeout_s, retry_s, lost_agent_s, "
-        "lease_s, lease_renewal_s, header_lifetime_s, audit_keep_days, dag_keep_days, dag_keep.",
+        "lease_s, lease_renewal_s, header_lifetime_s, audit_keep_days, dag_keep_days, dag_keep, "
+        "tls_client_auth.",
     ),
 ]
 Foreground = Annotated[
@@ -88,6 +119,10 @@ def start(
     base_dir: BaseDir = None,
     engine: Engine = None,
     observer: Observer = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    tls: TlsMode = None,
     log_level: AgentLogLevel = None,
     more: More = None,
     foreground: Foreground = False,
@@ -102,9 +137,10 @@ def start(
     Address and port can be changed as long as the agent is a member of nothing.
     """
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
+    spoken = {"tls_cert": tls_cert, "tls_key": tls_key, "tls_ca": tls_ca, "tls": tls}
     with reporting(as_json=as_json):
         found = _found(takeover, password, password_file)
-        settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
+        settings = startwith.settings_of(place.home_for_start(base_dir), given | spoken, more)
         if foreground:
             from pyobshell.cli.serve import serve_in_foreground
 
@@ -128,6 +164,10 @@ def restart(
     base_dir: BaseDir = None,
     engine: Engine = None,
     observer: Observer = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    tls: TlsMode = None,
     log_level: AgentLogLevel = None,
     more: More = None,
     takeover: Takeover = 1,
@@ -141,12 +181,13 @@ def restart(
     start fails nevertheless, the agent is started as it was.
     """
     given = {"ip": ip, "port": port, "engine": engine, "observer": observer, "log_level": log_level}
+    spoken = {"tls_cert": tls_cert, "tls_key": tls_key, "tls_ca": tls_ca, "tls": tls}
 
     async def work() -> None:
         from pyobshell.cli.restart import restart as start_again
 
         found = _found(takeover, password, password_file)
-        settings = startwith.settings_of(place.home_for_start(base_dir), given, more)
+        settings = startwith.settings_of(place.home_for_start(base_dir), given | spoken, more)
         _say_up(await start_again(settings, found), as_json)
 
     run(work(), as_json=as_json)
@@ -173,6 +214,8 @@ def status(
 
 app.command()(doctor)
 app.command("password")(own.password)
+app.command("gen-cert")(gen_cert)
+app.command("reload-tls")(reload_tls)
 
 
 # --- as OBShell's SDK calls it over SSH ----------------------------------------------------------

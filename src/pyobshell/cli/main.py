@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pyobshell import __version__
-from pyobshell.cli import secrets
+from pyobshell.cli import secrets, trust
 from pyobshell.cli.options import Json
 from pyobshell.cli.outcome import print_error, run
 
@@ -55,6 +56,7 @@ def make_app(words: Sequence[str]) -> typer.Typer:
 
     Making a group's commands takes longer than most of them run.
     """
+    named = next((word for word in words if not word.startswith("-")), "")
     app = typer.Typer(
         cls=Program,
         no_args_is_help=True,
@@ -64,10 +66,10 @@ def make_app(words: Sequence[str]) -> typer.Typer:
     )
     app.callback()(obshell)
     for name, place, text in _GROUPS:
-        wanted = name in words[:1] or _COMPLETION in os.environ
+        wanted = name == named or _COMPLETION in os.environ
         group = _load(place) if wanted else typer.Typer()
         app.add_typer(group, name=name, help=text, hidden=not text, no_args_is_help=True)
-    wanted = "audit" in words[:1] or _COMPLETION in os.environ
+    wanted = named == "audit" or _COMPLETION in os.environ
     app.command("audit", help=_AUDIT)(_load("audit:audit") if wanted else _not_loaded)
     app.command()(demo)
     return app
@@ -95,8 +97,35 @@ def obshell(
             "-V", "--version", callback=_print_version, is_eager=True, help="Show the version."
         ),
     ] = False,
+    cacert: Annotated[
+        Path | None,
+        typer.Option(
+            "--cacert",
+            metavar="FILE",
+            help="CA (PEM) of agents asked with --host, which are then asked over TLS. Default: "
+            "$OBSHELL_CACERT, else for https://IP:PORT the system's. This and the next two may "
+            "stand anywhere on the command line.",
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--cert",
+            metavar="FILE",
+            help="Certificate (PEM) to show to agents, for mutual TLS. Default: $OBSHELL_CERT.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            help="Its private key. Default: $OBSHELL_KEY, else what --cert names.",
+        ),
+    ] = None,
 ) -> None:
     """Operate OceanBase clusters: an agent beside every database server."""
+    trust.remember(cacert, cert, key)
 
 
 def demo(as_json: Json = False) -> None:
@@ -122,4 +151,5 @@ def main() -> None:
     secrets.erase_from_command_line()
     secrets.erase_from_environment()
     _load_little()
+    sys.argv[1:] = trust.hoisted(sys.argv[1:])
     make_app(sys.argv[1:])()

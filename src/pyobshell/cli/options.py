@@ -20,7 +20,11 @@ BaseDir = Annotated[
 ]
 Host = Annotated[
     str | None,
-    typer.Option("--host", metavar="IP:PORT", help="Ask an agent over HTTP, not a local one."),
+    typer.Option(
+        "--host",
+        metavar="IP:PORT",
+        help="Ask an agent over HTTP, not a local one; over TLS with --cacert, or https://IP:PORT.",
+    ),
 ]
 PasswordFile = Annotated[
     Path | None,

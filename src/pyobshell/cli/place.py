@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyobshell.cli import secrets
 from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.cli.trust import Trust
 
 if TYPE_CHECKING:
     from pyobshell.address import Address
@@ -24,8 +25,8 @@ _SOCKET = "run/obshell.sock"
 class Place:
     """An agent of this host by its home, or any agent by its address; one of the two is set.
 
-    ``agent_password`` is given in place of root's ``password`` where there is one. ``options`` are
-    the words that name it in a command.
+    ``agent_password`` is given in place of root's ``password`` where there is one. With ``trust``
+    one named by address is asked over TLS. ``options`` are the words that name it in a command.
     """
 
     base_dir: Path | None = None
@@ -33,6 +34,7 @@ class Place:
     password: str = field(default="", repr=False)
     agent_password: str | None = field(default=None, repr=False)
     options: tuple[str, ...] = ()
+    trust: Trust | None = None
 
     def client(self, patience_s: float | None = None) -> Client:
         """A client of that agent, that waits so long for an answer (None: a minute).
@@ -47,6 +49,7 @@ class Place:
                 self.password,
                 agent_password=self.agent_password,
                 patience_s=patience_s,
+                tls=self.trust.context() if self.trust else None,
             )
         assert self.base_dir is not None  # noqa: S101 - one of the two is set
         socket = self.base_dir / _SOCKET
@@ -83,9 +86,7 @@ def locate(
         return Place(base_dir=find_base_dir(base_dir), options=words)
     if base_dir is not None:
         raise CommandError(Exit.USAGE, "give --base-dir or --host, not both")
-    from pyobshell.address import Address
-
-    address = Address.parse(host)
+    address, trust = parse_host(host)
     found = secrets.find_password(password, password_file, None)
     if found is not None:
         agent_password = None
@@ -94,8 +95,24 @@ def locate(
     if found is None and agent_password is None:
         hint = f"give --password-file, or set {secrets.ENVIRONMENT} or {secrets.OF_AGENT}"
         found = secrets.ask_password("root@sys", hint) if ask else ""
-    options = ("--host", str(address))
-    return Place(None, address, found or "", agent_password, options)
+    name = f"https://{address}" if trust else str(address)
+    options = ("--host", name, *(trust.options if trust else ()))
+    return Place(None, address, found or "", agent_password, options, trust)
+
+
+def parse_host(host: str) -> tuple[Address, Trust | None]:
+    """Address and TLS of an agent named IP:PORT, https://IP:PORT or http://IP:PORT.
+
+    Where the scheme is not said, TLS is spoken if it is said whom to trust, or what to show.
+    """
+    from pyobshell.address import Address
+
+    scheme, separator, rest = host.rpartition("://")
+    if separator and scheme not in ("http", "https"):
+        raise CommandError(Exit.USAGE, f"{host}: write IP:PORT, https://IP:PORT or http://IP:PORT")
+    address = Address.parse(rest.removesuffix("/"))
+    trust = None if scheme == "http" else Trust.found()
+    return address, (trust or Trust()) if scheme == "https" else trust
 
 
 def find_base_dir(given: Path | None) -> Path:

@@ -77,11 +77,18 @@ async def _check(settings: Settings) -> None:
     """Refuse what would keep the agent from starting again, as far as that can be known."""
     from pyobshell.engines import make_engine
     from pyobshell.errors import OBShellError
+    from pyobshell.security.tls import Tls, TlsFileError
 
     try:
         make_engine(settings.engine, settings.base_dir, settings.paths.state_dir, settings.observer)
     except OBShellError as error:
         raise CommandError(Exit.START_FAILED, str(error), error.code.name) from None
+    try:
+        if settings.speaks_tls:
+            Tls(settings, quiet=True)
+    except TlsFileError as error:
+        code = Exit.PERMISSION if error.forbidden else Exit.START_FAILED
+        raise CommandError(code, f"{error}; nothing was done") from None
     await _check_move(settings)
 
 

@@ -75,7 +75,7 @@ def scale_out(
         environment = secrets.take_from_environment()
         of_agent = secrets.take_from_environment(secrets.OF_AGENT)
         here = place.locate(base_dir)
-        member = str(Address.parse(server))
+        member = place.parse_host(server)[0]
         options = server_options(mysql_port, rpc_port, data_dir, redo_dir, log_level, opt_str)
         async with here.client() as local:
             info = await local.info()
@@ -83,7 +83,7 @@ def scale_out(
         output.confirm(f"Add {own} to the cluster of {member}, zone {zone}?", assume_yes=yes)
         agent_password = secrets.find_password(None, agent_password_file, of_agent) or ""
         password = secrets.find_password(root_password, root_password_file, environment)
-        there = place.locate(None, member, password)
+        there = place.locate(None, server, password)
         async with there.client() as client:
             begun = await client.scale_out(own, zone, options, agent_password)
             dag = await Follower(client, there, as_json, verbose).succeed(begun)

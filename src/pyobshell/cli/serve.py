@@ -31,6 +31,7 @@ from pyobshell.engines import cores
 from pyobshell.errors import STORE_UNAVAILABLE, OBShellError
 from pyobshell.home.opening import KeyFileError
 from pyobshell.operations.takeover import RootPasswordError
+from pyobshell.security.tls import TlsFileError
 from pyobshell.settings import Settings
 from pyobshell.store.sqlite import DamagedError
 from pyobshell.whole_file import replace_file
@@ -145,6 +146,8 @@ def _failure(given: dict[str, Any], error: Exception) -> Word:
     elif isinstance(error, KeyFileError):
         text = f"{text}; what to do says: obshell agent doctor --base-dir {given['base_dir']}"
         code = Exit.PERMISSION if error.forbidden else Exit.DAMAGED
+    elif isinstance(error, TlsFileError):
+        code = Exit.PERMISSION if error.forbidden else Exit.START_FAILED
     elif isinstance(error, BaseDirInUseError):
         text = f"{text}; stop it first: obshell agent stop --base-dir {given['base_dir']}"
     elif isinstance(error, OSError) and error.errno in _CANNOT_LISTEN:
@@ -169,6 +172,7 @@ def _is_foreseen(error: Exception) -> bool:
             KeyFileError,
             OBShellError,
             RootPasswordError,
+            TlsFileError,
             ValidationError,
         ),
     )

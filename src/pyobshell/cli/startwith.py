@@ -12,6 +12,7 @@ from typing import Any
 from pyobshell.cli.outcome import CommandError, Exit
 
 _KEPT = ".obshell/settings.json"
+_TLS_FILES = {"tls_cert", "tls_key", "tls_ca"}
 _BROADCAST = ipaddress.ip_address("255.255.255.255")
 
 
@@ -28,6 +29,9 @@ def settings_of(home: Path, given: dict[str, Any], more: list[str] | None) -> di
         raise CommandError(Exit.NO_IP, "give --ip, the address that other agents reach this one at")
     if "observer" in now:
         settings["observer"] = str(program(Path(now["observer"])))
+    for name in _TLS_FILES & now.keys():
+        file = Path(now[name])  # no name at all is one of this directory
+        settings[name] = str(file.expanduser().absolute()) if file.name else None
     _check(settings, home / _KEPT, of_file - set(now))
     return settings
 
@@ -116,6 +120,8 @@ def _check(settings: dict[str, Any], file: Path, of_file: set[str]) -> None:
 
 
 def _wrong(error: dict[str, Any], file: Path, of_file: set[str]) -> str:
+    if not error["loc"]:  # it is about several together, and names them
+        return str(error["ctx"]["error"])
     name = ".".join(map(str, error["loc"]))
     unknown = error["type"] == "extra_forbidden"
     why = "this release has no such setting" if unknown else error["msg"]

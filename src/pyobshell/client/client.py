@@ -1,9 +1,8 @@
-"""One typed client of the API, over HTTP with hybrid encryption or over an agent's local socket."""
+"""One typed client of the API, over HTTP(S) with hybrid encryption or over a local socket."""
 
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ import httpx
 
 from pyobshell.address import Address
 from pyobshell.client.failures import ApiError, Unreachable
+from pyobshell.client.transport import over_socket, over_tcp
 from pyobshell.wire import (
     API_PREFIX,
     AgentInfoDTO,
@@ -37,7 +37,6 @@ _DECRYPT_FAILED = "Security.Authentication.Header.DecryptFailed"
 _TIMEOUT_S = 60.0
 _CONNECT_TIMEOUT_S = 5.0
 _HOLD_MS = 5000
-IDLE_S = 30.0  # agents keep a connection longer: it is not closed just when it is used again
 _ENDED = ("SUCCEED", "FAILED")
 
 
@@ -45,7 +44,8 @@ class Client:
     """The API of one agent, to be used as an async context manager.
 
     ``password`` is that of root@sys; ``agent_password`` is used instead where given. An answer is
-    waited for ``patience_s`` (None: a minute).
+    waited for ``patience_s`` (None: a minute). With ``tls`` HTTPS is spoken;
+    ``pyobshell.security.tls.calling_context`` makes one from files.
     """
 
     def __init__(
@@ -55,8 +55,9 @@ class Client:
         *,
         agent_password: str | None = None,
         patience_s: float | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._start(f"http://{address}", _transport(), patience_s)
+        self._start(f"{'https' if tls else 'http'}://{address}", over_tcp(tls), patience_s)
         self.name = str(address)
         self._socket: Path | None = None
         self._encrypts = True
@@ -67,9 +68,7 @@ class Client:
     def local(cls, socket: Path, patience_s: float | None = None) -> Self:
         """The agent that listens on a socket of this host; its own user needs no password."""
         client = cls.__new__(cls)
-        directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY) if _too_long(socket) else -1
-        path = f"/proc/self/fd/{directory}/{socket.name}" if directory >= 0 else str(socket)
-        client._start("http://localhost", _transport(path), patience_s)
+        client._start("http://localhost", over_socket(socket), patience_s)
         client.name = str(socket)
         client._socket = socket
         client._encrypts = False
@@ -355,7 +354,7 @@ class Client:
     ) -> Any:
         try:
             response = await self._http.request(method, target, content=content, headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ssl.SSLError) as error:
             silent = isinstance(error, httpx.TimeoutException)
             cause = "it gives no answer" if silent else str(error) or type(error).__name__
             raise Unreachable(self.name, cause, socket=self._socket, silent=silent) from error
@@ -387,17 +386,3 @@ def _stop_body(
 
 def _task_or_none(data: Any) -> DagDetailDTO | None:
     return None if data is None else DagDetailDTO.model_validate(data)
-
-
-def _transport(socket: str | None = None) -> httpx.AsyncHTTPTransport:
-    """Over TCP, or over a local socket. No TLS is spoken: reading certificates would be in vain."""
-    return httpx.AsyncHTTPTransport(
-        uds=socket,
-        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        limits=httpx.Limits(keepalive_expiry=IDLE_S),
-    )
-
-
-def _too_long(socket: Path) -> bool:
-    """Whether a path exceeds the 107 bytes that the name of a socket may have."""
-    return len(os.fsencode(socket)) > 107

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -29,11 +28,13 @@ from pyobshell.cluster.procedures import (
     carry_out,
     error_from_wire,
 )
+from pyobshell.cluster.roads import Roads, why
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.log import current_trace
 from pyobshell.security.keys import PrivateKey, PublicKey
 from pyobshell.security.peer import PeerSession, make_hello
+from pyobshell.security.tls import Tls
 from pyobshell.wire import API_PREFIX
 
 Site = TypeVar("Site")
@@ -55,13 +56,6 @@ def ignore(line: str) -> None:
     """Where lines go that nobody wants to read."""
 
 
-def _words_of(error: Exception) -> str:
-    """What is wrong with a connection, without what the caller knows."""
-    if isinstance(error, aiohttp.ClientConnectorError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return str(error)
-
-
 def frame_binding(method: str, path: str) -> bytes:
     """What a sealed frame is bound to besides its session."""
     return f"{method} {path}".encode()
@@ -70,17 +64,27 @@ def frame_binding(method: str, path: str) -> bytes:
 class Peers(Generic[Site]):
     """The other agents, as this one can call them."""
 
-    def __init__(self, cluster: ClusterState, key: PrivateKey, site: Site, retry_s: float) -> None:
+    def __init__(
+        self,
+        cluster: ClusterState,
+        key: PrivateKey,
+        site: Site,
+        retry_s: float,
+        tls: Tls | None = None,
+    ) -> None:
+        self._roads = Roads(tls)
         self._retry_s = retry_s
         self._cluster = cluster
         self._key = key
         self._site = site
-        self._sessions: dict[Address, PeerSession] = {}
+        self._sessions: dict[Address, tuple[PeerSession, str]] = {}
         self._opening: dict[Address, asyncio.Lock] = {}
         self._met: dict[Address, PublicKey] = {}
         self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S)
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEEPALIVE_S, socket_factory=self._roads.a_socket
+            )
         )
 
     async def call(
@@ -132,7 +136,7 @@ class Peers(Generic[Site]):
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
                 answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body, log)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            cause = _words_of(error) or f"no answer within {deadline.seconds:.1f} s"
+            cause = why(error) or f"no answer within {deadline.seconds:.1f} s"
             raise errors.RPC_REQUEST_FAILED(
                 agent=peer, method=procedure.name, cause=cause
             ) from error
@@ -224,11 +228,16 @@ class Peers(Generic[Site]):
     async def ask(self, peer: Address, path: str) -> dict[str, Any]:
         """Data of one of the API's open routes at another agent."""
         limit = aiohttp.ClientTimeout(total=_CONNECT_TIMEOUT_S)
+
+        async def get(scheme: str) -> tuple[int, bytes]:
+            url, tls = f"{scheme}://{peer}{path}", self._roads.context
+            async with self._http.get(url, ssl=tls, timeout=limit) as response:
+                return response.status, await response.read()
+
         try:
-            async with self._http.get(f"http://{peer}{path}", timeout=limit) as response:
-                status, content = response.status, await response.read()
+            status, content = await self._roads.find(peer, get)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            cause = _words_of(error) or type(error).__name__
+            cause = why(error) or type(error).__name__
             raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause) from error
         if status != HTTPStatus.OK:
             cause = _reason(status, content)
@@ -248,46 +257,58 @@ class Peers(Generic[Site]):
     ) -> dict[str, Any]:
         binding = frame_binding("POST", path)
         for _ in range(2):
-            session = await self._session(peer)
+            session, scheme = opened = await self._session(peer)
             frame = session.seal(json.dumps(body).encode(), binding)
-            headers = {SESSION_HEADER: session.id}
-            url, limit = f"http://{peer}{path}", _limit()
-            async with self._http.post(url, data=frame, headers=headers, timeout=limit) as response:
-                if response.status == HTTPStatus.OK:
-                    return await _read_answer(response.content, session, binding, log)
-                reason = _reason(response.status, await response.read())
-            if self._sessions.get(peer) is session:
+            more = self._how(scheme) | {"headers": {SESSION_HEADER: session.id}}
+            try:
+                async with self._http.post(f"{scheme}://{peer}{path}", data=frame, **more) as said:
+                    if said.status == HTTPStatus.OK:
+                        return await _read_answer(said.content, session, binding, log)
+                    reason = _reason(said.status, await said.read())
+            except aiohttp.ClientConnectorSSLError as error:
+                reason = why(error)  # it may speak no TLS any more: a new session finds that out
+            if self._sessions.get(peer) is opened:
                 self.forget(peer)
         raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=reason)
 
-    async def _session(self, peer: Address) -> PeerSession:
+    def _how(self, scheme: str) -> dict[str, Any]:
+        """With what TLS and which limits a request is made."""
+        return {"ssl": self._roads.context, "timeout": _limit(scheme)}
+
+    async def _session(self, peer: Address) -> tuple[PeerSession, str]:
         async with self._opening.setdefault(peer, asyncio.Lock()):
             session = self._sessions.get(peer)
             if session is None:
                 session = self._sessions[peer] = await self._open_session(peer)
             return session
 
-    async def _open_session(self, peer: Address) -> PeerSession:
+    async def _open_session(self, peer: Address) -> tuple[PeerSession, str]:
         peer_key = await self.public_key(peer)
         own = self._cluster.view.own
         pending, hello = await asyncio.to_thread(
             make_hello, own, self._key, peer, peer_key, time.time()
         )
-        url, limit = f"http://{peer}{SESSION_PATH}", _limit()
-        async with self._http.post(url, json=hello, timeout=limit) as response:
-            content = await response.read()
-        if response.status != HTTPStatus.OK:
+
+        async def post(scheme: str) -> tuple[int, bytes, str]:
+            url = f"{scheme}://{peer}{SESSION_PATH}"
+            async with self._http.post(url, json=hello, **self._how(scheme)) as response:
+                return response.status, await response.read(), scheme
+
+        status, content, scheme = await self._roads.find(peer, post)
+        if status != HTTPStatus.OK:
             raise errors.RPC_REQUEST_FAILED(
-                agent=peer, method=SESSION_PATH, cause=_reason(response.status, content)
+                agent=peer, method=SESSION_PATH, cause=_reason(status, content)
             )
-        return pending.confirm(str(json.loads(content).get("session")))
+        return pending.confirm(str(json.loads(content).get("session"))), scheme
 
 
-def _limit() -> aiohttp.ClientTimeout:
-    """No limit but that of silence: an agent that is paused or whose host is lost says nothing."""
-    return aiohttp.ClientTimeout(
-        total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=LONGEST_SILENCE_S
-    )
+def _limit(scheme: str) -> aiohttp.ClientTimeout:
+    """No limit but that of silence: an agent that is paused or whose host is lost says nothing.
+
+    TLS is agreed upon while connecting, and a paused agent may be as slow at that as at answering.
+    """
+    connect_s = LONGEST_SILENCE_S if scheme == "https" else _CONNECT_TIMEOUT_S
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=LONGEST_SILENCE_S)
 
 
 async def _read_answer(

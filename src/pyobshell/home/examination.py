@@ -63,6 +63,8 @@ async def _look(paths: Paths, running: Running | None, orders: Orders) -> AsyncI
         yield finding
     own, finding = files.look_at_settings(paths)
     yield finding
+    if own is not None and own.speaks_tls:
+        yield files.look_at_tls(own)
     for finding in processes.look_at_agent(paths, running, repair=orders.repair):
         yield finding
     runs = running is not None

@@ -1,4 +1,4 @@
-"""Looks at an agent's directories and files: modes, owners, space, settings, keys, logs."""
+"""Looks at an agent's directories and files: modes, owners, space, settings, keys, TLS, logs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pyobshell.home.findings import Finding, ok, problem, repaired, warning
 from pyobshell.home.opening import owner
 from pyobshell.security.keys import PrivateKey
+from pyobshell.security.tls import WARN_DAYS, Tls, TlsFileError, now
 from pyobshell.settings import Paths, Settings
 
 _FOR_OTHERS = 0o077
@@ -130,6 +131,20 @@ def look_at_settings(paths: Paths) -> tuple[Settings | None, Finding]:
     except (ValueError, ValidationError):
         return None, problem("settings", f"{paths.settings} is damaged", remedy)
     return settings, ok("settings", f"the agent is {address}")
+
+
+def look_at_tls(settings: Settings) -> Finding:
+    """Whether TLS can be spoken with the files that the agent has for it, and for how long."""
+    try:
+        days = Tls(settings, quiet=True).certificate.days_left(now())
+    except TlsFileError as error:
+        return problem("tls", str(error), "mend that, then: obshell agent reload-tls")
+    renew = "renew the certificate, then: obshell agent reload-tls"
+    if days < 0:
+        return problem("tls", f"{settings.tls_cert} has expired", renew)
+    if days < WARN_DAYS:
+        return warning("tls", f"{settings.tls_cert} expires in {days:.0f} days", renew)
+    return ok("tls", f"{settings.tls_cert} is good for {days:.0f} days")
 
 
 def look_at_private_key(paths: Paths, *, is_member: bool) -> Finding:

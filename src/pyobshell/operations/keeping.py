@@ -62,7 +62,12 @@ async def every_hour(work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def tidy_own_store(site: Site, database: Database) -> None:
-    """Forget the records and DAGs in this agent's store whose time is over."""
+    """Forget the records and DAGs in this agent's store whose time is over.
+
+    A certificate whose time is nearly over is spoken of.
+    """
+    if site.tls is not None:
+        site.tls.remind()
     now = time.time_ns()
     records = await site.audit.prune(now - site.settings.audit_keep_days * _DAY)
     superfluous = await _superfluous(site, database, now, _LOOKED_UP_HERE)

@@ -20,6 +20,7 @@ from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.line import Line
 from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.keys import PrivateKey
+from pyobshell.security.tls import Tls
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
 from pyobshell.store.audit import AuditLog
@@ -48,7 +49,7 @@ class Site:
     ``health``, which anybody may ask for, is the server's state and whether the agent is locked.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
     agent that is so why it does not know yet what it is, ``doubting`` asks whether it is still a
-    member.
+    member. ``tls`` is what it speaks TLS with, if it does.
     """
 
     settings: Settings
@@ -73,6 +74,7 @@ class Site:
     ocs: Ocs | None = None
     unidentified: str = ""
     doubting: asyncio.Task[None] | None = None
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         self.health = Shared(self._look_at_health)

@@ -34,6 +34,27 @@ def test_down_leaves_no_process_and_no_directory_even_after_a_crash(
     assert str(directory) not in obshell("sandbox", "list").stdout
 
 
+@pytest.mark.long
+def test_one_that_speaks_tls_can_be_asked_with_its_certificates_alone(obshell, bring_up, tmp_path):
+    box = bring_up(tmp_path / "box", "--nodes", 2, "--tls")
+    certs = tmp_path / "box/certs"
+    first, second = box.nodes
+    words = ("--host", f"{first.ip}:{first.port}", "--password", box.root_password)
+    shown = [
+        *("--cacert", certs / "ca.crt", "--cert", certs / "client.crt"),
+        *("--key", certs / "client.key"),
+    ]
+    target = ("-s", f"{second.ip}:{second.port}")
+    obshell("cluster", "stop", *target, "-f", "-y", *words, *shown)
+    obshell("cluster", "start", *target, *words, *shown)
+    refused = obshell("cluster", "show", *words, exit_code=3)
+    assert "Request.Tls.Required" in refused.stderr
+    obshell("agent", "gen-cert", "127.0.0.1", "--dir", certs, "--renew")
+    for node in box.nodes:
+        obshell("agent", "reload-tls", "--base-dir", node.base_dir)
+    obshell("cluster", "stop", *target, "-f", "-y", *words, *shown)
+
+
 def test_one_that_does_not_come_up_leaves_nothing_and_says_why(obshell, tmp_path, processes_in):
     directory = tmp_path / "box"
     words = ("--base-dir", directory, "--nodes", 2, "--observer", "/bin/false")

@@ -28,6 +28,7 @@ EXAMPLES = {
     ("GET", "/ob/agents"): (MEMBER, None),
     ("POST", "/agent/join"): (SINGLE, {"agentInfo": "own", "zoneName": "zone1"}),
     ("POST", "/agent/remove"): (MASTER, "own"),
+    ("POST", "/agent/tls/reload"): (SINGLE, {}),
     ("POST", "/ob/stop"): (MEMBER, FORCE_ALL),
     ("POST", "/ob/zone/{zone}/stop"): (MEMBER, {"freeze_server": True}),
     ("POST", "/ob/zone/{zone}/stop/check"): (MEMBER, {}),
@@ -66,7 +67,9 @@ EXAMPLES = {
     ("GET", "/audit"): (MEMBER, None),
 }
 # There are no tasks of the cluster, and servers that form none have no SQL to stop a zone with.
+# What is for the local socket alone is not found elsewhere.
 NEVER_SUCCEEDS = {
+    ("POST", "/agent/tls/reload"): ("Common.NotFound", 404),
     ("GET", "/task/dag/maintain/ob"): ("Task.NotFound", 404),
     ("POST", "/ob/zone/{zone}/stop"): ("Common.IllegalArgument", 400),
     ("POST", "/ob/zone/{zone}/stop/check"): ("Common.IllegalArgument", 400),

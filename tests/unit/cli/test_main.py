@@ -47,7 +47,7 @@ def test_a_command_on_the_local_socket_loads_no_server_and_no_cryptography():
 @pytest.mark.parametrize(
     ("group", "commands"),
     [
-        ("agent", ["start", "stop", "restart", "status", "doctor"]),
+        ("agent", ["start", "stop", "restart", "status", "doctor", "gen-cert", "reload-tls"]),
         ("admin", ["start", "stop", "restart"]),
         ("cluster", ["join", "remove", "init", "start", "stop", "show"]),
         ("task", ["show", "watch", "cancel", "rollback", "retry", "pass"]),
@@ -125,6 +125,7 @@ def test_every_exit_code_and_every_setting_is_in_the_operations_guide():
     guide = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     assert [code for code in Exit if f"| {int(code)} | " not in guide] == []
     options = ("ip", "port", "base_dir", "engine", "observer", "log_level")
+    options += ("tls_cert", "tls_key", "tls_ca", "tls")
     for name, field in Settings.model_fields.items():
         shown = f"| `{name}` | {field.default} |"
         assert (f"`--{name.replace('_', '-')}`" if name in options else shown) in guide, name

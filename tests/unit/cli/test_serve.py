@@ -9,6 +9,7 @@ import pytest
 from pyobshell import errors
 from pyobshell.agent import AddressChangedError, BaseDirInUseError
 from pyobshell.cli import serve
+from pyobshell.security.tls import TlsFileError
 
 _GIVEN = {"ip": "10.0.0.1", "port": 2886, "base_dir": "/x"}
 
@@ -23,6 +24,8 @@ _GIVEN = {"ip": "10.0.0.1", "port": 2886, "base_dir": "/x"}
         (OSError(errno.EROFS, "Read-only file system", "/x"), 27, "/x: read-only file system"),
         (OSError(errno.ENOSPC, "No space left on device", "/x"), 20, "/x: no space left on device"),
         (errors.ILLEGAL_ARGUMENT(name="engine", reason="unknown"), 20, "unknown"),
+        (TlsFileError("/x.crt: no such file"), 20, "/x.crt: no such file"),
+        (TlsFileError("/x.key: permission denied", forbidden=True), 27, "/x.key"),
     ],
 )
 def test_a_foreseen_refusal_has_its_exit_code_and_needs_no_traceback(error, exit_code, words):

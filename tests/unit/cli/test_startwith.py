@@ -113,3 +113,24 @@ def test_settings_are_on_the_disk_before_they_take_the_place_of_the_old(home, mo
     keep(Settings(ip="10.0.0.1", base_dir=home.base_dir))
     assert synced == [("old", home.settings.read_text())]
     assert home.settings.stat().st_mode & 0o777 == 0o600
+
+
+def test_files_of_tls_are_meant_from_here_and_an_empty_name_forgets_one(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    monkeypatch.chdir(tmp_path)
+    given = {"ip": "10.0.0.1", "tls_cert": Path("c"), "tls_key": Path("~/k"), "tls_ca": Path("ca")}
+    settings = startwith.settings_of(home, given, None)
+    assert settings["tls_cert"] == str(tmp_path / "c")
+    assert settings["tls_key"] == str(Path.home() / "k")
+    (home / ".obshell").mkdir(parents=True)
+    (home / ".obshell/settings.json").write_text(json.dumps(settings))
+    for forgotten, more in (({"tls_ca": Path()}, None), ({}, ["tls_ca="])):
+        later = startwith.settings_of(home, forgotten, more)
+        assert (later["tls_cert"], later["tls_ca"]) == (str(tmp_path / "c"), None)
+
+
+def test_half_of_tls_is_refused_in_words(tmp_path):
+    given = {"ip": "10.0.0.1", "tls_cert": Path("c")}
+    with pytest.raises(CommandError, match=r"^tls_cert and tls_key belong together$") as refused:
+        startwith.settings_of(tmp_path, given, None)
+    assert refused.value.exit_code == Exit.USAGE

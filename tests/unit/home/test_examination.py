@@ -18,6 +18,7 @@ from pyobshell.home.findings import Level
 from pyobshell.home.opening import holding
 from pyobshell.home.processes import Running, Task, look_at_tasks
 from pyobshell.security.vault import Vault
+from support.certificates import Certified
 
 pytestmark = pytest.mark.anyio
 REPAIR = Orders(repair=True)
@@ -87,6 +88,28 @@ async def test_damaged_settings_are_told_and_not_guessed(home):
     assert finding.level is Level.PROBLEM
     assert "obshell agent start --base-dir" in finding.remedy
     assert home.paths.settings.read_text() == '{"ip": '
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "words"),
+    [(60, None, ""), (20, Level.WARNING, "expires in 20 days"), (-1, Level.PROBLEM, "has expired")],
+)
+async def test_a_certificate_is_spoken_of_before_it_expires(home, tmp_path, days, level, words):
+    settings = json.loads(home.paths.settings.read_text())
+    certified = Certified(tmp_path / "certified")
+    pair = certified.authority.for_agent([settings["ip"]], days)
+    cert, key = certified.keep("own", pair)
+    files = {"tls_cert": str(cert), "tls_key": str(key)}
+    home.paths.settings.write_text(json.dumps(settings | files))
+    assert {name: one.level for name, one in (await found(home)).items()} == (
+        {"tls": level} if level else {}
+    )
+    if level:
+        finding = (await found(home))["tls"]
+        assert words in finding.message
+        assert "reload-tls" in finding.remedy
+    cert.unlink()
+    assert "no such file" in (await found(home))["tls"].message
 
 
 async def test_what_an_agent_that_was_killed_left_is_removed(home):

@@ -54,6 +54,10 @@ def up(
         ),
     ] = None,
     opt_str: OptStr = None,
+    tls: Annotated[
+        bool,
+        typer.Option("--tls", help="Agents and clients speak mutual TLS, and nothing else."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a cluster up in a new or empty directory, on free ports of this machine."""
@@ -70,7 +74,7 @@ def up(
         program = None if observer is None else startwith.program(observer)
         options = server_options(None, None, None, None, None, opt_str)
         kind = _kind(engine, base_dir, program)
-        plan = Plan(base_dir, nodes, count, name, kind, program, options)
+        plan = Plan(base_dir, nodes, count, name, kind, program, options, tls)
         sandbox = await bring_up(plan, Steps(sys.stderr))
         if as_json:
             output.print_json(await described(sandbox))
@@ -190,4 +194,14 @@ async def _print_sandbox(sandbox: Sandbox) -> None:
         f"SQL    mysql -h{first['ip']} -P{first['sql_port']} -uroot -p{sandbox.root_password}"
     )
     output.say(f"agent  obshell cluster show --base-dir {first['base_dir']}")
+    if sandbox.certificates.exists():
+        files = " ".join(
+            f"--{option} {sandbox.certificates / name}"
+            for option, name in (
+                ("cacert", "ca.crt"),
+                ("cert", "client.crt"),
+                ("key", "client.key"),
+            )
+        )
+        output.say(f"TLS    obshell cluster show --host {first['ip']}:{first['port']} {files}")
     output.say(f"end    obshell sandbox down --base-dir {sandbox.directory}")

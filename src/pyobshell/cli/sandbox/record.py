@@ -84,6 +84,11 @@ class Sandbox(BaseModel):
         """All ports it has, also while nothing listens on them."""
         return {p for node in self.nodes for p in (node.port, node.sql_port, node.rpc_port)}
 
+    @property
+    def certificates(self) -> Path:
+        """Where its CA and certificates lie, if its agents speak TLS."""
+        return self.directory / "certs"
+
     def claim(self) -> None:
         """Make the directory this sandbox's; raises ``CommandError`` if it is another's.
 

@@ -15,6 +15,7 @@ from pyobshell.cli.outcome import CommandError, Exit
 from pyobshell.cli.sandbox import down, ports
 from pyobshell.cli.sandbox.record import Node, Sandbox, missing_directories, occupied
 from pyobshell.cli.steps import Steps
+from pyobshell.cli.tls import generate
 from pyobshell.client import Client
 from pyobshell.deadline import Deadline
 from pyobshell.engines import small_options
@@ -38,6 +39,7 @@ class Plan:
     engine: str
     observer: Path | None
     options: dict[str, str] = field(default_factory=dict)
+    tls: bool = False
 
 
 async def up(plan: Plan, steps: Steps) -> Sandbox:
@@ -52,7 +54,7 @@ async def up(plan: Plan, steps: Steps) -> Sandbox:
         sandbox = _draw(plan, directory, held)
         sandbox.claim()
         try:
-            await _start_agents(sandbox, steps)
+            await _start_agents(sandbox, steps, _certified(sandbox) if plan.tls else {})
             await _make_cluster(sandbox, small_options(plan.engine) | plan.options, steps)
             sandbox.note_what_is_beside()
         except BaseException:
@@ -109,10 +111,21 @@ def _draw(plan: Plan, directory: Path, held: list[int]) -> Sandbox:
     )
 
 
-async def _start_agents(sandbox: Sandbox, steps: Steps) -> None:
+def _certified(sandbox: Sandbox) -> dict[str, str]:
+    """Settings of agents that speak mutual TLS alone; all are on one host, so one is for all."""
+    made = generate(sandbox.certificates, [_IP], None)
+    files = {
+        "tls_cert": made[f"{_IP}.crt"],
+        "tls_key": made[f"{_IP}.key"],
+        "tls_ca": made["ca.crt"],
+    }
+    return {name: str(file) for name, file in files.items()} | {"tls": "required"}
+
+
+async def _start_agents(sandbox: Sandbox, steps: Steps, tls: dict[str, str]) -> None:
     who = text.counted(len(sandbox.nodes), "agent")
     with steps.step(f"starting {who}", f"{who} started"):
-        shared = {"engine": sandbox.engine, "observer": sandbox.observer}
+        shared = {"engine": sandbox.engine, "observer": sandbox.observer, **tls}
         # Not in a thread, where it could not be cut off: whoever cleans up must find them all.
         launches = agents.launch(
             [
