@@ -186,7 +186,14 @@ async def for_master(call: CallDep, site: SiteDep) -> None:
         raise ForwardToMaster
 
 
+async def local_only(request: Request, call: CallDep) -> None:
+    """Routes that are there for who asks over the agent's own socket alone."""
+    if not call.local:
+        raise errors.NOT_FOUND(method=request.method, path=request.url.path)
+
+
 AUTHORISED = Depends(authorise)
 AUTHORISED_FOR_ITSELF = Depends(authorise_for_itself)
 FOR_MASTER = Depends(for_master)
+LOCAL_ONLY = Depends(local_only)
 PROCEDURES = (judge,)

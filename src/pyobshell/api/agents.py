@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from pyobshell import errors
-from pyobshell.api.access import AUTHORISED, ForwardToMaster, SiteDep
+from pyobshell.api.access import AUTHORISED, LOCAL_ONLY, ForwardToMaster, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
 from pyobshell.operations.join import join
@@ -40,9 +39,9 @@ async def post_remove(body: AgentInfo, call: CallDep, site: SiteDep) -> Response
     return call.nothing() if dag is None else call.answer(dag_dto(dag, site.own, details=False))
 
 
-@router.post("/agent/tls/reload", response_model=Envelope[TlsCertificate])
-async def post_reload_tls(call: CallDep, site: SiteDep, request: Request) -> Response:
+@router.post(
+    "/agent/tls/reload", response_model=Envelope[TlsCertificate], dependencies=[LOCAL_ONLY]
+)
+async def post_reload_tls(call: CallDep, site: SiteDep) -> Response:
     """Have the agent read its certificate, key and CA anew; over its local socket alone."""
-    if not call.local:
-        raise errors.NOT_FOUND(method=request.method, path=request.url.path)
     return call.answer(await renew_tls(site))

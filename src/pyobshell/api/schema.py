@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from pyobshell import errors
-from pyobshell.api.access import AUTHORISED, AUTHORISED_FOR_ITSELF
+from pyobshell.api.access import AUTHORISED, AUTHORISED_FOR_ITSELF, LOCAL_ONLY
 from pyobshell.errors import ErrorCode
 
 DESCRIPTION = """\
@@ -81,7 +81,8 @@ def _describe_operation(operation: dict[str, Any], route: APIRoute, router: APIR
     authorised = not {AUTHORISED.dependency, AUTHORISED_FOR_ITSELF.dependency}.isdisjoint(guards)
     if authorised:
         operation["security"] = [{"X-OCS-Header": []}, {"X-OCS-Agent-Header": []}]
-    may_be_missing = _NEEDS_TASK in route.path or _HAS_NAMES in route.path
+    named = _NEEDS_TASK in route.path or _HAS_NAMES in route.path
+    may_be_missing = named or LOCAL_ONLY.dependency in guards
     for status, (name, _) in _FAILURES.items():
         if status in _OF_ANY or (may_be_missing if status == "404" else authorised):
             operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
