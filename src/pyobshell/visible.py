@@ -11,6 +11,11 @@ _UNSEEN = re.compile(
 )
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name or path is one line of text with nothing in it that cannot be seen."""
+    return _UNSEEN.search(name) is None and "\n" not in name and "\t" not in name
+
+
 def spelled_out(text: str) -> str:
     r"""A text in which what a terminal would obey, or nobody would see, is written ``\u001b``.
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyobshell.address import Address
-from pyobshell.api.call import TRACE_HEADER, Call
+from pyobshell.api.call import Call
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import Language
@@ -70,7 +70,7 @@ async def take_over(site: Site, caller: Caller, handed: Forwarded) -> Answered:
             handed.method,
             handed.target,
             content=handed.body,
-            headers={"content-type": "application/json", TRACE_HEADER: handed.trace_id},
+            headers={"content-type": "application/json"},
         )
     return Answered(status=response.status_code, body=response.text)
 

@@ -21,6 +21,7 @@ from pyobshell.cluster.procedures import (
     carry_out,
     error_to_wire,
     framed,
+    parsed,
 )
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
@@ -156,7 +157,7 @@ class Doorway(Generic[Site]):
             raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
         who = (visitor.address, visitor.public_key, known)
         caller = Caller(*who, asked.deadline, log, asked.host)
-        request = procedure.request.model_validate(asked.request)
+        request = parsed(procedure.request, asked.request)
         own = self._cluster.view.own
         response = await carry_out(procedure, self._site, own, caller, request)
         dumped: dict[str, Any] = response.model_dump(mode="json")

@@ -7,6 +7,7 @@ agents and not for each request. A session that the peer has lost is opened agai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -27,6 +28,7 @@ from pyobshell.cluster.procedures import (
     Procedure,
     carry_out,
     error_from_wire,
+    parsed,
 )
 from pyobshell.cluster.roads import Roads, why
 from pyobshell.cluster.state import ClusterState
@@ -45,6 +47,9 @@ SESSION_HEADER = "X-Pyobshell-Session"
 RPC_PREFIX = "/rpc/v1/"
 SESSION_PATH = RPC_PREFIX + "session"
 _CONNECT_TIMEOUT_S = 3.0
+_LARGEST_OPEN_ANSWER = 64 * 1024
+_KEY = "public_key"
+_TEXTS = ("identity", "version", "obVersion", _KEY)
 LONGEST_SILENCE_S = 15.0
 _KEEPALIVE_S = 60.0
 _GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
@@ -142,7 +147,7 @@ class Peers(Generic[Site]):
             ) from error
         if "error" in answer:
             raise error_from_wire(answer["error"], peer, procedure.name)
-        return procedure.response.model_validate(answer["response"])
+        return parsed(procedure.response, answer["response"])
 
     async def call_any(
         self,
@@ -231,8 +236,9 @@ class Peers(Generic[Site]):
 
         async def get(scheme: str) -> tuple[int, bytes]:
             url, tls = f"{scheme}://{peer}{path}", self._roads.context
-            async with self._http.get(url, ssl=tls, timeout=limit) as response:
-                return response.status, await response.read()
+            asking = self._http.get(url, ssl=tls, timeout=limit, allow_redirects=False)
+            async with asking as response:
+                return response.status, await _read_little(response.content)
 
         try:
             status, content = await self._roads.find(peer, get)
@@ -331,20 +337,53 @@ async def _read_answer(
             return content
 
 
+async def _read_little(stream: aiohttp.StreamReader) -> bytes:
+    """A whole answer of an open route; raises ``ClientPayloadError`` for more than that can be."""
+    content = b""
+    async for some in stream.iter_any():
+        content += some
+        if len(content) > _LARGEST_OPEN_ANSWER:
+            raise aiohttp.ClientPayloadError("its answer is too long")
+    return content
+
+
+class _Told(dict[str, Any]):
+    """What a peer tells of itself, which need not be an agent: of what is missing, or is not what
+    it should be, ``Agent.RPC.RequestFailed`` says so when it is looked at.
+    """
+
+    def __init__(self, data: dict[str, Any], peer: Address, path: str) -> None:
+        super().__init__({name: one for name, one in data.items() if _is_told(name, one)})
+        self._peer, self._path = peer, path
+
+    def __missing__(self, name: str) -> str:
+        raise errors.RPC_REQUEST_FAILED(
+            agent=self._peer, method=self._path, cause=f"its answer has no {name}"
+        )
+
+
+def _is_told(name: str, value: object) -> bool:
+    if name not in _TEXTS:
+        return True
+    with contextlib.suppress(ValueError):
+        return isinstance(value, str) and bool(name != _KEY or PublicKey.from_text(value))
+    return False
+
+
 def _data(peer: Address, path: str, content: bytes) -> dict[str, Any]:
     """What an envelope carries."""
     try:
         data = json.loads(content)["data"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause="no data")
-    return data
+    return _Told(data, peer, path)
 
 
 def _reason(status: int, content: bytes) -> str:
     """Why a peer refused, as far as it says."""
     try:
         return str(json.loads(content)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"HTTP {status}"

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from pyobshell import errors
 from pyobshell.address import Address
@@ -23,6 +23,7 @@ from pyobshell.errors import ErrorCode, OBShellError
 Site = TypeVar("Site")
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
+M = TypeVar("M", bound=BaseModel)
 
 
 Log = Callable[[str], None]
@@ -90,6 +91,18 @@ async def carry_out(
             raise
         cause = f"it was not done within {deadline.seconds:.1f} s"
         raise errors.RPC_REQUEST_FAILED(agent=own, method=procedure.name, cause=cause) from None
+
+
+def parsed(model: type[M], data: object) -> M:
+    """What came from another agent; raises ``Common.BadRequest``, which says what does not fit but
+    not what it was: it may be a secret.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        cause = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults)
+        raise errors.BAD_REQUEST(cause=cause) from None
 
 
 class ProcedureTable(dict[str, Procedure[Any, Any, Any]]):

@@ -10,6 +10,7 @@ from pyobshell import errors
 from pyobshell.address import parse_port
 from pyobshell.cluster.model import ClusterView, Identity
 from pyobshell.operations.join import LOCKED
+from pyobshell.operations.names import require_plain
 from pyobshell.operations.scope import ScopeType, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.requests import ObclusterConfigRequest, ObserverConfigRequest
@@ -30,6 +31,7 @@ _OLD_SPELLINGS = {"mysqlPort": "mysql_port", "rpcPort": "rpc_port"}
 _PORTS = ("mysql_port", "rpc_port")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LARGEST_ID = 2**32 - 1
+_WORDS = ("syslog_level",)  # words of their own in the command of a server
 _CIPHERTEXT_CHARS = 172  # base64 of one RSA block of 1024 bits
 
 
@@ -55,6 +57,7 @@ async def configure_cluster(site: Site, request: ObclusterConfigRequest) -> Dag:
         raise errors.CLUSTER_ID_INVALID(id=request.clusterId)
     if not request.clusterName.strip():
         raise errors.CLUSTER_NAME_EMPTY()
+    require_plain("clusterName", request.clusterName)
     _require_master(site.cluster.view)
     password = request.rootPwd
     if len(password) >= _CIPHERTEXT_CHARS:
@@ -93,7 +96,7 @@ def _require_master(view: ClusterView) -> None:
 
 
 def checked_options(given: dict[str, str]) -> dict[str, str]:
-    """Server options under their present names; each a plain name, no value with a line break."""
+    """Server options under their present names; each a plain name, each value one line."""
     options: dict[str, str] = {}
     for spelled, value in given.items():
         name = _OLD_SPELLINGS.get(spelled, spelled)
@@ -101,8 +104,9 @@ def checked_options(given: dict[str, str]) -> dict[str, str]:
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it cannot be set here")
         if not _NAME.fullmatch(name):
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it is not the name of an option")
-        if "\n" in value or "\0" in value:
-            raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="its value has a line break")
+        require_plain(spelled, value)
+        if value.startswith("-") and name in _WORDS:
+            raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it would be taken for an option")
         if options.setdefault(name, value) != value:
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it is given twice, differently")
     for name in _PORTS:

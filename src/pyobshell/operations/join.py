@@ -9,6 +9,7 @@ from pyobshell.address import Address
 from pyobshell.cluster.model import ClusterView, Identity, Member
 from pyobshell.cluster.procedures import Caller, Nothing, procedure
 from pyobshell.deadline import Deadline
+from pyobshell.operations.names import require_plain
 from pyobshell.operations.site import Run, Site
 from pyobshell.requests import JoinRequest
 from pyobshell.security.keys import PublicKey
@@ -46,6 +47,7 @@ async def join(site: Site, request: JoinRequest) -> Dag:
     view.require(Identity.SINGLE)
     if not request.zoneName.strip():
         raise errors.ZONE_NAME_EMPTY()
+    require_plain("zoneName", request.zoneName)
     master = Address.of(request.agentInfo.ip, request.agentInfo.port)
     require_empty_home(site)
     joining = Joining(master=master, zone=request.zoneName)

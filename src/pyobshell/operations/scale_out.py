@@ -32,6 +32,7 @@ from pyobshell.operations.local_scale_out import (
     START,
     STARTED,
 )
+from pyobshell.operations.names import require_plain
 from pyobshell.operations.retirement import SCALE_OUT
 from pyobshell.operations.service import until_in_service
 from pyobshell.operations.site import Run, Site, require_cluster
@@ -70,6 +71,7 @@ async def scale_out(site: Site, request: ScaleOutRequest) -> Dag:
     target = Address.of(request.agentInfo.ip, request.agentInfo.port)
     if not request.zone.strip():
         raise errors.ZONE_NAME_EMPTY()
+    require_plain("zone", request.zone)
     server = server_settings(view, request.zone, checked_options(request.obConfigs))
     if view.member(target) is not None:
         raise errors.AGENT_ALREADY_EXISTS(agent=target)

@@ -13,6 +13,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines import ObState
 from pyobshell.engines.seekdb import Seekdb
 from pyobshell.engines.sql import AccessDenied, Sql, at_socket
+from support.hostile_names import UNSEEN, VISIBLE
 
 pytestmark = pytest.mark.anyio
 
@@ -170,3 +171,14 @@ async def test_our_own_statements_are_not_those_of_others(server):
     assert await engine.running_statements(Deadline.after(30)) == 0
     assert not own.done()
     await own
+
+
+@pytest.mark.parametrize("mode", ["STRICT_ALL_TABLES", "NO_BACKSLASH_ESCAPES,ANSI_QUOTES"])
+async def test_a_value_means_itself_and_nothing_else(sql, server, mode):
+    server.rows(f"set global sql_mode = '{mode}'")
+    try:
+        sql.forget()
+        for value in (VISIBLE | UNSEEN).values():
+            assert await sql.query("select %s", value, deadline=Deadline.after(5)) == [(value,)]
+    finally:
+        server.rows("set global sql_mode = 'STRICT_ALL_TABLES'")

@@ -149,3 +149,11 @@ async def test_a_follower_of_nobody_says_so(start_host, keys):
     answer = await host.api.get("/ob/agents")
     check_envelope(answer)
     assert answer.refusal == ("Agent.NoMaster", 500)
+
+
+async def test_a_trace_id_goes_along_whatever_is_in_it(agents):
+    _, follower = agents
+    headers = {b"X-OBSHELL-Trace-ID": b"\xe9\xff"}
+    answer = await follower.local.get("/ob/info", headers=headers)
+    check_envelope(answer, "éÿ")
+    assert answer.status == 200

@@ -1,0 +1,81 @@
+"""What answers at an address that a user gives need not be an agent; it is refused then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from pyobshell.settings import API_VERSION
+from support.agents import free_address
+from support.asking import check_envelope
+from support.fake_engine import VERSION
+
+pytestmark = pytest.mark.anyio
+
+INFO = {"identity": "MASTER", "version": API_VERSION, "obVersion": VERSION}
+
+
+def ok(data: object) -> bytes:
+    content = json.dumps({"successful": True, "data": data}).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(content) + content
+
+
+ANSWERS = {
+    "nothing": b"",
+    "no HTTP": b"\x00\xff" * 100,
+    "no JSON": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{]",
+    "deep JSON": b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + b"[" * 60_000,
+    "a list": ok([1]),
+    "no fields": ok({}),
+    "numbers": ok(dict.fromkeys(INFO, 7)),
+    "lists": ok({name: [] for name in INFO}),
+    "no versions": ok({"identity": "MASTER"}),
+    "odd versions": ok({**INFO, "version": "\x1b[2J" * 100}),
+    "no key": ok(INFO),
+    "a key that is none": ok({**INFO, "public_key": "AAAA"}),
+    "a key that is a number": ok({**INFO, "public_key": 7}),
+    "an error of odd shape": b'HTTP/1.1 500 X\r\ncontent-length: 13\r\n\r\n{"error": [1]}',
+    "an answer without end": b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2_000_000,
+}
+
+
+@contextlib.asynccontextmanager
+async def answering(answer: bytes):
+    """The address of something that answers all that is asked of it so, and how often it was."""
+    address, asked = free_address(), []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        with contextlib.suppress(OSError):
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, address.ip, address.port):
+        yield address, asked
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_whoever_is_to_be_joined_answers_what_he_likes(unchanged_single, answer):
+    async with answering(answer) as (address, asked):
+        body = {"agentInfo": address.wire, "zoneName": "zone1", "masterPassword": "s3cret"}
+        refused = await unchanged_single.local.post("/agent/join", body)
+    check_envelope(refused)
+    assert refused.status in (400, 500)
+    assert str(address) in refused.message
+    assert "s3cret" not in refused.text
+    assert asked
+
+
+async def test_nobody_sends_an_agent_elsewhere(unchanged_single):
+    async with answering(ok(INFO)) as (elsewhere, asked):
+        there = f"location: http://{elsewhere}/x\r\n".encode()
+        answer = b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\n" + there + b"\r\n"
+        async with answering(answer) as (address, _):
+            body = {"agentInfo": address.wire, "zoneName": "zone1"}
+            refused = await unchanged_single.local.post("/agent/join", body)
+    assert "HTTP 302" in refused.message
+    assert asked == []
