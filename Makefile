@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT := .venv-audit
 # Where bytecode is not kept, every agent that starts compiles all of its modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-long fuzz lint chaos bench lock clean
+.PHONY: help demo test test-long fuzz lint audit chaos bench lock clean
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
@@ -35,6 +36,16 @@ lint: $(VENV)/ready ## style, types, layering
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+audit: ## look the dependencies up among known vulnerabilities; exit code 3 of the tool: they could not be
+	@$(MAKE) --no-print-directory $(AUDIT)/ready || \
+		{ echo "NOT AUDITED, for pip-audit cannot be installed: no package index answers"; exit 3; }
+	@$(AUDIT)/bin/python tools/audit.py $(AUDIT)/bin/pip-audit
+
+$(AUDIT)/ready: tools/audit.lock
+	@$(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tools/audit.lock
+	@touch $@
+
 chaos: $(VENV)/ready ## operations on a cluster whose agents are killed: make chaos ROUNDS=200 SEED=7
 	PYTHONPATH=tests $(BIN)/python -m chaos --rounds $(or $(ROUNDS),50) $(if $(ENGINE),--engine $(ENGINE)) \
 		$(if $(SEED),--seed $(SEED)) \
@@ -43,9 +54,11 @@ chaos: $(VENV)/ready ## operations on a cluster whose agents are killed: make ch
 bench: $(VENV)/ready ## how fast a stop is orchestrated, as a table
 	$(BIN)/python -m bench
 
+LOCKING := --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade
 lock: $(VENV)/ready ## pin the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra seekdb --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
+		$(LOCKING) -o requirements.lock
+	echo pip-audit | $(BIN)/uv pip compile - --universal --python-version 3.11 $(LOCKING) -o tools/audit.lock
 
 clean: ## remove what make made
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(AUDIT) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
