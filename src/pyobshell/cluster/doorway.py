@@ -109,18 +109,26 @@ class Doorway(Generic[Site]):
     def open(self, session_id: str, name: str, frame: bytes, binding: bytes, host: str) -> Asked:
         """What a sealed frame asks for that came from a host, by its ip.
 
-        Raises as ``is_members``, and ``Security.Authentication.IncorrectToken`` for a frame that
-        is not of the session.
+        Raises as ``is_members``, ``Security.Authentication.IncorrectToken`` for a frame that is
+        not of the session, and ``Common.BadRequest`` for one that holds no request: anybody can be
+        a guest.
         """
         visitor = self._visitor(session_id, name)
-        content = json.loads(visitor.session.open(frame, binding))
-        timeout_s = min(float(content["timeout_s"]), _LONGEST_CALL_S)
+        opened = visitor.session.open(frame, binding)
+        try:
+            content = json.loads(opened)
+            timeout_s = float(content["timeout_s"])
+            request, trace_id = content["request"], content.get("trace_id")
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise errors.BAD_REQUEST(cause="the frame holds no request") from None
+        if not timeout_s >= 0:  # nor is it NaN
+            raise errors.BAD_REQUEST(cause="the time limit is none")
         return Asked(
             visitor,
             name,
-            content["request"],
-            Deadline.after(timeout_s),
-            str(content["trace_id"]) if content.get("trace_id") else None,
+            request,
+            Deadline.after(min(timeout_s, _LONGEST_CALL_S)),
+            str(trace_id) if trace_id else None,
             binding,
             host,
         )

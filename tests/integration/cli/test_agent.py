@@ -188,6 +188,7 @@ def test_in_the_foreground_it_tells_systemd_hides_passwords_and_ends_in_order(
             listed = Path(f"/proc/{agent.pid}/cmdline").read_text()
             assert "s3cret" not in listed
             assert "******" in listed
+            assert b"s3cret2" not in Path(f"/proc/{agent.pid}/environ").read_bytes()
             agent.send_signal(signal.SIGTERM)
             log = agent.stderr.read()
             told = json.loads(agent.stdout.read())

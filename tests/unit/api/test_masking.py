@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyobshell.api.masking import MASK, masked_body, masked_target
+from pyobshell.api.app import make_app
+from pyobshell.api.masking import MASK, is_secret, masked_body, masked_target
 
 SECRET = "S3cr3tTh1ng"
 NAMES = (
@@ -119,3 +121,18 @@ def test_half_a_character_can_be_shown():
 
 def test_a_long_target_is_cut():
     assert len(masked_target("/" + "x" * 100_000)) < 1100
+
+
+def test_no_secret_has_an_example_or_a_default_in_the_openapi_document():
+    found, secrets = [make_app(SimpleNamespace()).openapi()], []
+    while found:
+        inner = found.pop()
+        if isinstance(inner, list):
+            found += inner
+        elif isinstance(inner, dict):
+            found += inner.values()
+            secrets += [one for name, one in inner.get("properties", {}).items() if is_secret(name)]
+    assert len(secrets) > 3
+    for secret in secrets:
+        assert not {"example", "examples", "enum", "const"} & secret.keys()
+        assert not secret.get("default")

@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 
 import pytest
+from pydantic import BaseModel
 
+from pyobshell import errors
+from pyobshell.cluster.peers import frame_binding
+from pyobshell.cluster.procedures import parsed
+from pyobshell.security.keys import PublicKey
+from pyobshell.security.peer import make_hello
 from pyobshell.settings import API_VERSION
 from support.agents import free_address
 from support.asking import check_envelope
@@ -68,6 +75,46 @@ async def test_whoever_is_to_be_joined_answers_what_he_likes(unchanged_single, a
     assert str(address) in refused.message
     assert "s3cret" not in refused.text
     assert asked
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"\xff", b"{]", b"[]", b"7", b"null", b"{}", b"[" * 100_000),
+        *(b'{"timeout_s": 1}', b'{"request": {}}', b'{"timeout_s": [], "request": {}}'),
+        b'{"timeout_s": NaN, "request": {}}',
+        b'{"timeout_s": -1, "request": {}}',
+        b'{"timeout_s": 1%s, "request": {}}' % (b"0" * 400),
+    ],
+)
+async def test_a_guest_that_proves_who_he_is_may_send_what_he_likes(
+    unchanged_single, keys, content
+):
+    doorway, guest, own = unchanged_single.site.doorway, free_address(), unchanged_single.address
+    key = PublicKey.from_text(unchanged_single.key.public_text)
+    pending, hello = make_hello(guest, keys[1], own, key, time.time())
+    session_id = await doorway.welcome(hello)
+    binding = frame_binding("POST", "/rpc/v1/agent/members")
+    frame = pending.confirm(session_id).seal(content, binding)
+    with pytest.raises(errors.OBShellError) as refused:
+        doorway.open(session_id, "agent/members", frame, binding, guest.ip)
+    assert refused.value.code is errors.BAD_REQUEST
+
+
+class Secretive(BaseModel):
+    """A request in which a secret is."""
+
+    root_password: str
+    number: int
+
+
+def test_what_does_not_fit_is_told_without_what_it_was():
+    with pytest.raises(errors.OBShellError) as refused:
+        parsed(Secretive, {"root_password": ["s3cret"], "number": "s3cret"})
+    assert refused.value.code is errors.BAD_REQUEST
+    assert "root_password: " in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.__cause__ is None
 
 
 async def test_nobody_sends_an_agent_elsewhere(unchanged_single):
