@@ -90,10 +90,14 @@ class FirstByte(asyncio.Protocol):
     def _fail(self, error: ssl.SSLError) -> None:
         """Say so, and leave it to the other to close: a reset might overtake the alert.
 
-        A connection on which nothing was agreed is ended when its first request is due.
+        If the other does not, the connection is ended when its first request is due. One on which
+        requests may be under way is ended at once.
         """
         self._failed = True
-        self._line.say_no_more()
+        if self._line.agreed:
+            self._line.abort()
+        else:
+            self._line.say_no_more()
         address = self._http.address
         left_out = self._refusals.left_out(address)
         if left_out is not None:
@@ -110,7 +114,8 @@ class Line(asyncio.Transport):
         self._below = below
         self._plain = False
         self._tls: ssl.SSLObject | None = None
-        self._agreed = False
+        self.agreed = False
+        """Whether a handshake has succeeded, and nothing has ended it since."""
         self.ended = False
         """Whether the other side has said, within TLS, that it says no more."""
 
@@ -130,9 +135,9 @@ class Line(asyncio.Transport):
         pieces = []
         self._in.write(data)
         try:
-            if not self._agreed:
+            if not self.agreed:
                 self._tls.do_handshake()
-                self._agreed = True
+                self.agreed = True
             while piece := self._tls.read(_PIECE):
                 pieces.append(piece)
             self.ended = True
@@ -144,7 +149,6 @@ class Line(asyncio.Transport):
 
     def say_no_more(self) -> None:
         """End this side alone."""
-        self._agreed = False
         with contextlib.suppress(OSError, RuntimeError):
             self._below.write_eof()
 
@@ -152,7 +156,7 @@ class Line(asyncio.Transport):
         """Say something, if it is known in which way."""
         if self._plain:
             self._below.write(data)
-        elif self._tls is not None and self._agreed and data:
+        elif self._tls is not None and self.agreed and data:
             rest = memoryview(data)
             while rest:
                 rest = rest[self._tls.write(rest) :]
@@ -160,8 +164,8 @@ class Line(asyncio.Transport):
 
     def close(self) -> None:
         """Say that this is the end, and end it when all is sent."""
-        if self._tls is not None and self._agreed:
-            self._agreed = False
+        if self._tls is not None and self.agreed:
+            self.agreed = False
             with contextlib.suppress(ssl.SSLError):  # nobody waits for the other's farewell
                 self._tls.unwrap()
             self._flush()

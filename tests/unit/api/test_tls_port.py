@@ -24,6 +24,7 @@ from support.waiting import soon
 pytestmark = pytest.mark.anyio
 
 STATUS = b"GET /api/v1/status HTTP/1.1\r\nhost: x\r\n\r\n"
+HALF = b"POST /api/v1/ob/stop HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n"
 NO_TLS = (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, ssl.SSLError)
 
 
@@ -294,3 +295,34 @@ async def test_who_is_told_that_his_tls_is_wrong_may_say_the_rest(unchanged):
         assert await soon(loop.sock_recv(client, 100)) == b""
         for _ in range(3):  # a reset might have reached him before the alert
             await loop.sock_sendall(client, STATUS)
+
+
+async def test_what_is_falsified_within_a_connection_ends_it_and_what_is_asked_on_it(
+    start, certified
+):
+    host = await start()
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = certified.context().wrap_bio(back, there, server_hostname=host.address.ip)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as line:
+        line.setblocking(False)
+        await loop.sock_connect(line, host.address)
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await loop.sock_sendall(line, there.read())
+                back.write(await soon(loop.sock_recv(line, 1 << 16)))
+        client.write(HALF)
+        await loop.sock_sendall(line, there.read())
+        back.write(await soon(loop.sock_recv(line, 1 << 16)))
+        assert client.read().startswith(b"HTTP/1.1 100 ")
+        client.write(b"{")
+        record = bytearray(there.read())
+        record[-1] ^= 1
+        await loop.sock_sendall(line, record)
+        with contextlib.suppress(ConnectionError):
+            while await soon(loop.sock_recv(line, 1 << 16)):
+                pass
+    assert host.agent._door.strangers._count == 0

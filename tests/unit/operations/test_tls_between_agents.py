@@ -47,7 +47,9 @@ def foreign(tmp_path_factory):
 # --- a whole cluster ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spoken", ["http", "https", "mutual TLS"])
+@pytest.mark.parametrize(
+    "spoken", [pytest.param("http", marks=pytest.mark.long), "https", "mutual TLS"]
+)
 async def test_the_official_sdk_stops_and_starts_a_cluster(hosts, certified, spoken, capsys):
     ca, (cert, key) = str(certified.ca), certified.client
     protocol, own = {
