@@ -18,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -147,6 +147,7 @@ class Gateway:
         """Log how a request was answered: changes and what went wrong, the rest for DEBUG."""
         status = 0
         client = _client(scope) or "local socket"
+        in_plain = self._door.tls is not None and not self._trusted and scope["scheme"] == "http"
 
         async def logged(message: Message) -> None:
             nonlocal status
@@ -154,12 +155,14 @@ class Gateway:
             status = message.get("status", status)
             if message["type"] != "http.response.body" or message.get("more_body"):
                 return
-            level, more = _level(scope["method"], status), {}
+            level, more = _level(scope["method"], status), dict[str, Any]()
             if not (call.admitted_as or self._trusted) and level > logging.DEBUG:
                 left_out = self._door.refusals.left_out(client)
                 if left_out is None:
                     return
                 more = {"left_out": left_out} if left_out else {}
+            if in_plain:
+                more["plain"] = True  # whoever sees to it that all come over TLS looks for that
             words = f"{scope['method']} {masked_target(call.target)}"
             _log.log(level, words, action="request", status=status, client=client, **more)
 

@@ -9,6 +9,9 @@ import subprocess
 
 import pexpect
 import pytest
+from obshell import ClientSet
+from obshell.auth import PasswordAuth
+from obshell.request import ProtocolOptions
 
 
 def test_down_leaves_no_process_and_no_directory_even_after_a_crash(
@@ -52,7 +55,11 @@ def test_one_that_speaks_tls_can_be_asked_with_its_certificates_alone(obshell, b
     obshell("agent", "gen-cert", "127.0.0.1", "--dir", certs, "--renew")
     for node in box.nodes:
         obshell("agent", "reload-tls", "--base-dir", node.base_dir)
-    obshell("cluster", "stop", *target, "-f", "-y", *words, *shown)
+    shown = (str(certs / "client.crt"), str(certs / "client.key"))
+    protocol = ProtocolOptions.https(str(certs / "ca.crt"), shown)
+    auth = PasswordAuth(box.root_password)
+    sdk = ClientSet(first.ip, first.port, auth, protocol_options=protocol).v1
+    assert sdk.stop_sync("GLOBAL", [], force=True).state == "SUCCEED"
 
 
 def test_one_that_does_not_come_up_leaves_nothing_and_says_why(obshell, tmp_path, processes_in):

@@ -66,6 +66,17 @@ async def test_one_port_speaks_tls_and_plain_http(unchanged, certified):
     assert (await unchanged.api.get("/ob/agents")).contents == [unchanged.address.wire]
 
 
+async def test_who_asks_in_plain_can_be_found_in_the_log(unchanged, certified, capsys):
+    async with secured(unchanged, certified.context()) as api:
+        await api.post("/ob/stop", {})
+        capsys.readouterr()
+        await api.post("/ob/stop", {})
+    await unchanged.local.post("/ob/stop", {})
+    assert "plain" not in capsys.readouterr().out
+    await unchanged.api.post("/ob/stop", {})
+    assert "plain=True" in capsys.readouterr().out
+
+
 async def test_plain_http_is_refused_where_tls_is_required(start, certified):
     host = await start(own=certified.mutual)
     answer = await host.api.plain("GET", "/api/v1/secret", None, {"accept-language": "zh"})

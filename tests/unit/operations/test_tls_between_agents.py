@@ -164,6 +164,21 @@ async def test_an_agent_whose_certificate_is_of_no_known_ca_is_not_let_in(meet, 
     assert "unknown ca" in (await refusal(asking, asked.address)).lower().replace("_", " ")
 
 
+async def test_an_agent_that_has_learnt_of_another_ca_speaks_to_its_agents(
+    meet, certified, foreign, tmp_path
+):
+    both = tmp_path / "ca.crt"
+    both.write_bytes(certified.ca.read_bytes())
+    asking, asked = await meet(
+        {**certified.files(meet.own), "tls_ca": both}, foreign.files(meet.other)
+    )
+    await refusal(asking, asked.address)
+    both.write_bytes(certified.ca.read_bytes() + foreign.ca.read_bytes())
+    assert (await asking.local.post("/agent/tls/reload")).status == 200
+    await ask(asking, asked.address)
+    assert scheme(asking, asked.address) == "https"
+
+
 async def test_one_that_speaks_other_tls_is_not_spoken_to_in_plain(meet, certified, capsys):
     asking, _ = await meet(certified.files(meet.own), {})
     out_of_date = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
