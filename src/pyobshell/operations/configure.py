@@ -104,14 +104,13 @@ def checked_options(given: dict[str, str]) -> dict[str, str]:
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it cannot be set here")
         if not _NAME.fullmatch(name):
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it is not the name of an option")
+        if name in _PORTS:
+            parse_port(value)
         require_plain(spelled, value)
         if value.startswith("-") and name in _WORDS:
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it would be taken for an option")
         if options.setdefault(name, value) != value:
             raise errors.ILLEGAL_ARGUMENT(name=spelled, reason="it is given twice, differently")
-    for name in _PORTS:
-        if name in options:
-            parse_port(options[name])
     return options
 
 

@@ -93,7 +93,7 @@ async def test_a_guest_that_proves_who_he_is_may_send_what_he_likes(
     doorway, guest, own = unchanged_single.site.doorway, free_address(), unchanged_single.address
     key = PublicKey.from_text(unchanged_single.key.public_text)
     pending, hello = make_hello(guest, keys[1], own, key, time.time())
-    session_id = await doorway.welcome(hello)
+    session_id = await doorway.welcome(hello, guest.ip)
     binding = frame_binding("POST", "/rpc/v1/agent/members")
     frame = pending.confirm(session_id).seal(content, binding)
     with pytest.raises(errors.OBShellError) as refused:

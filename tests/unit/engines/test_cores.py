@@ -15,6 +15,8 @@ hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 if sys.argv[1] == "agent":
     cores.give_up()
+    given_up = resource.getrlimit(resource.RLIMIT_CORE)[0]
+    assert given_up == 1 or hard == 0, given_up
     limit = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
     code, printed = run_program([sys.executable, "-c", limit])
     assert (code, printed.strip()) == (0, str(hard)), printed
@@ -31,7 +33,7 @@ def crash(who, directory):
         os.chdir(directory)
         os.execv(sys.executable, [sys.executable, "-c", _CRASH, who])
     status = os.waitpid(pid, 0)[1]
-    assert os.WIFSIGNALED(status)
+    assert os.WIFSIGNALED(status)  # not the end by an assertion
     return os.WCOREDUMP(status)
 
 
