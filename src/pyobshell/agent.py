@@ -57,6 +57,7 @@ from pyobshell.operations import (
     retirement,
     rolling,
     roster,
+    rotation,
     scale_out,
     server,
     start,
@@ -238,10 +239,11 @@ class Agent:
         await cluster.load()
         view = cluster.view
         known = view.identity is not Identity.SINGLE
-        key = await asyncio.to_thread(opening.own_key, paths, known=known)
+        keyring = await asyncio.to_thread(opening.own_key, paths, known=known)
         if known and view.member(view.own) is None:
             others = ", ".join(map(str, view.addresses))
             raise AddressChangedError(f"{view.own} is no member of this agent's cluster ({others})")
+        await rotation.know_own_key(cluster, keyring)
         engine = self._make_engine(
             settings.engine, settings.base_dir, paths.state_dir, settings.observer
         )
@@ -252,7 +254,7 @@ class Agent:
             engine.use_password(cluster.passwords.root)
         site = Site(
             settings=settings,
-            key=key,
+            keyring=keyring,
             vault=vault,
             cluster=cluster,
             engine=engine,
@@ -268,8 +270,8 @@ class Agent:
 
         site.tasks = TaskEngine(database, catalogue(), site.own, site, ended=ended)
         site.tls = tls
-        site.peers = Peers(cluster, key, site, settings.retry_s, tls)
-        site.doorway = Doorway(cluster, key, procedures(), site, self._crypto)
+        site.peers = Peers(cluster, keyring, site, settings.retry_s, tls)
+        site.doorway = Doorway(cluster, keyring, procedures(), site, self._crypto)
         connect = self._find_ocs(engine)
         if connect is not None:
             site.ocs = Ocs(site, connect, catalogue())
@@ -279,7 +281,7 @@ class Agent:
     def _gateway(self, site: Site, *, trusted: bool) -> Gateway:
         routes, let_in = Recorder(site.api, site.audit), partial(access.let_in, site)
         return Gateway(
-            routes, Rpc(site), site.key, self._crypto, self._door, let_in, trusted=trusted
+            routes, Rpc(site), site.keyring, self._crypto, self._door, let_in, trusted=trusted
         )
 
     def _config(self, site: Site, *, trusted: bool) -> uvicorn.Config:
@@ -343,6 +345,7 @@ def procedures() -> ProcedureTable:
         invited,
         retirement,
         roster,
+        rotation,
         access,
         audit,
         keeping,

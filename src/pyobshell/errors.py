@@ -242,6 +242,12 @@ AUDIT_NOT_RECORDED = _E(
     "Nothing was done, for the request could not be put on record: {cause}",
     "请求无法写入审计记录，因此未执行任何操作：{cause}",
 )
+KEY_NOT_WRITTEN = _E(
+    "Agent.Key.NotWritten",
+    500,
+    "The agent keeps its present key, for a new one cannot be written to {file}: {cause}",
+    "新密钥无法写入 {file}：{cause}，agent 仍使用现有密钥",
+)
 AGENT_NO_MASTER = _E("Agent.NoMaster", 500, "This agent follows no master", "该 agent 没有 master")
 AGENT_ALREADY_EXISTS = _E(
     "Agent.AlreadyExists", 500, "Agent {agent} is a member already", "agent {agent} 已经是成员"

@@ -5,7 +5,7 @@ Names in any case, null as absent, unknown names ignored, no value of one type t
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -150,6 +150,12 @@ class AgentPasswordRequest(Request):
     """``POST /agent/password``."""
 
     password: str = Field(min_length=1, description="the agent password that is to be")
+
+
+class RotateKeyRequest(Request):
+    """``POST /agent/rotate-key``, which is not OBShell's."""
+
+    key_bits: Literal[2048, 3072, 4096]
 
 
 class ObclusterConfigRequest(Request):

@@ -26,6 +26,21 @@ def replace_file(path: Path, content: str | bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def replace_secret_file(path: Path, content: str) -> None:
+    """As ``replace_file``, and what was there before is overwritten where it lay on the disk.
+
+    What the file system or the disk has copied of it by itself is out of reach.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        replace_file(path, content)
+        with contextlib.suppress(OSError):  # it is replaced; a full disk need not overwrite
+            os.pwrite(descriptor, bytes(os.fstat(descriptor).st_size), 0)
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_directory(directory: Path) -> None:
     """Have on disk which files a directory has."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -275,12 +275,33 @@ class AgentWithIdentity(BaseModel):
     identity: str
 
 
+class KeySuccession(BaseModel):
+    """That a key has taken the place of another, signed with that one."""
+
+    old: str
+    new: str
+    signature: str = Field(description="PSS, SHA-256, base64")
+
+
 class AgentSecret(BaseModel):
     """``GET /secret``: the key that requests to this agent are encrypted with."""
 
     ip: str
     port: int
     public_key: str = Field(description="PKCS#1 RSAPublicKey, DER, base64")
+    successions: list[KeySuccession] = Field(
+        default_factory=list,
+        exclude_if=operator.not_,
+        description="how the key came to take the place of earlier ones, if it did",
+    )
+
+
+class RotatedKey(BaseModel):
+    """The new key of an agent, and the members that learn it later."""
+
+    public_key: str = Field(description="PKCS#1 RSAPublicKey, DER, base64")
+    key_bits: int
+    unreachable: list[UnreachableAgent]
 
 
 class TlsCertificate(BaseModel):

@@ -9,9 +9,9 @@ from typing import Any
 from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.operations import sub_dag
-from pyobshell.operations.release import life_of
 from pyobshell.operations.stop import stop_observer
 from pyobshell.operations.sub_dag import Part
+from pyobshell.security.keyring import life_of
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Dag
 from support.agents import Host

@@ -22,6 +22,7 @@ from pyobshell.requests import (
     OperatorRequest,
     ParameterSetting,
     Request,
+    RotateKeyRequest,
     ScaleInRequest,
     ScaleOutRequest,
     SetParametersRequest,
@@ -89,6 +90,7 @@ def test_names_nobody_knows_are_ignored(kind):
         OperatorRequest: {"operator": "PASS"},
         ParameterSetting: PARAMETER,
         SetParametersRequest: {"params": [PARAMETER]},
+        RotateKeyRequest: {"key_bits": 2048},
         ScaleInRequest: {"agent_info": {"ip": "::1", "port": 1}},
         ScaleOutRequest: {"agentInfo": {"ip": "::1", "port": 1}, "zone": "z", "obConfigs": {}},
     }

@@ -38,6 +38,7 @@ from pyobshell.security.hybrid import (
     open_header_v1,
     open_header_v2,
 )
+from pyobshell.security.keyring import Keyring
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.turns import CryptoTurns
 from pyobshell.security.verify import Credentials
@@ -66,7 +67,7 @@ class Gateway:
         self,
         app: ASGIApp,
         rpc: ASGIApp,
-        key: PrivateKey,
+        keyring: Keyring,
         crypto: CryptoTurns,
         door: Door,
         let_in: Callable[[Call, Scope], Awaitable[object]],
@@ -75,7 +76,7 @@ class Gateway:
     ) -> None:
         self._app = app
         self._rpc = rpc
-        self._key = key
+        self._keyring = keyring
         self._crypto = crypto
         self._door = door
         self._let_in = let_in
@@ -129,7 +130,7 @@ class Gateway:
             header_name, kind, opener = found
             value = headers[header_name]
             cost = len(value) // _SECTION_CHARS
-            header = await self._crypto.run(_client(scope), cost, opener, self._key, value)
+            header = await self._crypto.run(_client(scope), cost, opener, self._keyring.key, value)
             call.credentials, call.door = Credentials(kind, header), self._door
         let_in = None if self._trusted else partial(self._let_in, call, scope)
         body = await read_body(receive, _LARGEST_BODY, unasked=_UNASKED, let_in=let_in)

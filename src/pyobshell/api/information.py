@@ -20,6 +20,7 @@ from pyobshell.wire import (
     AgentWithIdentity,
     Contents,
     Envelope,
+    KeySuccession,
     ObInfo,
     rfc3339,
 )
@@ -62,7 +63,12 @@ async def get_info(call: CallDep, site: SiteDep) -> Response:
 async def get_secret(call: CallDep, site: SiteDep) -> Response:
     """The public key that requests to this agent are encrypted with."""
     return call.answer(
-        AgentSecret(ip=site.own.ip, port=site.own.port, public_key=site.key.public_text)
+        AgentSecret(
+            ip=site.own.ip,
+            port=site.own.port,
+            public_key=site.keyring.public_text,
+            successions=[KeySuccession(**one.model_dump()) for one in site.keyring.successions],
+        )
     )
 
 

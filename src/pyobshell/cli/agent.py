@@ -214,6 +214,7 @@ def status(
 
 app.command()(doctor)
 app.command("password")(own.password)
+app.command("rotate-key")(own.rotate_key)
 app.command("gen-cert")(gen_cert)
 app.command("reload-tls")(reload_tls)
 

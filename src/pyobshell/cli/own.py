@@ -1,10 +1,10 @@
-"""`obshell agent password`: what is an agent's own."""
+"""`obshell agent password` and `rotate-key`: what is an agent's own."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,9 @@ from pyobshell.cli import output, place, secrets
 from pyobshell.cli.options import AgentPasswordFile, BaseDir, Host, Json, PasswordFile
 from pyobshell.cli.outcome import CommandError, Exit, run
 
+KeyBits = Annotated[
+    Literal["2048", "3072", "4096"], typer.Option("--key-bits", help="Length of the new key.")
+]
 NewPasswordFile = Annotated[
     Path | None,
     typer.Option(
@@ -52,6 +55,34 @@ def password(
             output.print_json({"set": True})
         else:
             output.say("The agent password is set")
+
+    run(work(), as_json=as_json)
+
+
+def rotate_key(
+    key_bits: KeyBits = "2048",
+    base_dir: BaseDir = None,
+    host: Host = None,
+    agent_password_file: AgentPasswordFile = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> None:
+    """Give the agent a new private key, and destroy the old one.
+
+    Clients fetch the new one by themselves, tasks go on. A member that cannot be reached learns it
+    when it is back. Then make a new backup of the agent's files: an old one has the old key.
+    """
+
+    async def work() -> None:
+        where = _where(base_dir, host, agent_password_file, password_file)
+        async with where.client() as client:
+            rotated = await client.rotate_key(int(key_bits))
+        if as_json:
+            output.print_json(rotated.model_dump())
+            return
+        output.say(f"The agent has a new key of {rotated.key_bits} bits")
+        for one in rotated.unreachable:
+            output.say(f"{one.agent} learns it later: {one.message}")
 
     run(work(), as_json=as_json)
 

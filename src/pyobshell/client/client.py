@@ -26,6 +26,7 @@ from pyobshell.wire import (
     DagsOfAgents,
     NodeDetailDTO,
     ObInfo,
+    RotatedKey,
     StopPreview,
     TaskDetailDTO,
 )
@@ -116,6 +117,12 @@ class Client:
         """Give the agent a password of its own, or another one; it is used from then on."""
         await self.call("POST", "/agent/password", {"password": password})
         self._agent_password = password
+
+    async def rotate_key(self, bits: int) -> RotatedKey:
+        """Give the agent a new key; the members that could not be told are named."""
+        return RotatedKey.model_validate(
+            await self.call("POST", "/agent/rotate-key", {"key_bits": bits})
+        )
 
     async def remove(self, agent: Address) -> DagDetailDTO | None:
         """Remove an agent from a cluster that is not initialized; None: nothing to do."""

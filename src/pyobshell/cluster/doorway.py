@@ -26,7 +26,7 @@ from pyobshell.cluster.procedures import (
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.log import tracing
-from pyobshell.security.keys import PrivateKey
+from pyobshell.security.keyring import Keyring, has_succeeded, read_successions
 from pyobshell.security.peer import PeerSession, accept_hello
 from pyobshell.security.turns import CryptoTurns
 
@@ -43,6 +43,7 @@ class _Visitor:
     session: PeerSession
     address: Address
     public_key: str
+    life: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Asked:
     trace_id: str | None
     binding: bytes
     host: str
+    known: bool
 
 
 class Doorway(Generic[Site]):
@@ -64,13 +66,13 @@ class Doorway(Generic[Site]):
     def __init__(
         self,
         cluster: ClusterState,
-        key: PrivateKey,
+        keyring: Keyring,
         procedures: ProcedureTable,
         site: Site,
         crypto: CryptoTurns,
     ) -> None:
         self._cluster = cluster
-        self._key = key
+        self._keyring = keyring
         self._procedures = procedures
         self._site = site
         self._crypto = crypto
@@ -81,19 +83,28 @@ class Doorway(Generic[Site]):
         """Open a session for who knocks from the address ``client``; returns its id.
 
         Raises ``Security.Authentication.IncorrectToken`` for a hello that proves nothing, and for
-        one that speaks in the name of a member with another key than that member's.
+        one that speaks in the name of a member with another key than that member's, unless it
+        proves as well that this is the successor of the member's.
         """
         own = self._cluster.view.own
-        session, caller, claimed = await self._crypto.run(
-            client, 1, accept_hello, own, self._key, hello, time.time()
+        session, caller, claimed, life = await self._crypto.run(
+            client, 1, accept_hello, own, self._keyring.key, hello, time.time()
         )
-        member = self._cluster.view.member(caller)
-        if member is not None and member.public_key != claimed.text:
-            raise errors.INCORRECT_TOKEN(cause=f"{caller} is a member with another key")
+        known = self._cluster.known_key(caller)
+        if known is not None and known != claimed.text:
+            successions = read_successions(hello.get("successions"))
+            if not await self._crypto.run(
+                client, 1, has_succeeded, known, claimed.text, successions
+            ):
+                raise errors.INCORRECT_TOKEN(cause=f"{caller} is a member with another key")
+            await self._cluster.learn_key(caller, known, claimed.text)
+            _log.info("has another key", action="key.learn", agent=str(caller))
         visitors, most = (
-            (self._guests, _GUEST_SESSIONS) if member is None else (self._members, _SESSIONS)
+            (self._guests, _GUEST_SESSIONS)
+            if self._cluster.view.member(caller) is None
+            else (self._members, _SESSIONS)
         )
-        visitors[session.id] = _Visitor(session, caller, claimed.text)
+        visitors[session.id] = _Visitor(session, caller, claimed.text, life)
         while len(visitors) > most:
             visitors.popitem(last=False)
         return session.id
@@ -131,6 +142,7 @@ class Doorway(Generic[Site]):
             str(trace_id) if trace_id else None,
             binding,
             host,
+            self._cluster.knows(visitor.address, visitor.public_key),
         )
 
     async def run(self, asked: Asked, answer: Callable[[bytes], None]) -> None:
@@ -160,11 +172,10 @@ class Doorway(Generic[Site]):
         procedure = self._procedures.get(asked.name)
         if procedure is None:
             raise errors.NOT_FOUND(method="POST", path=asked.name)
-        known = self._is_member(visitor)
-        if not known and not procedure.for_guests:
+        if not asked.known and not procedure.for_guests:
             raise errors.INCORRECT_TOKEN(cause=f"{visitor.address} is not a member")
-        who = (visitor.address, visitor.public_key, known)
-        caller = Caller(*who, asked.deadline, log, asked.host)
+        who = (visitor.address, visitor.public_key, asked.known)
+        caller = Caller(*who, asked.deadline, log, asked.host, visitor.life)
         request = parsed(procedure.request, asked.request)
         own = self._cluster.view.own
         response = await carry_out(procedure, self._site, own, caller, request)
@@ -174,11 +185,20 @@ class Doorway(Generic[Site]):
     def _is_member(self, visitor: _Visitor) -> bool:
         return self._cluster.knows(visitor.address, visitor.public_key)
 
+    def forget_all(self) -> None:
+        """Let go of all sessions: what they were opened with is not secret for ever."""
+        self._members.clear()
+        self._guests.clear()
+
     def _visitor(self, session_id: str, name: str) -> _Visitor:
         for visitors in (self._members, self._guests):
-            if session_id in visitors:
+            if session_id not in visitors:
+                continue
+            visitor = visitors[session_id]
+            if self._cluster.known_key(visitor.address) in (None, visitor.public_key):
                 visitors.move_to_end(session_id)
-                return visitors[session_id]
+                return visitor
+            del visitors[session_id]  # it was opened with a key that has been given up
         if self._procedures.get(name) is None:
             raise errors.NOT_FOUND(method="POST", path=name)
         raise errors.PEER_SESSION_UNKNOWN()

@@ -34,7 +34,13 @@ from pyobshell.cluster.roads import Roads, why
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.log import current_trace
-from pyobshell.security.keys import PrivateKey, PublicKey
+from pyobshell.security.keyring import (
+    Keyring,
+    has_succeeded,
+    read_successions,
+    write_successions,
+)
+from pyobshell.security.keys import PublicKey
 from pyobshell.security.peer import PeerSession, make_hello
 from pyobshell.security.tls import Tls
 from pyobshell.wire import API_PREFIX
@@ -72,7 +78,7 @@ class Peers(Generic[Site]):
     def __init__(
         self,
         cluster: ClusterState,
-        key: PrivateKey,
+        keyring: Keyring,
         site: Site,
         retry_s: float,
         tls: Tls | None = None,
@@ -80,7 +86,7 @@ class Peers(Generic[Site]):
         self._roads = Roads(tls)
         self._retry_s = retry_s
         self._cluster = cluster
-        self._key = key
+        self._keyring = keyring
         self._site = site
         self._sessions: dict[Address, tuple[PeerSession, str]] = {}
         self._opening: dict[Address, asyncio.Lock] = {}
@@ -111,7 +117,8 @@ class Peers(Generic[Site]):
         reached or does not answer by the deadline.
         """
         if peer == self._cluster.view.own:
-            caller = Caller(peer, self._key.public_text, True, deadline, log)
+            who = (peer, self._keyring.public_text, True)
+            caller = Caller(*who, deadline, log, claimed_life=self._keyring.life)
             return await carry_out(procedure, self._site, peer, caller, request)
         retry = deadline.within(self._retry_s if again else 0.0)
         pause = _FIRST_PAUSE_S
@@ -254,6 +261,22 @@ class Peers(Generic[Site]):
         """Let go of the session with a peer, whose key may have changed."""
         self._sessions.pop(peer, None)
 
+    def forget_all(self) -> None:
+        """Let go of all sessions; the next ones are opened with the key as it is then."""
+        self._sessions.clear()
+
+    async def proven_key(self, peer: Address) -> PublicKey:
+        """The key with which a peer has shown that it is itself: the known one, or its successor.
+
+        Raises ``Agent.RPC.RequestFailed`` if it cannot be reached, or shows nothing.
+        """
+        try:
+            await self._session(peer)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            cause = str(error) or type(error).__name__
+            raise errors.RPC_REQUEST_FAILED(agent=peer, method=SESSION_PATH, cause=cause) from error
+        return await self.public_key(peer)
+
     async def close(self) -> None:
         """Close every connection."""
         await self._http.close()
@@ -290,10 +313,37 @@ class Peers(Generic[Site]):
 
     async def _open_session(self, peer: Address) -> tuple[PeerSession, str]:
         peer_key = await self.public_key(peer)
-        own = self._cluster.view.own
+        try:
+            return await self._greet(peer, peer_key)
+        except errors.OBShellError:
+            # It cannot read what is for a key that it has given up.
+            successor = await self._successor(peer, peer_key)
+            if successor is None:
+                raise
+        await self._cluster.learn_key(peer, peer_key.text, successor.text)
+        if peer in self._met:
+            self._met[peer] = successor
+        return await self._greet(peer, successor)
+
+    async def _successor(self, peer: Address, known: PublicKey) -> PublicKey | None:
+        """The key that has taken the place of the known one, if it is so."""
+        try:
+            secret = await self.ask(peer, f"{API_PREFIX}/secret")
+            claimed = PublicKey.from_text(secret["public_key"])
+        except (errors.OBShellError, ValueError, KeyError, TypeError):
+            return None
+        successions = read_successions(json.dumps(secret.get("successions")))
+        if claimed == known or not has_succeeded(known.text, claimed.text, successions):
+            return None
+        return claimed
+
+    async def _greet(self, peer: Address, peer_key: PublicKey) -> tuple[PeerSession, str]:
+        own, keyring = self._cluster.view.own, self._keyring
         pending, hello = await asyncio.to_thread(
-            make_hello, own, self._key, peer, peer_key, time.time()
+            make_hello, own, keyring.key, peer, peer_key, time.time(), keyring.life
         )
+        if keyring.successions:
+            hello["successions"] = write_successions(keyring.successions)
 
         async def post(scheme: str) -> tuple[int, bytes, str]:
             url = f"{scheme}://{peer}{SESSION_PATH}"

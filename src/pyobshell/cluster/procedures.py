@@ -19,6 +19,7 @@ from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.deadline import Deadline
 from pyobshell.errors import ErrorCode, OBShellError
+from pyobshell.security.keyring import life_of
 
 Site = TypeVar("Site")
 Req = TypeVar("Req", bound=BaseModel)
@@ -38,7 +39,8 @@ class Caller:
     """Who asks: a member, or an agent that is none yet (``member`` False), and until when.
 
     ``log`` takes a line for the asking side, which reads it at once. ``host`` is the ip that it
-    asks from, whatever address it gives.
+    asks from, whatever address it gives. ``life`` tells it from an agent at that address that was
+    made anew.
     """
 
     address: Address
@@ -47,6 +49,12 @@ class Caller:
     deadline: Deadline
     log: Log
     host: str = ""
+    claimed_life: str = ""
+
+    @property
+    def life(self) -> str:
+        """The life that it lives, which begins with its first key."""
+        return self.claimed_life or life_of(self.public_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,26 @@ class ClusterState:
         """Drop all options kept."""
         await self._change(lambda c: c.execute(_FORGET_OPTIONS))
 
+    def known_key(self, address: Address) -> str | None:
+        """The key of a member, or of the master this agent is joining; none of anybody else."""
+        member = self.view.member(address)
+        return member.public_key if member else self.acquaintances.get(address)
+
+    async def learn_key(self, address: Address, old: str, new: str) -> None:
+        """Know an agent, whose key was another one, by its new key from now on."""
+
+        def learn(view: ClusterView) -> ClusterView:
+            return view.with_members(
+                m.model_copy(update={"public_key": new})
+                if (m.address, m.public_key) == (address, old)
+                else m
+                for m in view.members
+            )
+
+        if self.acquaintances.get(address) == old:
+            self.acquaintances[address] = new
+        await self.change(learn)
+
     def knows(self, address: Address, public_key: str) -> bool:
         """Whether that key is that of a member, or of the master this agent is joining.
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pyobshell.home.findings import Finding, ok, problem, repaired, warning
 from pyobshell.home.opening import owner
-from pyobshell.security.keys import PrivateKey
+from pyobshell.security.keyring import Keyring
 from pyobshell.security.tls import WARN_DAYS, Tls, TlsFileError, now
 from pyobshell.settings import Paths, Settings
 
@@ -155,7 +155,7 @@ def look_at_private_key(paths: Paths, *, is_member: bool) -> Finding:
         f"made anew: move {paths.state_dir} away, start with OB_ROOT_PASSWORD set"
     )
     try:
-        PrivateKey.from_pem(file.read_text())
+        Keyring.from_text(file.read_text())
     except FileNotFoundError:
         if is_member:
             return problem("agent key", f"{file} is missing, by which the others know it", restore)

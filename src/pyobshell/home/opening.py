@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, text
 from pyobshell import errors
 from pyobshell.cluster.state import CHANGES, SECRETS
 from pyobshell.home import kept
+from pyobshell.security.keyring import Keyring
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Paths
@@ -148,19 +149,19 @@ def sealed_secrets(connection: Connection) -> list[str]:
     return list(connection.execute(_SECRETS).scalars())
 
 
-def own_key(paths: Paths, *, known: bool) -> PrivateKey:
-    """The agent's private key, made at its first start and kept: clients remember it.
+def own_key(paths: Paths, *, known: bool) -> Keyring:
+    """The agent's private key, made at its first start and kept, for clients remember it.
 
     By one that others have on their lists the agent is ``known``: it is not made anew.
     """
     file = paths.private_key
     if file.exists():
-        return _read(file, lambda path: PrivateKey.from_pem(path.read_text()))
+        return _read(file, lambda path: Keyring.from_text(path.read_text()))
     if known:
         raise KeyFileError(f"{file} is missing, and the other agents know this one by no other key")
-    key = PrivateKey.generate()
-    replace_file(file, key.to_pem())
-    return key
+    keyring = Keyring(PrivateKey.generate())
+    replace_file(file, keyring.to_text())
+    return keyring
 
 
 def _read(file: Path, read: Callable[[Path], T]) -> T:

@@ -141,8 +141,9 @@ async def join_to_master(run: Run, joining: Joining) -> None:
 
     Until then what answers there is a stranger, who may ask nothing here.
     """
-    site, master_key = run.site, joining.master_key
-    site.peers.meet(joining.master, master_key)
+    site = run.site
+    site.peers.meet(joining.master, joining.master_key)
+    master_key = (await site.peers.proven_key(joining.master)).text
     password, own_key = site.vault.open_text(joining.sealed_password), site.key.public_text
     applying = Application(
         member=await own_member(site, Identity.FOLLOWER, joining.zone),

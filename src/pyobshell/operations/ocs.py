@@ -20,6 +20,7 @@ from pyobshell.operations.executor import Executor
 from pyobshell.operations.maintainer import Maintainer
 from pyobshell.operations.retirement import look_whether_parted
 from pyobshell.operations.site import Site
+from pyobshell.security.keyring import has_succeeded
 from pyobshell.store.database import Database
 from pyobshell.store.migrate import migrate_ocs
 from pyobshell.store.mysql import Connect
@@ -90,6 +91,17 @@ class Ocs:
         """Add a member, or alter the one that has its address."""
         await self._database.write(lambda c: member_table.put_shared(c, member), again=True)
 
+    async def enter_member(self, member: Member) -> None:
+        """As ``put_member``, but for the key, which the member may have changed meanwhile."""
+
+        def enter(connection: Connection) -> None:
+            listed = member_table.read_shared(connection).members
+            keys = {one.address: one.public_key for one in listed}
+            key = keys.get(member.address, member.public_key)
+            member_table.put_shared(connection, member.model_copy(update={"public_key": key}))
+
+        await self._database.write(enter, again=True)
+
     async def remove_member(self, agent: Address) -> None:
         """Strike a member off the list; no harm if it is none."""
         await self._database.write(lambda c: member_table.remove_shared(c, agent), again=True)
@@ -109,15 +121,38 @@ class Ocs:
             elif listed.version != view.members_version:
                 await self._site.cluster.change(listed.adopted_by)
 
+    async def show_own_key(self) -> None:
+        """Have the list show this agent's key, if it shows one that it has succeeded."""
+        own, keyring = self._site.own, self._site.keyring
+        key, successions = keyring.public_text, keyring.successions
+
+        def outdated(members: Sequence[Member]) -> Member | None:
+            me = next((member for member in members if member.address == own), None)
+            shown = None if me is None else me.public_key
+            if me is None or shown is None or shown == key:
+                return None
+            return me if has_succeeded(shown, key, successions) else None
+
+        def show(connection: Connection) -> None:
+            me = outdated(member_table.read_shared(connection).members)
+            if me is not None:
+                shown = me.model_copy(update={"public_key": key})
+                member_table.put_shared(connection, shown)
+
+        if outdated((await self.members()).members) is not None:
+            await self._database.write(show, again=True)
+            await self.synchronize()
+
     # --- its life --------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        await _persistently(self.create)
-        await _persistently(self.synchronize)
+        await persistently(self.create)
+        await persistently(self.synchronize)
+        await persistently(self.show_own_key)
         await self.maintainer.compete()
 
 
-async def _persistently(work: Callable[[], Awaitable[None]]) -> None:
+async def persistently(work: Callable[[], Awaitable[None]]) -> None:
     """Try again until it is done: the server may not be up yet."""
     pause = _FIRST_PAUSE_S
     while True:

@@ -7,8 +7,6 @@ then whether they are still needed, at first after a second, later every quarter
 
 from __future__ import annotations
 
-import hashlib
-
 import structlog
 from pydantic import BaseModel
 
@@ -26,11 +24,6 @@ _CANCEL_S = 300.0
 
 
 LIFE = "coordinator_life"  # in the data of a sub DAG
-
-
-def life_of(public_key: str) -> str:
-    """What tells a life of an agent from the one before: rebuilt, it numbers its tasks anew."""
-    return hashlib.sha256(public_key.encode()).hexdigest()[:16]
 
 
 class MainDag(BaseModel):
@@ -138,7 +131,7 @@ async def needs(site: Site, caller: Caller, main: MainDag) -> Needed:
 
     It will not once it has ended for good, nor if it has gone on without that agent.
     """
-    if main.life != life_of(site.key.public_text):
+    if main.life != site.keyring.life:
         return Needed(needed=False)
     try:
         dag = await site.tasks.dag(main.number, logs=False)

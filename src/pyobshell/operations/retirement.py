@@ -159,7 +159,9 @@ async def standing(site: Site, caller: Caller, question: Question) -> Standing:
     site.cluster.view.require(Identity.CLUSTER_AGENT)
     listed = await site.require_ocs().members()
     me = next((m for m in listed.members if m.address == caller.address), None)
-    known = me is not None and me.public_key == caller.public_key
+    known = me is not None and (
+        me.public_key == caller.public_key or site.cluster.knows(caller.address, caller.public_key)
+    )
     rows = await require_cluster(site).servers(caller.deadline)
     server = Address(caller.address.ip, question.rpc_port)
     found = Standing(

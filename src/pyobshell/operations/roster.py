@@ -18,7 +18,7 @@ from pyobshell.operations.site import Run, Site
 async def enter(run: Run, member: Member, identity: Identity) -> None:
     """Have the list show a member with this identity, also if it is not on it yet."""
     shown = member.model_copy(update={"identity": identity})
-    await run.site.require_ocs().put_member(shown)
+    await run.site.require_ocs().enter_member(shown)
     run.log(f"{member.address} is {identity}")
     await _spread(run)
 

@@ -19,6 +19,7 @@ from pyobshell.engines.ob_cluster import ObCluster
 from pyobshell.operations.keeper import ServerKeeper
 from pyobshell.operations.line import Line
 from pyobshell.security.backoff import LoginBackoff
+from pyobshell.security.keyring import Keyring
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.tls import Tls
 from pyobshell.security.vault import Vault
@@ -53,7 +54,7 @@ class Site:
     """
 
     settings: Settings
-    key: PrivateKey
+    keyring: Keyring
     vault: Vault
     cluster: ClusterState
     engine: Engine
@@ -88,6 +89,11 @@ class Site:
         if self.ocs is None:
             raise errors.MAINTAINER_NOT_ACTIVE(cause="these servers share no database")
         return self.ocs
+
+    @property
+    def key(self) -> PrivateKey:
+        """This agent's private key as it is at this moment."""
+        return self.keyring.key
 
     @property
     def own(self) -> Address:

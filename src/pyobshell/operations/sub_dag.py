@@ -19,7 +19,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.line import Claimant, rank
 from pyobshell.operations.majority import Leaving
-from pyobshell.operations.release import LIFE, begin, is_needed, is_sub_dag, life_of, release
+from pyobshell.operations.release import LIFE, begin, is_needed, is_sub_dag, release
 from pyobshell.operations.site import Run, Site, refusal
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.locks import MaintenanceConflictError
@@ -146,7 +146,7 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     when something else holds the lock.
     """
     name, work = site.works[part.work]
-    life = life_of(caller.public_key)
+    life = caller.life
     plan = sub_dag_plan(name, part, work, life)
     while True:
         first = site.line.before(part.main_dag_id)
@@ -310,7 +310,7 @@ def _ended_early(dag: Dag) -> str:
 async def _meant(site: Site, caller: Caller, sub_dag: SubDag) -> Dag:
     """The sub DAG that its coordinator speaks of, not what has its number after a rebuild."""
     dag = await site.tasks.dag(GenericId.parse(sub_dag.id).number, logs=False)
-    if dag.data.get(LIFE) != life_of(caller.public_key):
+    if dag.data.get(LIFE) != caller.life:
         raise errors.TASK_NOT_FOUND(
             reason=f"{sub_dag.id} is of another life of {site.own} or of {caller.address}"
         )

@@ -36,6 +36,11 @@ class PublicKey:
             raise ValueError("not an RSA public key")
         return cls(key)
 
+    @property
+    def bits(self) -> int:
+        """The length of its modulus."""
+        return self._key.key_size
+
     @cached_property
     def text(self) -> str:
         """One line of base64 of the PKCS#1 ``RSAPublicKey`` DER, the form ``/secret`` publishes."""

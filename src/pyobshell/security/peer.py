@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,9 +24,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.security.frames import PeerSession
-from pyobshell.security.keys import PrivateKey, PublicKey
+from pyobshell.security.keys import DEFAULT_BITS, PrivateKey, PublicKey
 
-__all__ = ["Hello", "PeerSession", "PendingSession", "accept_hello", "make_hello"]
+__all__ = ["Hello", "PeerSession", "PendingSession", "Visit", "accept_hello", "make_hello"]
 
 Hello = dict[str, str]
 """JSON-able: ``key`` (the caller's public key), ``wrapped``, ``sealed``, ``signature`` (base64)."""
@@ -58,10 +59,24 @@ class PendingSession:
         return PeerSession(session_id, self.key, initiator=True)
 
 
+class Visit(NamedTuple):
+    """What a hello offers: a session, the address its caller claims, its key and its life."""
+
+    session: PeerSession
+    caller: Address
+    key: PublicKey
+    life: str
+
+
 def make_hello(
-    own: Address, own_key: PrivateKey, peer: Address, peer_public: PublicKey, now: float
+    own: Address,
+    own_key: PrivateKey,
+    peer: Address,
+    peer_public: PublicKey,
+    now: float,
+    life: str = "",
 ) -> tuple[PendingSession, Hello]:
-    """Offer a session to ``peer``, at ``now`` (Unix seconds).
+    """Offer a session to ``peer``, at ``now`` (Unix seconds), in the life of this agent.
 
     The hello goes to the peer, whose answer is the argument of ``PendingSession.confirm``.
     """
@@ -72,6 +87,7 @@ def make_hello(
         "from": str(own),
         "to": str(peer),
         "ts": str(int(now)),
+        "life": life,
     }
     wrapping_key, nonce = os.urandom(_KEY_BYTES), os.urandom(_NONCE_BYTES)
     sealed = AESGCM(wrapping_key).encrypt(
@@ -92,8 +108,8 @@ def accept_hello(
     hello: Mapping[str, object],
     now: float,
     max_age_s: float = 60,
-) -> tuple[PeerSession, Address, PublicKey]:
-    """The session a hello offers, the address its caller claims, and the key that signed it.
+) -> Visit:
+    """What a hello offers; its key is the one that has signed it.
 
     The caller of this function decides whether that key is the member's of that address, and
     answers the session's id. ``now`` is in Unix seconds; the clocks of the agents may differ by
@@ -102,6 +118,8 @@ def accept_hello(
     try:
         fields = _fields(hello)
         claimed = PublicKey.from_text(fields["key"])
+        if claimed.bits < DEFAULT_BITS:
+            raise errors.INCORRECT_TOKEN(cause=f"its key has less than {DEFAULT_BITS} bits")
         if not claimed.verify(
             base64.b64decode(fields["signature"], validate=True), _signed(fields)
         ):
@@ -117,7 +135,8 @@ def accept_hello(
             cause=f"its hello is more than {max_age_s:g} s old or early; compare the clocks"
         )
     session_id = f"{content['id']}.{os.urandom(_HALF_ID_BYTES).hex()}"
-    return PeerSession(session_id, key, initiator=False), caller, claimed
+    session = PeerSession(session_id, key, initiator=False)
+    return Visit(session, caller, claimed, content.get("life", ""))
 
 
 def _fields(hello: Mapping[str, object]) -> dict[str, str]:

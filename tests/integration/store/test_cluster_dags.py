@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import event
 
 from pyobshell import errors
+from pyobshell.cluster.model import Identity
 from pyobshell.errors import OBShellError
+from pyobshell.security.keyring import Keyring
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Maintenance, MaintenanceType, NodePlan, Operator, State
 from support.scripted import KEYS, ONCE, S1, S2, S3, S4, S5, SCRIPT, Seen
@@ -297,6 +299,28 @@ async def test_members_are_learned_from_the_clusters_own_list(agents, members):
     assert agents[2].site.cluster.view.member(agents[2].address) == members[2]
     await agents[0].ocs.put_member(members[2])
     assert (await agents[0].ocs.members()).members == (members[0], moved, members[2])
+
+
+async def test_a_key_that_was_changed_is_shown_to_all_and_kept_by_who_alters_the_member(
+    agents, members
+):
+    changed = agents[1].site
+    before = Keyring(changed.keyring.key)
+    try:
+        changed.keyring.become(changed.keyring.successor(2048))
+        await agents[1].ocs.show_own_key()
+        # A task that was begun before alters the member as it knew it.
+        scaling = members[1].model_copy(update={"identity": Identity.SCALING_IN})
+        await agents[0].ocs.enter_member(scaling)
+        listed = (await agents[0].ocs.members()).members[1]
+        assert listed == scaling.model_copy(update={"public_key": changed.keyring.public_text})
+        version = (await agents[0].ocs.members()).version
+        await agents[1].ocs.show_own_key()
+        assert (await agents[0].ocs.members()).version == version
+        await agents[2].ocs.synchronize()
+        assert agents[2].site.cluster.view.members[1] == listed
+    finally:
+        changed.keyring.become(before)
 
 
 async def test_a_new_list_of_members_reaches_agents_with_the_lease(agents, members, monkeypatch):

@@ -69,10 +69,12 @@ RULES = [
 
 @pytest.mark.parametrize(("identity", "passwords", "header", "offered", "expected"), RULES)
 async def test_who_may_set_it(
-    start_host, start_member, identity, passwords, header, offered, expected
+    unchanged_member, monkeypatch, identity, passwords, header, offered, expected
 ):
-    start = start_host if identity is SINGLE else start_member
-    host = await start(identity, passwords=passwords)
+    host, cluster = unchanged_member, unchanged_member.site.cluster
+    view = cluster.view.model_copy(update={"identity": identity})
+    monkeypatch.setattr(cluster, "view", view)
+    monkeypatch.setattr(cluster, "passwords", passwords)
     answer = await host.api.post(PATH, {"password": "new"}, sealed_with=header, password=offered)
     assert outcome(answer) == expected
     assert host.site.cluster.passwords.agent == ("new" if expected is None else passwords.agent)
@@ -178,15 +180,16 @@ async def test_a_token_or_a_forwarder_in_the_header_proves_nothing(start_member)
         assert outcome(answer) == WRONG_ROOT
 
 
-async def test_tasks_of_obproxy_want_it_alone(start_member):
+async def test_tasks_of_obproxy_want_it_alone(unchanged_member, monkeypatch):
+    host = unchanged_member
+    task_id = str(GenericId(1, host.address, obproxy=True))
     for passwords, header, offered, expected in [
         (Passwords("r"), ROOT_HEADER, "r", ("Request.Header.NotFound", 400)),
         (Passwords("r"), AGENT_HEADER, "r", (PREFIX + "AgentPasswordNotInitialized", 401)),
         (Passwords("r", "a"), AGENT_HEADER, "r", WRONG_AGENT),
         (Passwords("r", "a"), AGENT_HEADER, "a", ("Task.NotFound", 404)),
     ]:
-        host = await start_member(passwords=passwords)
-        task_id = str(GenericId(1, host.address, obproxy=True))
+        monkeypatch.setattr(host.site.cluster, "passwords", passwords)
         answer = await host.api.get(f"/task/dag/{task_id}", sealed_with=header, password=offered)
         assert outcome(answer) == expected
 

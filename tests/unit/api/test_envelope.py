@@ -39,6 +39,7 @@ EXAMPLES = {
     ("DELETE", "/zone/{zone}"): (MEMBER, None),
     ("POST", "/obcluster/config"): (MASTER, {"clusterId": 1, "clusterName": "c", "rootPwd": "p"}),
     ("POST", "/agent/password"): (SINGLE, {"password": "the agent's"}),
+    ("POST", "/agent/rotate-key"): (MEMBER, {"key_bits": 2048}),
     ("POST", "/observer/config"): (
         MASTER,
         {"observerConfig": {"mysql_port": "3881"}, "scope": {"type": "GLOBAL"}},

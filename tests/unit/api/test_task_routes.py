@@ -9,7 +9,7 @@ import pytest
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
 from pyobshell.operations import sub_dag
-from pyobshell.operations.release import life_of
+from pyobshell.security.keyring import life_of
 from pyobshell.tasks.ids import GenericId
 from support.agents import a_member, free_address
 from support.asking import check_envelope

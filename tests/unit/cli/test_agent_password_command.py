@@ -1,4 +1,4 @@
-"""`obshell agent password`, and how other commands are given that password."""
+"""`obshell agent password` and `rotate-key`, and how other commands are given that password."""
 
 from __future__ import annotations
 
@@ -80,3 +80,25 @@ def test_any_command_takes_it_from_the_environment(monkeypatch, secret):
     monkeypatch.setenv("OB_AGENT_PASSWORD", "own")
     where = place.locate(None, "10.0.0.1", "given")
     assert (where.agent_password, where.password) == (None, "given")
+
+
+def test_a_key_is_rotated_and_who_learns_it_later_is_named(obshell, monkeypatch):
+    asked = []
+
+    async def call(self, method, path, body=None):
+        asked.append((path, body))
+        late = [{"agent": "10.0.0.2:2886", "message": "out of reach"}]
+        return {"public_key": "k", "key_bits": body["key_bits"], "unreachable": late}
+
+    monkeypatch.setattr(Client, "call", call)
+    monkeypatch.setenv("OB_AGENT_PASSWORD", "own")
+    code, out, _ = obshell("agent", "rotate-key", *HOST, "--key-bits", "3072")
+    assert code == 0
+    assert out == (
+        "The agent has a new key of 3072 bits\n10.0.0.2:2886 learns it later: out of reach\n"
+    )
+    monkeypatch.setenv("OB_AGENT_PASSWORD", "own")
+    code, out, _ = obshell("agent", "rotate-key", *HOST, "--json")
+    assert (code, json.loads(out)["key_bits"]) == (0, 2048)
+    assert asked == [("/agent/rotate-key", {"key_bits": bits}) for bits in (3072, 2048)]
+    assert obshell("agent", "rotate-key", *HOST, "--key-bits", "1024")[0] == 2

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 import pytest
 
 from pyobshell import errors
-from pyobshell.agent import Agent
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Nothing, Procedure
 from pyobshell.deadline import Deadline
@@ -20,12 +18,14 @@ from pyobshell.operations.keeper import ServerSettings
 from pyobshell.security.backoff import FREE
 from pyobshell.security.proof import is_proved, prove
 from pyobshell.security.verify import Passwords
-from support.agents import a_member, a_view, free_address
+from support.agents import a_member, free_address
 from support.asking import ROOT_HEADER
 from support.fake_cluster import form_cluster
+from support.listening import listen
 from support.undertakings import logs_of, wait_end
 from support.waiting import PATIENCE_S, soon
 
+__all__ = ["listen"]
 pytestmark = pytest.mark.anyio
 
 SINGLE, MASTER, FOLLOWER = Identity.SINGLE, Identity.MASTER, Identity.FOLLOWER
@@ -33,29 +33,6 @@ MEMBER = Identity.CLUSTER_AGENT
 PASSWORD = "the agent's"
 GUARDED = Passwords(agent=PASSWORD)
 SERVER = ServerSettings(mysql_port=2881, rpc_port=2882)
-
-
-class Seen(Agent):
-    """An agent that can be looked into while it listens."""
-
-    async def _assemble(self, database):
-        self.site = await super()._assemble(database)
-        return self.site
-
-
-@pytest.fixture
-async def listen(anyio_backend, hosts):
-    """Start agents that listen; their sites are ``host.agent.site``."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(key, identity=SINGLE, members=(), passwords=Passwords(), address=None):  # noqa: B008 (frozen)
-            view = a_view(address or free_address(), identity, members)
-            serving = hosts.serve(view, hosts.keys[key], passwords, make_agent=Seen)
-            host = await stack.enter_async_context(serving)
-            host._site = host.agent.site
-            return host
-
-        yield start
 
 
 def in_time():

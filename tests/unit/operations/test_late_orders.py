@@ -12,8 +12,9 @@ from pyobshell.cluster.procedures import Caller
 from pyobshell.deadline import Deadline
 from pyobshell.operations import sub_dag
 from pyobshell.operations.majority import Leaving
-from pyobshell.operations.release import MainDag, life_of, needs
+from pyobshell.operations.release import MainDag, needs
 from pyobshell.operations.stop import stop_observer
+from pyobshell.security.keyring import life_of
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, a_member, free_address
 from support.fake_cluster import FakeCluster

@@ -13,8 +13,9 @@ from pyobshell.address import Address
 from pyobshell.cluster.procedures import Caller
 from pyobshell.deadline import Deadline
 from pyobshell.operations import release
-from pyobshell.operations.release import MainDag, life_of
+from pyobshell.operations.release import MainDag
 from pyobshell.operations.sub_dag import advance, end, holds, prepare, resume, watch
+from pyobshell.security.keyring import life_of
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Operator, State
 from pyobshell.wire import NANOSECONDS

@@ -28,7 +28,7 @@ def hello(own_key: PrivateKey, other_key: PrivateKey) -> Hello:
 
 def both_sides(own_key: PrivateKey, other_key: PrivateKey) -> tuple[PeerSession, PeerSession]:
     pending, hello = make_hello(CALLER, own_key, PEER, other_key.public, NOW)
-    accepted, _, _ = accept_hello(PEER, other_key, hello, NOW)
+    accepted, *_ = accept_hello(PEER, other_key, hello, NOW)
     return pending.confirm(accepted.id), accepted
 
 
@@ -73,7 +73,7 @@ def test_a_hello_tells_who_calls_and_opens_a_session(
 ) -> None:
     pending, hello = make_hello(CALLER, own_key, PEER, other_key.public, NOW)
     hello = json.loads(json.dumps(hello))
-    accepted, caller, claimed = accept_hello(PEER, other_key, hello, NOW)
+    accepted, caller, claimed, _ = accept_hello(PEER, other_key, hello, NOW)
     session = pending.confirm(accepted.id)
     assert (caller, claimed) == (CALLER, own_key.public)
     assert session.id == accepted.id
@@ -195,10 +195,10 @@ def test_a_recorded_conversation_sent_again_is_not_understood(
     own_key: PrivateKey, other_key: PrivateKey
 ) -> None:
     pending, hello = make_hello(CALLER, own_key, PEER, other_key.public, NOW)
-    accepted, _, _ = accept_hello(PEER, other_key, hello, NOW)
+    accepted, *_ = accept_hello(PEER, other_key, hello, NOW)
     recorded = pending.confirm(accepted.id).seal(b"stop the server", AAD)
     assert accepted.open(recorded, AAD) == b"stop the server"
-    again, _, _ = accept_hello(PEER, other_key, hello, NOW)
+    again, *_ = accept_hello(PEER, other_key, hello, NOW)
     assert again.id != accepted.id
     assert refused(again.open, recorded, AAD) == "the frame is not genuine"
 
