@@ -20,14 +20,16 @@ from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Nothing
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
-from pyobshell.operations import release, rotation, server
+from pyobshell.operations import invited, release, rotation, server
+from pyobshell.operations.invited import Invitation, Knock
 from pyobshell.operations.release import MainDag
 from pyobshell.security import keyring
 from pyobshell.security.keyring import Keyring, Succession, life_of, write_successions
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.peer import make_hello
+from pyobshell.security.proof import prove
 from pyobshell.security.verify import Passwords
-from support.agents import ROOT_PASSWORD, a_member, free_address
+from support.agents import ROOT_PASSWORD, SERVER, a_member, free_address
 from support.asking import AGENT_HEADER
 from support.listening import listen, listening
 from support.undertakings import a_stop_that_hangs, locked, logs_of, servers, wait_end
@@ -134,12 +136,15 @@ async def test_who_was_down_learns_it_whoever_speaks_first(hosts, listen, keys):
 async def test_the_old_key_and_what_it_had_signed_open_nothing_any_more(pair, keys):
     first, second = pair
     await ask(first, second)
+    await ask(second, first)
     session = first.site.peers._sessions[second.address]
+    inbound = second.site.peers._sessions[first.address]
     old = keys[0]  # its first: keys of tests come again
     await rotate(first)
-    with pytest.raises(OBShellError) as unknown:
-        second.site.doorway.check_known(session.id, "server/status")
-    assert unknown.value.code is errors.PEER_SESSION_UNKNOWN
+    for host, opened in ((second, session), (first, inbound)):
+        with pytest.raises(OBShellError) as unknown:
+            host.site.doorway.check_known(opened.id, "server/status")
+        assert unknown.value.code is errors.PEER_SESSION_UNKNOWN
     backwards = Keyring(keys[1]).successor(2048).successions[0].signature
     new = first.site.key.public_text
     claim = Succession(old=new, new=old.public_text, signature=backwards)
@@ -195,6 +200,28 @@ async def test_a_follower_and_its_master_go_on(listen, keys):
     assert key_of(master, follower) == follower.site.keyring.public_text
 
 
+async def test_an_agent_that_changes_its_key_while_it_is_waited_for_is_taken_in(listen, keys):
+    """What it has given out for that, and what it was met with, are as good as before."""
+    cluster, new = await listen(1), await listen(0, passwords=Passwords(agent="own"))
+    proof = await prove("own", keys[1].public_text, keys[0].public_text)
+    patience = Deadline.after(PATIENCE_S)
+    peers, agent = cluster.site.peers, new.address
+    found = await soon(peers.call(agent, invited.probe, Knock(proof=proof), patience))
+    await rotate(new)
+    peers.meet(agent, keys[0].public_text)
+    invitation = Invitation(
+        ticket=found.ticket,
+        cluster_dag_id="17",
+        cluster_id=7,
+        cluster_name="test",
+        members=(a_member(cluster.address, keys[1], "zone1"), found.member),
+        server=SERVER,
+        root_password="root's",
+    )
+    await soon(peers.call(agent, invited.begin, invitation, patience))
+    assert new.site.cluster.view.identity is Identity.SCALING_OUT
+
+
 # --- what lies on the disk -----------------------------------------------------------------------
 
 
@@ -233,6 +260,26 @@ async def test_cut_short_before_it_was_written_the_old_one_works(pair, keys, mon
     await ask(second, first)
     assert (await first.api.get("/ob/agents")).status == 200
     assert key_of(second, first) == first.site.key.public_text == known
+
+
+async def test_what_cannot_be_recorded_then_is_put_right_at_the_next_start(
+    hosts, listen, keys, monkeypatch
+):
+    own, other = free_address(), free_address()
+    members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    second = await listen(1, MEMBER, members, KNOWN, other)
+    async with listening(hosts, 0, MEMBER, members, KNOWN, own) as first:
+
+        async def full(*_):
+            raise errors.STORE_UNAVAILABLE(file="meta.db", cause="no space left")
+
+        monkeypatch.setattr(first.site.cluster, "learn_key", full)
+        assert (await rotate(first))["unreachable"] == []
+        assert key_of(second, first) == first.site.key.public_text
+        assert key_of(first, first) == keys[0].public_text
+    async with listening(hosts, 0, MEMBER, members, KNOWN, own) as first:
+        assert key_of(first, first) == first.site.key.public_text == key_of(second, first)
+        await ask(second, first)
 
 
 async def test_the_old_key_is_destroyed(start_host, keys):
