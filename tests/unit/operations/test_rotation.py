@@ -137,13 +137,13 @@ async def test_the_old_key_and_what_it_had_signed_open_nothing_any_more(pair, ke
     first, second = pair
     await ask(first, second)
     await ask(second, first)
-    session = first.site.peers._sessions[second.address]
-    inbound = second.site.peers._sessions[first.address]
+    session, _ = first.site.peers._sessions[second.address]
+    inbound, _ = second.site.peers._sessions[first.address]
     old = keys[0]  # its first: keys of tests come again
     await rotate(first)
     for host, opened in ((second, session), (first, inbound)):
         with pytest.raises(OBShellError) as unknown:
-            host.site.doorway.check_known(opened.id, "server/status")
+            host.site.doorway.is_members(opened.id, "server/status")
         assert unknown.value.code is errors.PEER_SESSION_UNKNOWN
     backwards = Keyring(keys[1]).successor(2048).successions[0].signature
     new = first.site.key.public_text
