@@ -70,6 +70,7 @@ def test_a_server_that_dies_unasked_is_brought_back_and_one_that_was_stopped_is_
     assert victim.sdk().get_status().ob_state == 0
 
 
+@pytest.mark.long
 def test_a_restarted_agent_finds_its_server_and_its_cluster(serving: RunningCluster) -> None:
     agent = serving.agents[1]
     pid = agent.server_pid()

@@ -83,7 +83,14 @@ def nothing_is_left(obshell, tmp_path, processes_in):
     assert str(directory) not in obshell("sandbox", "list").stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.long),
+    ],
+)
 def test_one_that_is_cut_off_cleans_up(obshell, nothing_is_left, number):
     command = [*obshell.command, "sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1"]
     with subprocess.Popen(
@@ -96,6 +103,7 @@ def test_one_that_is_cut_off_cleans_up(obshell, nothing_is_left, number):
     assert "what was made is removed" in said
 
 
+@pytest.mark.long
 def test_one_whose_output_nobody_reads_any_more_cleans_up(obshell, nothing_is_left):
     command = [*obshell.command, "sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1"]
     with subprocess.Popen(
@@ -124,6 +132,7 @@ def in_terminal(obshell):
         child.close(force=True)
 
 
+@pytest.mark.long
 def test_one_whose_terminal_is_closed_cleans_up(in_terminal, ended, nothing_is_left):
     words = ("sandbox", "up", "--base-dir", nothing_is_left, "--nodes", "1")
     child = in_terminal("agent started", *words)

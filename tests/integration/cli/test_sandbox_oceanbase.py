@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
+
 from standin.control import OBSERVER
 
 DISTRIBUTED = ("--observer", OBSERVER)  # its name tells its kind
@@ -36,6 +38,7 @@ def test_down_removes_what_the_servers_made_and_keeps_what_came_later(
     assert processes_in(directory) == []
 
 
+@pytest.mark.long
 def test_one_that_fails_half_way_leaves_nothing(obshell, tmp_path, processes_in):
     """Its servers run and have made what they share, and then it is killed."""
     directory = tmp_path / "box"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+import pytest
 
 from support.observer_clusters import Member, SixServers
 from support.restarting import Restart, last_logs
@@ -125,6 +126,7 @@ def test_rows_are_inserted_all_the_time_though_coordinator_and_members_are_kille
     cluster.sql("drop table test.rolled")
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_start_ends_it_and_after_its_repair_it_goes_on(
     cluster: SixServers,
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_cluster_that_was_taken_over_is_stopped_and_started(members, deployed)
     assert deployed.nodes[2].runs()
 
 
+@pytest.mark.long
 def test_an_agent_that_lost_its_files_is_rebuilt_from_the_cluster(members, deployed):
     before = deployed.nodes[0].pid
     members[0].lose_its_files()

@@ -25,6 +25,7 @@ async def test_a_first_boot_that_was_killed_is_begun_anew(make_server):
     assert await server.engine.state() is ObState.CONNECTION_AVAILABLE
 
 
+@pytest.mark.long
 async def test_a_note_that_was_left_behind_costs_no_data(server):
     """As when the agent died at the very end of the boot, and the server was used for a year."""
     server.rows("create table test.precious(a int)", "insert into test.precious values (1)")

@@ -49,6 +49,7 @@ async def test_an_agent_that_was_down_meanwhile_asks_the_others(hosts):
             )
         while behind.engine.used_password != "changed":
             await soon(asyncio.sleep(0.01))
-        assert behind.engine.logins == 3  # what it knew, and what each of the others did
+        logins = behind.engine.logins
+        assert logins in (2, 3)  # what it knew, and what the others did: the first may learn it too
         assert (await behind.api.get(TASKS, password="changed")).status == 200
-        assert behind.engine.logins == 3
+        assert behind.engine.logins == logins
