@@ -44,10 +44,11 @@ def main() -> None:
     console.print(ratios)
 
     table = Table(title=f"A flood of {flood.REQUESTS} headers that nobody can open, in ms")
-    for name in ("headers", "connections", "a second", "status, longest", "stop", "grown MiB"):
+    names = ("headers", "connections", "a second", "status, longest", "95 % of them")
+    for name in (*names, "stop", "grown MiB"):
         table.add_column(name, justify="right")
     for one in floods:
-        row = (one.per_second, one.status, one.stop, one.grown_mib)
+        row = (one.per_second, one.status, one.usual, one.stop, one.grown_mib)
         table.add_row(one.kind, str(one.connections), *(f"{value:.0f}" for value in row))
     console.print(table)
 
