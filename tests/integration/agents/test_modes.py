@@ -54,6 +54,7 @@ def test_a_paused_server_cannot_be_flushed_so_it_is_not_killed_unless_forced(
         end_process(pid)
 
 
+@pytest.mark.long
 def test_a_server_that_dies_unasked_is_brought_back_and_one_that_was_stopped_is_not(
     serving: RunningCluster,
 ) -> None:

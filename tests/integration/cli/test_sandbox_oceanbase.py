@@ -12,6 +12,7 @@ from standin.control import OBSERVER
 DISTRIBUTED = ("--observer", OBSERVER)  # its name tells its kind
 
 
+@pytest.mark.long
 def test_down_removes_what_the_servers_made_and_keeps_what_came_later(
     obshell, bring_up, tmp_path, processes_in
 ):

@@ -84,6 +84,7 @@ def agent_beside(node: Node) -> Beside:
     return Beside("127.0.0.1", free_ports(1)[0], node.sql_port, node.home)
 
 
+@pytest.mark.long
 def test_a_wrong_password_is_refused(agents):
     said = agents[0].take_over("wrong", exit_code=Exit.ROOT_PASSWORD)
     assert "not accepted" in said
