@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
-import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +32,7 @@ from pyobshell.engines import Engine, make_engine
 from pyobshell.home import opening
 from pyobshell.home.kept import KeptCopy
 from pyobshell.home.opening import BaseDirInUseError
+from pyobshell.home.presence import BACKLOG, listening, named_by, require_own
 from pyobshell.operations import (
     audit,
     birth,
@@ -86,7 +85,6 @@ __all__ = ["AddressChangedError", "Agent", "BaseDirInUseError", "TakeOver"]
 FindOcs = Callable[[Engine], Connect | None]
 MakeEngine = Callable[[str | None, Path, Path, Path | None], Engine]
 _log = structlog.get_logger(__name__)
-_BACKLOG = 1024
 _NOT_TAKEN_OVER = (
     "there is a server of a cluster here; to take it over restart the agent with the password of "
     "root@sys (OB_ROOT_PASSWORD)"
@@ -153,11 +151,11 @@ class Agent:
         for directory, mode in ((paths.base_dir, 0o750), (paths.state_dir, 0o700)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
         paths.run_dir.mkdir(mode=0o750, exist_ok=True)
-        _require_own(paths.base_dir, paths.run_dir)
+        require_own(paths.base_dir, paths.run_dir)
         with (
             opening.holding(paths.lock),
-            _listening(own.ip, own.port, paths.socket) as sockets,
-            _named_by(paths.pid_file),
+            listening(own.ip, own.port, paths.socket) as sockets,
+            named_by(paths.pid_file),
         ):
             database = await asyncio.to_thread(opening.open_database, paths)
             try:
@@ -296,7 +294,7 @@ class Agent:
             proxy_headers=False,
             timeout_graceful_shutdown=_SHUTDOWN_S,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
         )
 
 
@@ -368,64 +366,3 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.up.set()
-
-
-def _require_own(base_dir: Path, run_dir: Path) -> None:
-    """Raise ``PermissionError`` if another user could put a socket of his own in the place of the
-    agent's: the agent's own user would tell that one passwords.
-    """
-    owners = (0, os.geteuid(), base_dir.stat().st_uid)
-    for place in (base_dir, run_dir, run_dir.resolve()):
-        found = place.lstat()
-        for_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
-        if found.st_uid not in owners or (for_all and not stat.S_ISLNK(found.st_mode)):
-            why = "another user can change it, and so take the place of the agent's socket"
-            raise PermissionError(errno.EPERM, why, str(place))
-
-
-@contextlib.contextmanager
-def _named_by(pid_file: Path) -> Iterator[None]:
-    """Say in a file which process this is, as long as it runs."""
-    try:
-        try:
-            pid_file.write_text(str(os.getpid()))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(pid_file)) from None
-        yield
-    finally:
-        pid_file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _listening(ip: str, port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Sockets on the agent's address and on its local path, the latter for its own user only."""
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    with socket.socket(family) as tcp, socket.socket(socket.AF_UNIX) as local:
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind((ip, port))
-        # Not left to the server: two sockets may be bound to a port as long as none listens.
-        tcp.listen(_BACKLOG)
-        path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            with _short_name(path) as name:
-                local.bind(name)
-        finally:
-            os.umask(before)
-        try:
-            yield tcp, local
-        finally:
-            path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _short_name(path: Path) -> Iterator[str]:
-    """A name for a socket that fits the 107 bytes a socket's name may have."""
-    if len(os.fsencode(path)) <= 107:
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)

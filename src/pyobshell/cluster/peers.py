@@ -7,7 +7,6 @@ agents and not for each request. A session that the peer has lost is opened agai
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import time
@@ -21,8 +20,8 @@ from pydantic import BaseModel
 
 from pyobshell import errors
 from pyobshell.address import Address
+from pyobshell.cluster.answers import data_of, read_answer, read_little, refusal_of
 from pyobshell.cluster.procedures import (
-    LENGTH_BYTES,
     Caller,
     Log,
     Procedure,
@@ -53,9 +52,6 @@ SESSION_HEADER = "X-Pyobshell-Session"
 RPC_PREFIX = "/rpc/v1/"
 SESSION_PATH = RPC_PREFIX + "session"
 _CONNECT_TIMEOUT_S = 3.0
-_LARGEST_OPEN_ANSWER = 64 * 1024
-_KEY = "public_key"
-_TEXTS = ("identity", "version", "obVersion", _KEY)
 LONGEST_SILENCE_S = 15.0
 _KEEPALIVE_S = 60.0
 _GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
@@ -245,7 +241,7 @@ class Peers(Generic[Site]):
             url, tls = f"{scheme}://{peer}{path}", self._roads.context
             asking = self._http.get(url, ssl=tls, timeout=limit, allow_redirects=False)
             async with asking as response:
-                return response.status, await _read_little(response.content)
+                return response.status, await read_little(response.content)
 
         try:
             status, content = await self._roads.find(peer, get)
@@ -253,9 +249,9 @@ class Peers(Generic[Site]):
             cause = why(error) or type(error).__name__
             raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause) from error
         if status != HTTPStatus.OK:
-            cause = _reason(status, content)
+            cause = refusal_of(status, content)
             raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause)
-        return _data(peer, path, content)
+        return data_of(peer, path, content)
 
     def forget(self, peer: Address) -> None:
         """Let go of the session with a peer, whose key may have changed."""
@@ -292,13 +288,13 @@ class Peers(Generic[Site]):
             try:
                 async with self._http.post(f"{scheme}://{peer}{path}", data=frame, **more) as said:
                     if said.status == HTTPStatus.OK:
-                        return await _read_answer(said.content, session, binding, log)
-                    reason = _reason(said.status, await said.read())
+                        return await read_answer(said.content, session, binding, log)
+                    cause = refusal_of(said.status, await said.read())
             except aiohttp.ClientConnectorSSLError as error:
-                reason = why(error)  # it may speak no TLS any more: a new session finds that out
+                cause = why(error)  # it may speak no TLS any more: a new session finds that out
             if self._sessions.get(peer) is opened:
                 self.forget(peer)
-        raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=reason)
+        raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause)
 
     def _how(self, scheme: str) -> dict[str, Any]:
         """With what TLS and which limits a request is made."""
@@ -353,7 +349,7 @@ class Peers(Generic[Site]):
         status, content, scheme = await self._roads.find(peer, post)
         if status != HTTPStatus.OK:
             raise errors.RPC_REQUEST_FAILED(
-                agent=peer, method=SESSION_PATH, cause=_reason(status, content)
+                agent=peer, method=SESSION_PATH, cause=refusal_of(status, content)
             )
         return pending.confirm(str(json.loads(content).get("session"))), scheme
 
@@ -365,75 +361,3 @@ def _limit(scheme: str) -> aiohttp.ClientTimeout:
     """
     connect_s = LONGEST_SILENCE_S if scheme == "https" else _CONNECT_TIMEOUT_S
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=LONGEST_SILENCE_S)
-
-
-async def _read_answer(
-    stream: aiohttp.StreamReader, session: PeerSession, binding: bytes, log: Log
-) -> dict[str, Any]:
-    """Read frames until the one that is the answer; lines logged before it go to ``log``.
-
-    Signs of life come as long as the other agent is at work.
-    """
-    while True:
-        try:
-            length = int.from_bytes(await stream.readexactly(LENGTH_BYTES))
-            frame = await stream.readexactly(length)
-        except asyncio.IncompleteReadError as error:
-            raise aiohttp.ClientPayloadError("the answer broke off") from error
-        content: dict[str, Any] = json.loads(session.open(frame, binding))
-        if "line" in content:
-            log(content["line"])
-        elif "alive" not in content:
-            return content
-
-
-async def _read_little(stream: aiohttp.StreamReader) -> bytes:
-    """A whole answer of an open route; raises ``ClientPayloadError`` for more than that can be."""
-    content = b""
-    async for some in stream.iter_any():
-        content += some
-        if len(content) > _LARGEST_OPEN_ANSWER:
-            raise aiohttp.ClientPayloadError("its answer is too long")
-    return content
-
-
-class _Told(dict[str, Any]):
-    """What a peer tells of itself, which need not be an agent: of what is missing, or is not what
-    it should be, ``Agent.RPC.RequestFailed`` says so when it is looked at.
-    """
-
-    def __init__(self, data: dict[str, Any], peer: Address, path: str) -> None:
-        super().__init__({name: one for name, one in data.items() if _is_told(name, one)})
-        self._peer, self._path = peer, path
-
-    def __missing__(self, name: str) -> str:
-        raise errors.RPC_REQUEST_FAILED(
-            agent=self._peer, method=self._path, cause=f"its answer has no {name}"
-        )
-
-
-def _is_told(name: str, value: object) -> bool:
-    if name not in _TEXTS:
-        return True
-    with contextlib.suppress(ValueError):
-        return isinstance(value, str) and bool(name != _KEY or PublicKey.from_text(value))
-    return False
-
-
-def _data(peer: Address, path: str, content: bytes) -> dict[str, Any]:
-    """What an envelope carries."""
-    try:
-        data = json.loads(content)["data"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause="no data")
-    return _Told(data, peer, path)
-
-
-def _reason(status: int, content: bytes) -> str:
-    """Why a peer refused, as far as it says."""
-    try:
-        return str(json.loads(content)["error"]["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return f"HTTP {status}"

@@ -1,0 +1,74 @@
+"""How an agent shows that it is there: the sockets it listens on, and the file that names it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+BACKLOG = 1024
+
+
+def require_own(base_dir: Path, run_dir: Path) -> None:
+    """Raise ``PermissionError`` if another user could put a socket of his own in the place of the
+    agent's: the agent's own user would tell that one passwords.
+    """
+    owners = (0, os.geteuid(), base_dir.stat().st_uid)
+    for place in (base_dir, run_dir, run_dir.resolve()):
+        found = place.lstat()
+        for_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+        if found.st_uid not in owners or (for_all and not stat.S_ISLNK(found.st_mode)):
+            why = "another user can change it, and so take the place of the agent's socket"
+            raise PermissionError(errno.EPERM, why, str(place))
+
+
+@contextlib.contextmanager
+def named_by(pid_file: Path) -> Iterator[None]:
+    """Say in a file which process this is, as long as it runs."""
+    try:
+        try:
+            pid_file.write_text(str(os.getpid()))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(pid_file)) from None
+        yield
+    finally:
+        pid_file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def listening(ip: str, port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Sockets on the agent's address and on its local path, the latter for its own user only."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family) as tcp, socket.socket(socket.AF_UNIX) as local:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((ip, port))
+        # Not left to the server: two sockets may be bound to a port as long as none listens.
+        tcp.listen(BACKLOG)
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            with _short_name(path) as name:
+                local.bind(name)
+        finally:
+            os.umask(before)
+        try:
+            yield tcp, local
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _short_name(path: Path) -> Iterator[str]:
+    """A name for a socket that fits the 107 bytes a socket's name may have."""
+    if len(os.fsencode(path)) <= 107:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
