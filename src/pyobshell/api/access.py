@@ -66,8 +66,10 @@ async def authorise_for_itself(request: Request, call: CallDep, site: SiteDep) -
     """As ``authorise``, for what is this agent's own: if it has an agent password, that counts.
 
     Without one it must be SINGLE or CLUSTER AGENT, or only the local user may: others raise
-    ``Agent.Identify.NotSupportOperation``. No request is forwarded.
+    ``Agent.Identify.NotSupportOperation``. No request is forwarded, or taken from who has.
     """
+    if call.forwarder is not None:
+        raise errors.NOT_FOUND(method=request.method, path=request.url.path)
     if not call.trusted and site.cluster.passwords.agent is None:
         site.cluster.view.require(Identity.SINGLE, Identity.CLUSTER_AGENT)
     await _admit(request, call, site, _accept_for_itself)
@@ -177,7 +179,8 @@ async def judge(site: Site, caller: Caller, offered: Offered) -> Accepted:
     if site.cluster.view.identity is Identity.FOLLOWER:
         raise errors.AGENT_NO_MASTER()
     header = RequestHeader(auth=offered.password, ts="", uri="")
-    return Accepted(who=await accept(site, Credentials(offered.kind, header)))
+    async with site.logins.judging(caller.host):
+        return Accepted(who=await accept(site, Credentials(offered.kind, header)))
 
 
 async def for_master(call: CallDep, site: SiteDep) -> None:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyobshell.address import Address
 from pyobshell.api.call import Call
+from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import Language
@@ -63,7 +64,12 @@ async def forward(request: Request, site: Site) -> Response:
 
 @procedure("api/forward")
 async def take_over(site: Site, caller: Caller, handed: Forwarded) -> Answered:
-    """Answer a request in the place of the member it was sent to."""
+    """Answer a request in the place of the follower it was sent to.
+
+    Only a MASTER believes that the follower's own user has asked; others want credentials.
+    """
+    is_master = site.cluster.view.identity is Identity.MASTER
+    handed = handed.model_copy(update={"trusted": handed.trusted and is_master})
     transport = httpx.ASGITransport(app=_Preset(site.api, _call(handed, caller.address)))
     async with httpx.AsyncClient(transport=transport, base_url="http://master") as client:
         response = await client.request(

@@ -22,6 +22,7 @@ LARGEST_HEAD: Final = 64 * 1024
 REQUEST_S: Final = 20.0
 """How long a request may take to come, its body included."""
 
+_FAREWELL_S = 5.0  # for what was said last to be read
 _PROVEN = "proven"
 
 
@@ -123,7 +124,10 @@ class NetworkHttp(StrictHttp):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        """A request begins to come."""
+        """A request begins to come; not before the last one was answered, which no client does."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # what it answers is for nobody
+            raise ValueError("one request at a time")
         super().on_message_begin()
         self._head_bytes = 0
         if self._due is None:
@@ -150,6 +154,11 @@ class NetworkHttp(StrictHttp):
         self._dropped = True
         self._strangers.leave(self)
         self.transport.close()
+        self.loop.call_later(_FAREWELL_S, self.transport.abort)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End it when nothing is asked any more, also if the last answer is not read."""
+        self.transport.abort()
 
     def _proven(self) -> None:
         self._strangers.leave(self)

@@ -128,7 +128,8 @@ async def _replace(
         return found, [problem("database", str(error), "nothing was replaced; mend that first")]
     said = (
         f"{findings[0].message}: a new one is made of what was kept, the broken one is in {aside}. "
-        "What is lost are its tasks: none is taken up again, other agents let go of theirs"
+        "What is lost are its tasks (none is taken up again, other agents let go of theirs) and "
+        "its record of who did what"
     )
     after, findings = stored.read(paths, own, all_of_it=True, runs=False)
     told = [repaired("database", said), *findings]

@@ -91,7 +91,9 @@ def read(
             return stored, list(_look_at_schema(paths, connection))
     except DamagedError as error:
         stored.damaged = error
-        return stored, [problem("database", _cause(error), f"{repair}; the tasks in it are lost")]
+        return stored, [
+            problem("database", _cause(error), f"{repair}; its tasks and audit are lost")
+        ]
     except OBShellError as error:
         return stored, [problem("database", _cause(error), "mend that; nothing is lost")]
 

@@ -78,6 +78,14 @@ async def test_one_that_came_whole_may_take_its_time(knock, monkeypatch):
     assert await patient.ask() == 200
 
 
+async def test_who_asks_again_before_he_was_answered_is_shown_out(knock):
+    hasty = await knock()
+    hasty.writer.write(STATUS * 1000)
+    answers = await hasty.ended()
+    assert answers.count(b"HTTP/1.1 200 ") <= 1
+    assert await (await knock()).ask() == 200
+
+
 async def test_a_head_has_a_size(knock):
     large = await knock()
     large.writer.write(STATUS[:-2] + b"x: " + b"y" * 3 * network.LARGEST_HEAD)

@@ -12,7 +12,7 @@ import pytest
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.agent import procedures
-from pyobshell.api import rpc
+from pyobshell.api import forward, rpc
 from pyobshell.cluster import peers
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import (
@@ -222,6 +222,24 @@ async def test_members_may_say_much_and_are_no_strangers(pair):
     asking, asked = pair
     await soon(asking.site.peers.call(asked.address, sub_dag.ready, MUCH, in_time()))
     assert asked.agent._door.strangers._count == 0
+
+
+async def test_a_member_of_a_cluster_cannot_have_another_do_what_its_own_user_may(pair):
+    asking, asked = pair
+    for path in ("/api/v1/agent/password", "/api/v1/ob/agents"):
+        handed = forward.Forwarded(
+            method="GET" if "ob" in path else "POST",
+            target=path,
+            body='{"password": "mine"}',
+            trace_id="1",
+            language="en",
+            trusted=True,
+            kind=None,
+            password=None,
+        )
+        call = asking.site.peers.call(asked.address, forward.take_over, handed, in_time())
+        assert (await soon(call)).status in (400, 404)
+    assert (await asked.api.get("/info")).data["security"] is False
 
 
 async def test_who_speaks_for_a_member_with_another_key_is_refused(hosts, keys, start_host):
