@@ -53,6 +53,7 @@ def test_an_agent_starts_once_on_its_home_and_stops_once(obshell, home, port, en
     obshell("agent", "status", *at, exit_code=4)
 
 
+@pytest.mark.long
 def test_an_agent_that_is_a_member_of_nothing_can_move(obshell, home):
     at = ("--base-dir", home)
     with ports.hold(2) as (first, second):
