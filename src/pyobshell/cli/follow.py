@@ -16,6 +16,7 @@ from pyobshell.wire import DagDetailDTO
 
 # An answer is held no longer than this, so that the parts of a stage are seen to end, too.
 _HOLD_MS = 1000
+_NEVER_UNDONE = ("Stop OB", "Start OB")
 
 Advice = Callable[[DagDetailDTO], list[str]]
 Undo = Callable[[DagDetailDTO], Awaitable[DagDetailDTO]]
@@ -90,7 +91,9 @@ class Follower:
         lines = [f"all of its logs: {show} -d"]
         if text.stays_locked(dag):
             lines.append(text.lock_advice(dag))
-        further = f"to go on: {retry}   or, where its stages allow it, to undo it: {rollback}"
+        further = f"to go on: {retry}"
+        if dag.name not in _NEVER_UNDONE:
+            further += f"   or, where its stages allow it, to undo it: {rollback}"
         return [*lines, further]
 
     async def _until_ended(self, task_id: str, shown: View) -> DagDetailDTO:
