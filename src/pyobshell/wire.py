@@ -9,7 +9,7 @@ import operator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 T = TypeVar("T")
 
@@ -277,6 +277,8 @@ class AgentWithIdentity(BaseModel):
 
 class KeySuccession(BaseModel):
     """That a key has taken the place of another, signed with that one."""
+
+    model_config = ConfigDict(frozen=True)
 
     old: str
     new: str

@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from pyobshell import errors
 from pyobshell.api.call import Call, CallDep
-from pyobshell.api.network import note_proven
+from pyobshell.api.network import client_of, note_proven
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
@@ -75,6 +75,13 @@ async def authorise_for_itself(request: Request, call: CallDep, site: SiteDep) -
     await _admit(request, call, site, _accept_for_itself)
 
 
+async def guarded(call: CallDep, site: SiteDep) -> None:
+    """Routes that nobody may use from elsewhere as long as the agent guards nothing."""
+    guards_nothing = site.cluster.view.identity is Identity.SINGLE
+    if guards_nothing and site.cluster.passwords.agent is None and not call.trusted:
+        raise errors.AGENT_PASSWORD_NOT_INITIALIZED()
+
+
 async def _admit(request: Request, call: Call, site: Site, judge: Judge) -> None:
     """Let the rightful user through whom ``judge`` knows, on record if something is to change."""
     who = LOCAL_USER if call.trusted else await _let_in(site, call, request.scope, judge)
@@ -106,7 +113,7 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
         return await judge(site, credentials)
     now, longest_s = time.time(), site.settings.header_lifetime_s
     expiry = check_binding(credentials.header, call.target, now, longest_s)
-    async with call.door.logins.judging(scope["client"][0] if scope.get("client") else ""):
+    async with call.door.logins.judging(client_of(scope)):
         who = await judge(site, credentials)
     if who != ANYBODY or scope["method"] != "GET":
         call.door.replays.admit(credentials.header.sections, expiry, now)
@@ -198,5 +205,6 @@ async def local_only(request: Request, call: CallDep) -> None:
 AUTHORISED = Depends(authorise)
 AUTHORISED_FOR_ITSELF = Depends(authorise_for_itself)
 FOR_MASTER = Depends(for_master)
+GUARDED = Depends(guarded)
 LOCAL_ONLY = Depends(local_only)
 PROCEDURES = (judge,)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from pyobshell.api.access import AUTHORISED, LOCAL_ONLY, ForwardToMaster, SiteDep
+from pyobshell.api.access import AUTHORISED, ForwardToMaster, SiteDep
 from pyobshell.api.call import CallDep
 from pyobshell.cluster.model import Identity
 from pyobshell.operations.join import join
 from pyobshell.operations.remove import remove
-from pyobshell.operations.renew_tls import renew_tls
 from pyobshell.operations.task_dto import dag_dto
 from pyobshell.requests import AgentInfo, JoinRequest
-from pyobshell.wire import API_PREFIX, DagDetailDTO, Envelope, TlsCertificate
+from pyobshell.wire import API_PREFIX, DagDetailDTO, Envelope
 
 router = APIRouter(prefix=API_PREFIX, tags=["agents"], dependencies=[AUTHORISED])
 
@@ -37,11 +36,3 @@ async def post_remove(body: AgentInfo, call: CallDep, site: SiteDep) -> Response
         raise ForwardToMaster
     dag = await remove(site, body)
     return call.nothing() if dag is None else call.answer(dag_dto(dag, site.own, details=False))
-
-
-@router.post(
-    "/agent/tls/reload", response_model=Envelope[TlsCertificate], dependencies=[LOCAL_ONLY]
-)
-async def post_reload_tls(call: CallDep, site: SiteDep) -> Response:
-    """Have the agent read its certificate, key and CA anew; over its local socket alone."""
-    return call.answer(await renew_tls(site))

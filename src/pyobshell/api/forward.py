@@ -68,9 +68,9 @@ async def take_over(site: Site, caller: Caller, handed: Forwarded) -> Answered:
 
     Only a MASTER believes that the follower's own user has asked; others want credentials.
     """
-    is_master = site.cluster.view.identity is Identity.MASTER
-    handed = handed.model_copy(update={"trusted": handed.trusted and is_master})
-    transport = httpx.ASGITransport(app=_Preset(site.api, _call(handed, caller.address)))
+    believed = handed.trusted and site.cluster.view.identity is Identity.MASTER
+    call = _call(handed, caller.address, trusted=believed)
+    transport = httpx.ASGITransport(app=_Preset(site.api, call))
     async with httpx.AsyncClient(transport=transport, base_url="http://master") as client:
         response = await client.request(
             handed.method,
@@ -81,7 +81,7 @@ async def take_over(site: Site, caller: Caller, handed: Forwarded) -> Answered:
     return Answered(status=response.status_code, body=response.text)
 
 
-def _call(handed: Forwarded, forwarder: Address) -> Call:
+def _call(handed: Forwarded, forwarder: Address, *, trusted: bool) -> Call:
     credentials = None
     if handed.kind is not None:
         header = RequestHeader(auth=handed.password or "", ts="", uri=handed.target)
@@ -90,7 +90,7 @@ def _call(handed: Forwarded, forwarder: Address) -> Call:
         target=handed.target,
         trace_id=handed.trace_id,
         language=handed.language,
-        trusted=handed.trusted,
+        trusted=trusted,
         forwarder=forwarder,
         credentials=credentials,
     )

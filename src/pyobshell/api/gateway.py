@@ -29,6 +29,7 @@ from pyobshell.api.call import Call
 from pyobshell.api.door import Door
 from pyobshell.api.local_caller import is_foreign
 from pyobshell.api.masking import masked_target
+from pyobshell.api.network import client_of
 from pyobshell.cluster.peers import RPC_PREFIX
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import (
@@ -45,7 +46,6 @@ from pyobshell.security.verify import Credentials
 from pyobshell.wire import API_PREFIX
 
 _log = structlog.get_logger(__name__)
-_SECTION_CHARS = 344  # of a key of 2048 bits, in base64
 _LARGEST_BODY = 4 * 1024 * 1024
 _UNASKED = 64 * 1024  # a scope that names 1,000 servers has less
 _Opener = Callable[[PrivateKey, str], RequestHeader]
@@ -128,9 +128,9 @@ class Gateway:
         found = next((one for one in _HEADERS if one[0] in headers), None)
         if found is not None and not self._trusted:
             header_name, kind, opener = found
-            value = headers[header_name]
-            cost = len(value) // _SECTION_CHARS
-            header = await self._crypto.run(_client(scope), cost, opener, self._keyring.key, value)
+            value, key = headers[header_name], self._keyring.key
+            cost = len(value) * 3 // 4 // key.section_bytes  # it is base64
+            header = await self._crypto.run(client_of(scope), cost, opener, key, value)
             call.credentials, call.door = Credentials(kind, header), self._door
         let_in = None if self._trusted else partial(self._let_in, call, scope)
         body = await read_body(receive, _LARGEST_BODY, unasked=_UNASKED, let_in=let_in)
@@ -147,7 +147,7 @@ class Gateway:
     def _logged(self, call: Call, scope: Scope, send: Send) -> Send:
         """Log how a request was answered: changes and what went wrong, the rest for DEBUG."""
         status = 0
-        client = _client(scope) or "local socket"
+        client = client_of(scope) or "local socket"
         in_plain = self._door.tls is not None and not self._trusted and scope["scheme"] == "http"
 
         async def logged(message: Message) -> None:
@@ -168,11 +168,6 @@ class Gateway:
             _log.log(level, words, action="request", status=status, client=client, **more)
 
         return logged
-
-
-def _client(scope: Scope) -> str:
-    """The address a request comes from; empty on the local socket."""
-    return scope["client"][0] if scope.get("client") else ""
 
 
 def _level(method: str, status: int) -> int:

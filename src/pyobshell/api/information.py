@@ -20,7 +20,6 @@ from pyobshell.wire import (
     AgentWithIdentity,
     Contents,
     Envelope,
-    KeySuccession,
     ObInfo,
     rfc3339,
 )
@@ -67,7 +66,7 @@ async def get_secret(call: CallDep, site: SiteDep) -> Response:
             ip=site.own.ip,
             port=site.own.port,
             public_key=site.keyring.public_text,
-            successions=[KeySuccession(**one.model_dump()) for one in site.keyring.successions],
+            successions=list(site.keyring.successions),
         )
     )
 

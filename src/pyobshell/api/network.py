@@ -153,12 +153,12 @@ class NetworkHttp(StrictHttp):
         """End it, for somebody else."""
         self._dropped = True
         self._strangers.leave(self)
-        self.transport.close()
-        self.loop.call_later(_FAREWELL_S, self.transport.abort)
+        self.timeout_keep_alive_handler()
 
     def timeout_keep_alive_handler(self) -> None:
         """End it when nothing is asked any more, also if the last answer is not read."""
-        self.transport.abort()
+        self.transport.close()
+        self.loop.call_later(_FAREWELL_S, self.transport.abort)
 
     def _proven(self) -> None:
         self._strangers.leave(self)
@@ -180,6 +180,11 @@ class NetworkHttp(StrictHttp):
                 "content-length: 0\r\nconnection: close\r\n\r\n".encode()
             )
         self.drop()
+
+
+def client_of(scope: Scope) -> str:
+    """The ip a request comes from; empty on the local socket."""
+    return scope["client"][0] if scope.get("client") else ""
 
 
 def note_proven(scope: Scope) -> None:

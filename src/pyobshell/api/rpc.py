@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from pyobshell import errors
 from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
-from pyobshell.api.network import note_proven
+from pyobshell.api.network import client_of, note_proven
 from pyobshell.cluster.doorway import Asked
 from pyobshell.cluster.peers import RPC_PREFIX, SESSION_HEADER, SESSION_PATH, frame_binding
 from pyobshell.operations.site import Site
@@ -55,8 +55,7 @@ class Rpc:
                 raise TypeError
         except (ValueError, TypeError, RecursionError):
             raise errors.BIND_JSON_FAILED(cause="it is no hello") from None
-        client = request.client.host if request.client else ""
-        session_id = await self._site.doorway.welcome(hello, client)
+        session_id = await self._site.doorway.welcome(hello, client_of(request.scope))
         return Response(json.dumps({"session": session_id}), media_type="application/json")
 
     async def _asked(self, request: Request) -> Asked:
@@ -66,8 +65,7 @@ class Rpc:
         doorway = self._site.doorway
         known = doorway.is_members(session_id, name)  # of others not even the body is read
         frame = await read_body(request.receive, _LARGEST_FRAME if known else _GUESTS_FRAME)
-        host = request.client.host if request.client else ""
-        asked = doorway.open(session_id, name, frame, binding, host)
+        asked = doorway.open(session_id, name, frame, binding, client_of(request.scope))
         if known:
             note_proven(request.scope)
         return asked

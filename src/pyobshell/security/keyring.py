@@ -15,9 +15,10 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pyobshell.security.keys import DEFAULT_BITS, PrivateKey, PublicKey
+from pyobshell.wire import KeySuccession
 
 MOST_KEPT: Final = 5
 """So many of the last successions are kept: who has missed more must learn the key elsewhere."""
@@ -27,14 +28,8 @@ _END = "-----END PRIVATE KEY-----\n"
 _LONGEST_TEXT = 16 * 1024
 
 
-class Succession(BaseModel):
-    """That an agent's key has taken the place of another, signed with that one (base64)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    old: str
-    new: str
-    signature: str
+class Succession(KeySuccession):
+    """As others are told of it, and can check it."""
 
     @property
     def is_genuine(self) -> bool:

@@ -87,6 +87,11 @@ class PrivateKey:
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         self._key = key
 
+    @property
+    def section_bytes(self) -> int:
+        """How long a section is that is encrypted for this key."""
+        return _modulus_bytes(self._key)
+
     @classmethod
     def generate(cls, bits: int = DEFAULT_BITS) -> PrivateKey:
         """Make a new key; takes a good part of a second at 2048 bits."""
@@ -126,7 +131,7 @@ class PrivateKey:
 
     def sections(self, ciphertext: bytes) -> tuple[bytes, ...]:
         """Its sections, each one modulus long; raises ``ValueError`` unless all of them are."""
-        size = _modulus_bytes(self._key)
+        size = self.section_bytes
         if not ciphertext or len(ciphertext) % size:
             raise ValueError("cannot be decrypted")
         return tuple(ciphertext[at : at + size] for at in range(0, len(ciphertext), size))
