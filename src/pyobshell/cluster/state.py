@@ -36,6 +36,7 @@ COUNT_CHANGE = text(
     " ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
 WANTED = "server_wanted"
+FAILED_START = "failed_start"  # why the server could not be started when that was asked for last
 SECRETS = ("root_password", "agent_password")
 AlterPasswords = Callable[[Passwords], Passwords]
 _WANTED_AS = {"yes": True, "no": False}
@@ -141,11 +142,15 @@ class ClusterState:
         await self._database.write(counted)
         self._changed()
 
-    async def want_server(self, wanted: bool | None) -> None:
-        """Record whether the server shall run; it is restarted after a crash only if so."""
+    async def want_server(self, wanted: bool | None, failed_start: str | None = None) -> None:
+        """Record whether the server shall run; it is restarted after a crash only if so.
+
+        ``failed_start``: it was to be started, and why it could not be.
+        """
 
         async def want() -> None:
             setting = {WANTED: None if wanted is None else "yes" if wanted else "no"}
+            setting[FAILED_START] = failed_start
             await self._change(lambda c: _put(c, setting))
             self.server_wanted = wanted
 

@@ -19,6 +19,7 @@ from pyobshell.home.findings import Finding, problem, repaired, warning
 from pyobshell.home.kept import Essentials
 from pyobshell.home.opening import BaseDirInUseError, KeyFileError, holding, open_vault, owner
 from pyobshell.home.processes import Running
+from pyobshell.home.salvage import best_essentials
 from pyobshell.home.stored import Stored
 from pyobshell.settings import Paths, Settings
 
@@ -92,8 +93,7 @@ async def _look_at_what_is_stored(
     yield files.look_at_private_key(paths, is_member=found.is_member)
     if own is not None:
         yield stored.look_at_membership(found, own)
-        deployed, wanted = found.server_deployed, found.server_wanted
-        yield await processes.look_at_server(own, deployed, wanted, running)
+        yield await processes.look_at_server(own, found.ordered, running)
     tasks = found.tasks if running is None or running.tasks is None else running.tasks
     for finding in processes.look_at_tasks(tasks, running, paths.base_dir):
         yield finding
@@ -115,7 +115,7 @@ async def _replace(
             f"obshell agent stop --base-dir {shlex.quote(str(paths.base_dir))}"
         )
         return found, [problem("database", one.message, stop) for one in findings]
-    essentials = repair.best_essentials(paths, copy)
+    essentials = best_essentials(paths, copy)
     if essentials is None:
         return found, [_hopeless(paths, found)]
     try:
@@ -123,17 +123,18 @@ async def _replace(
     except OBShellError:
         runs = False
     try:
-        aside = repair.replace_database(paths, essentials, server_wanted=runs)
+        replaced = repair.replace_database(paths, essentials, server_wanted=runs)
     except (OBShellError, OSError) as error:
         return found, [problem("database", str(error), "nothing was replaced; mend that first")]
+    lost = "" if replaced.has_whole_audit else ", and its record of who did what has a gap"
     said = (
-        f"{findings[0].message}: a new one is made of what was kept, the broken one is in {aside}. "
-        "What is lost are its tasks (none is taken up again, other agents let go of theirs) and "
-        "its record of who did what"
+        f"{findings[0].message}: a new one is made of what was kept, the broken one is in "
+        f"{replaced.aside}. Its tasks are lost (none is taken up again, other agents let go of "
+        f"theirs){lost}"
     )
     after, findings = stored.read(paths, own, all_of_it=True, runs=False)
     told = [repaired("database", said), *findings]
-    if after.server_deployed and not runs:
+    if after.ordered.deployed and not runs:
         remedy = "if it shall run, start it when the agent runs: obshell cluster start"
         told.append(warning("server", "it does not run, and is left so", remedy))
     return after, told

@@ -33,6 +33,18 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Ordered:
+    """What the server beside the agent is to do, by the last order.
+
+    ``failed_start``: it was to be started, and why it could not be.
+    """
+
+    deployed: bool
+    runs: bool
+    failed_start: str | None
+
+
+@dataclass(frozen=True)
 class Running:
     """The agent that runs on the home; its tasks are None if it does not answer.
 
@@ -106,34 +118,31 @@ async def server_pid(settings: Settings) -> int | None:
         await engine.close()
 
 
-async def look_at_server(
-    settings: Settings, deployed: bool, wanted: bool, running: Running | None
-) -> Finding:
+async def look_at_server(settings: Settings, ordered: Ordered, running: Running | None) -> Finding:
     """Whether the server runs, against what was asked for last."""
     try:
         pid = await server_pid(settings)
     except OBShellError as error:
         return problem("server", str(error), "look at the process that it names")
     of_home = ["--base-dir", str(settings.base_dir)]
+    start = shlex.join(["obshell", "cluster", "start", *of_home, "-s", str(settings.address)])
     if pid is not None:
-        if deployed and not wanted:
-            start = shlex.join(["obshell", "cluster", "start", *of_home, "-s", _own(settings)])
+        if ordered.deployed and not ordered.runs:
             said = f"it runs (pid {pid}), though it is recorded that it shall not"
             return warning("server", said, f"{start} has the agent keep it running; or stop it")
         return ok("server", f"it runs (pid {pid})")
-    if not deployed:
+    if not ordered.deployed:
         return ok("server", "none was deployed here")
-    if not wanted:
+    if ordered.failed_start is not None and not ordered.runs:
+        said = f"it is down; when it was to be started that failed: {ordered.failed_start}"
+        return warning("server", said, f"mend that, then {start}")
+    if not ordered.runs:
         return ok("server", "it is down, as was asked for")
     if running is None:
         start = shlex.join(["obshell", "agent", "start", *of_home])
         return warning("server", "it shall run, but is down", f"its agent starts it: {start}")
     said = "it shall run, but is down"
     return problem("server", said, f"its agent tries to start it; see {settings.paths.log_file}")
-
-
-def _own(settings: Settings) -> str:
-    return str(settings.address)
 
 
 def look_at_tasks(tasks: list[Task], running: Running | None, home: Path) -> Iterator[Finding]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import bindparam, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import bindparam, text
 
 from pyobshell.cluster.state import COUNT_CHANGE, SECRETS
-from pyobshell.errors import OBShellError
-from pyobshell.home import kept
+from pyobshell.home import kept, salvage
 from pyobshell.home.kept import Essentials
 from pyobshell.home.opening import require_known, require_sound
 from pyobshell.settings import Paths
@@ -31,29 +29,16 @@ _FORGET = text("DELETE FROM setting WHERE name IN :names").bindparams(
 )
 
 
-def best_essentials(paths: Paths, copy: Essentials | None) -> Essentials | None:
-    """The newest that can be had: those of the copy, or what is whole in the broken database."""
-    found = [one for one in (copy, _salvaged(paths.database)) if one is not None]
-    return max(found, key=lambda one: one.changes, default=None)
+@dataclass(frozen=True)
+class Replaced:
+    """Where the broken database is, and whether all its audit records are in the new one."""
+
+    aside: Path
+    has_whole_audit: bool
 
 
-def _salvaged(file: Path) -> Essentials | None:
-    """The essentials in a broken database, if the damage is elsewhere in it."""
-    engine = create_engine("sqlite+pysqlite://", creator=partial(sqlite.connect_to_read, file))
-    try:
-        with sqlite.reading(file) as looking:
-            if sqlite.damages(looking, kept.TABLES):
-                return None
-        with engine.connect() as connection:
-            return kept.read_from(connection)
-    except (OBShellError, OSError, SQLAlchemyError):
-        return None
-    finally:
-        engine.dispose()
-
-
-def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: bool) -> Path:
-    """Make a new database of the essentials; returns the directory where the broken one is.
+def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: bool) -> Replaced:
+    """Make a new database of the essentials, and of the audit records that can be read.
 
     Raises OSError or ``Agent.Store.Unavailable``, and then all is as it was.
     """
@@ -69,7 +54,8 @@ def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: boo
             with engine.begin() as connection:
                 kept.write_to(connection, essentials, server_wanted=server_wanted)
             migrate(engine)
-            with engine.connect() as connection:
+            with engine.begin() as connection:
+                has_whole_audit = salvage.copy_audit(paths.database, connection)
                 written = kept.read_from(connection)
         finally:
             engine.dispose()  # which folds the log in
@@ -86,7 +72,7 @@ def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: boo
     new.rename(paths.database)
     sync_directory(paths.state_dir)
     require_sound(paths)
-    return aside
+    return Replaced(aside, has_whole_audit)
 
 
 def forget_passwords(paths: Paths) -> Path:

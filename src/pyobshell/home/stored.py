@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pyobshell.cluster.model import Identity
-from pyobshell.cluster.state import CHANGES, SECRETS, WANTED
+from pyobshell.cluster.state import CHANGES, FAILED_START, SECRETS, WANTED
 from pyobshell.errors import OBShellError
 from pyobshell.home import kept
 from pyobshell.home.findings import Finding, ok, problem, warning
@@ -22,7 +22,7 @@ from pyobshell.home.opening import (
     require_known,
     require_sound,
 )
-from pyobshell.home.processes import Task
+from pyobshell.home.processes import Ordered, Task
 from pyobshell.settings import Paths, Settings
 from pyobshell.store import sqlite
 from pyobshell.store.sqlite import DamagedError
@@ -57,14 +57,10 @@ class Stored:
     changes: int = 0
 
     @property
-    def server_wanted(self) -> bool:
-        """Whether the server shall run."""
-        return self.settings.get(WANTED) == "yes"
-
-    @property
-    def server_deployed(self) -> bool:
-        """Whether a server was deployed here."""
-        return "server_settings" in self.settings
+    def ordered(self) -> Ordered:
+        """What the server is to do."""
+        deployed, runs = "server_settings" in self.settings, self.settings.get(WANTED) == "yes"
+        return Ordered(deployed, runs, self.settings.get(FAILED_START))
 
     @property
     def is_member(self) -> bool:
@@ -91,9 +87,7 @@ def read(
             return stored, list(_look_at_schema(paths, connection))
     except DamagedError as error:
         stored.damaged = error
-        return stored, [
-            problem("database", _cause(error), f"{repair}; its tasks and audit are lost")
-        ]
+        return stored, [problem("database", _cause(error), f"{repair}; its tasks are lost")]
     except OBShellError as error:
         return stored, [problem("database", _cause(error), "mend that; nothing is lost")]
 

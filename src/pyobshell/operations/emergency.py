@@ -30,12 +30,13 @@ from pyobshell.engines.base import ObState
 from pyobshell.errors import Language, OBShellError
 from pyobshell.operations.join import LOCKED
 from pyobshell.operations.preview import preview_alone, preview_stop
-from pyobshell.operations.release import release
+from pyobshell.operations.release import is_needed, is_sub_dag, release
 from pyobshell.operations.scope import ScopeType
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.start import look_before_start, start_cluster
 from pyobshell.operations.stop import stop_cluster
 from pyobshell.requests import Scope, StartRequest, StopRequest
+from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import Ability, Dag, DagPlan, NodePlan
 from pyobshell.tasks.stage import stage
 from pyobshell.wire import StopPreview
@@ -293,20 +294,38 @@ async def stop_observer(run: Run, task: Alone) -> None:
 
 
 async def _mind_lock(run: Run, task: Alone) -> None:
-    """Give up who has this agent locked if that was asked for, else name it; no lock is taken."""
+    """Give up an older order that has this agent locked, or else name it; no lock is taken."""
     holder = await run.site.tasks.lock_holder(LOCKED)
     if holder is None:
         return
     main_dag_id = holder.data.get("main_dag_id")
-    if main_dag_id is not None and main_dag_id in task.force_pass:
+    asked_for = main_dag_id is not None and main_dag_id in task.force_pass
+    if asked_for or not await _is_pursued(run.site, holder):
         await release(run.site, holder.id, run.deadline.within(_RELEASE_S))
-        run.log(f"DAG {main_dag_id} has been given up: its part here was '{holder.name}'")
+        why = "" if asked_for else ", for this order is the newer one"
+        _note(run, f"DAG {main_dag_id} is given up here{why}: its part was '{holder.name}'")
         return
     who = f"'{holder.name}'" + (f" of DAG {main_dag_id}" if main_dag_id else "")
     further = (
         f"; to give it up, ask again with --force-pass-dag {main_dag_id}" if main_dag_id else ""
     )
     _note(run, f"WARNING: this agent is locked by {who}, which may yet act on the server{further}")
+
+
+async def _is_pursued(site: Site, holder: Dag) -> bool:
+    """Whether a task that has this agent locked is more than an older order that nobody minds.
+
+    A part of an operation that this agent coordinates, or an agent that is not there, would be
+    carried out later, against the newer order.
+    """
+    if not is_sub_dag(holder):
+        return True
+    if GenericId.parse(holder.data["main_dag_id"]).agent == site.own:
+        return False
+    try:
+        return await is_needed(site, holder, Deadline.after(_LOOK_S))
+    except OBShellError:
+        return False
 
 
 def _note(run: Run, line: str) -> None:

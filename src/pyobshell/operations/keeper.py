@@ -17,6 +17,7 @@ from pyobshell.cluster.model import Identity
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Engine, Log, ObState, ServerConfig
+from pyobshell.errors import OBShellError
 
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
@@ -121,6 +122,16 @@ class ServerKeeper:
         await self._engine.deploy(config, log)
         await self._cluster.remember_server(settings.model_dump_json())
 
+    async def check_start(self) -> None:
+        """See whether the server can be started; raises, and notes, what would prevent it."""
+        try:
+            await self._engine.check_start(self.config)
+        except OBShellError as error:
+            async with self._taking_orders:
+                if not self._under_way:
+                    await self._cluster.want_server(self._cluster.server_wanted, str(error))
+            raise
+
     async def start(self, log: Log, deadline: Deadline) -> None:
         """Start the server unless it runs; returns when it accepts SQL."""
         await self._carry_out(True, self._engine.start, log, deadline)
@@ -180,7 +191,7 @@ class ServerKeeper:
             await order
         except BaseException as error:
             if runs or await self._engine.state() is not ObState.PROCESS_NOT_RUNNING:
-                await self._settle(order, before)
+                await self._settle(order, before, _in_words(error) if runs else None)
             if isinstance(error, asyncio.CancelledError) and not _is_being_cancelled():
                 raise errors.SERVER_UNAVAILABLE(
                     reason=f"its {'start' if runs else 'stop'} was given up, for a "
@@ -196,13 +207,15 @@ class ServerKeeper:
         if opposed:
             await asyncio.wait(opposed)
 
-    async def _settle(self, order: asyncio.Task[None], wanted: bool | None) -> None:
+    async def _settle(
+        self, order: asyncio.Task[None], wanted: bool | None, failed_start: str | None = None
+    ) -> None:
         """Have it be wanted so after an order, unless there was another one since."""
         async with self._taking_orders:
             if order is not self._last_order:
                 return
             if self._cluster.server_wanted is not wanted:
-                await self._cluster.want_server(wanted)
+                await self._cluster.want_server(wanted, failed_start)
             await self.resume()
 
     async def _leave_alone(self) -> None:
@@ -221,7 +234,7 @@ class ServerKeeper:
                     pause_s = _FIRST_PAUSE_S
                 _log.warning("the server is down, starting it", action="server.restart")
                 await self._start_again()
-            except (errors.OBShellError, OSError) as error:
+            except (OBShellError, OSError) as error:
                 _log.error("restart failed", action="server.restart.failed", cause=str(error))
             await asyncio.sleep(pause_s)  # the clock is meant: do not hammer what dies at once
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -238,6 +251,10 @@ class ServerKeeper:
 
 def _log_line(line: str, **more: Any) -> None:
     _log.info(line, action="server.start", **more)
+
+
+def _in_words(error: BaseException) -> str:
+    return "it was cancelled" if isinstance(error, asyncio.CancelledError) else str(error)
 
 
 def _is_being_cancelled() -> bool:

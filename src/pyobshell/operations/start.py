@@ -132,7 +132,7 @@ async def look_before_start(run: Run) -> None:
         run.log(f"The server runs already, pid {process.pid}")
         process.close()
         return
-    await site.engine.check_start(site.keeper.config)
+    await site.keeper.check_start()
     run.log("The server is down and can be started")
 
 

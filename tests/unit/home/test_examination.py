@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from pyobshell.home import files, kept
+from pyobshell.home import files, kept, processes
 from pyobshell.home.examination import Orders, examine
 from pyobshell.home.findings import Level
 from pyobshell.home.opening import holding
@@ -46,6 +46,39 @@ async def test_of_a_home_that_is_well_all_is_well_and_nothing_is_changed(home):
     } - ({"logs"} if not home.paths.log_dir.exists() else set())  # fmt: skip
     assert await found(home, REPAIR) == {}
     assert home.content() == before
+
+
+@pytest.fixture
+def server_down(monkeypatch):
+    """The server does not run, of whichever kind it is."""
+
+    async def none(_):
+        return None
+
+    monkeypatch.setattr(processes, "server_pid", none)
+
+
+async def server_of(home, **settings):
+    """What is found of the server that was deployed, with these settings."""
+    with home.database() as connection:
+        connection.executemany(
+            "INSERT OR REPLACE INTO setting VALUES (?, ?)",
+            [("server_settings", "{}"), *settings.items()],
+        )
+    findings = await examine(home.settings.base_dir, None, Orders())
+    return next(one for one in findings if one.check == "server")
+
+
+async def test_a_server_that_is_down_as_was_asked_for_is_well(home, server_down):
+    finding = await server_of(home, server_wanted="no")
+    assert (finding.level, finding.message) == (Level.OK, "it is down, as was asked for")
+
+
+async def test_a_server_that_could_not_be_started_is_not_well(home, server_down):
+    finding = await server_of(home, server_wanted="no", failed_start="port 2881 is taken")
+    assert finding.level is Level.WARNING
+    assert "when it was to be started that failed: port 2881 is taken" in finding.message
+    assert f"obshell cluster start --base-dir {home.settings.base_dir} -s " in finding.remedy
 
 
 async def test_a_home_without_an_agent_is_no_problem(tmp_path):

@@ -8,6 +8,7 @@ from pyobshell import errors
 from pyobshell.cluster.model import Identity
 from pyobshell.operations import emergency, takeover
 from pyobshell.operations.sub_dag import ADVANCE
+from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import State
 from support.emergencies import DOWN, RUNNING, UP, seen_through, start, stop
 from support.undertakings import (
@@ -132,31 +133,68 @@ async def test_two_of_a_kind_at_once_both_succeed(alone, order):
     assert alone.site.cluster.server_wanted is (order is start)
 
 
-async def test_who_has_the_agent_locked_is_named_and_left_alone(start_member):
+@pytest.fixture
+def pursued(monkeypatch):
+    """The coordinator of whatever has an agent locked answers that it will go on with it."""
+
+    async def yes(*_):
+        return True
+
+    monkeypatch.setattr(emergency, "is_needed", yes)
+
+
+def of_a_lost_agent(host):
+    """A task of the member that does not answer."""
+    return str(GenericId(99, host.site.cluster.view.others[0]))
+
+
+async def test_an_older_order_of_an_agent_that_is_lost_is_given_up(start_member):
+    host = await start_member()
+    host.engine.set_state(DOWN)
+    holder = await a_waiting_sub_dag(host, of_a_lost_agent(host))
+    dag = await seen_through(host, await start(host))
+    assert dag["state"] == "SUCCEED"
+    given_up, served = dag["additional_data"]["notes"]
+    assert f"DAG {of_a_lost_agent(host)} is given up here, for this order is the newer" in given_up
+    assert "serves SQL" in served
+    assert (await host.site.tasks.dag(holder.id)).state is State.SUCCEED
+    assert "kill" not in host.engine.deeds
+    assert await locked([host]) == [False]
+
+
+async def test_an_older_order_that_the_agent_coordinates_itself_is_given_up(start_member, pursued):
     host = await start_member()
     holder = await a_waiting_sub_dag(host, id_of(host, 99))
+    assert (await seen_through(host, await stop(host)))["state"] == "SUCCEED"
+    assert (await host.site.tasks.dag(holder.id)).state is State.SUCCEED
+
+
+async def test_an_order_whose_coordinator_is_there_is_named_and_left_alone(start_member, pursued):
+    host = await start_member()
+    holder = await a_waiting_sub_dag(host, of_a_lost_agent(host))
     dag = await seen_through(host, await stop(host))
     assert dag["state"] == "SUCCEED"
     (note,) = dag["additional_data"]["notes"]
-    assert f"locked by 'Stop observer' of DAG {id_of(host, 99)}" in note
+    assert f"locked by 'Stop observer' of DAG {of_a_lost_agent(host)}" in note
     assert (await host.site.tasks.dag(holder.id)).state is State.RUNNING
     assert await locked([host]) == [True]
 
 
-async def test_who_has_the_agent_locked_is_given_up_if_that_is_asked_for(start_member):
+async def test_it_is_given_up_all_the_same_if_that_is_asked_for(start_member, pursued):
     host = await start_member()
-    holder = await a_waiting_sub_dag(host, id_of(host, 99))
-    dag = await seen_through(host, await start(host, forcePassDag=[id_of(host, 99)]))
+    main_dag_id = of_a_lost_agent(host)
+    holder = await a_waiting_sub_dag(host, main_dag_id)
+    dag = await seen_through(host, await start(host, forcePassDag=[main_dag_id]))
     assert dag["state"] == "SUCCEED"
-    assert f"DAG {id_of(host, 99)} has been given up" in logs_of(dag["nodes"][0])[0]
+    assert f"DAG {main_dag_id} is given up here: its part" in logs_of(dag["nodes"][0])[0]
     assert (await host.site.tasks.dag(holder.id)).state is State.SUCCEED
     assert await locked([host]) == [False]
 
 
-async def test_a_stop_that_is_being_carried_out_is_overtaken_by_a_start(start_member):
+async def test_a_stop_that_is_being_carried_out_is_overtaken_by_a_start(start_member, pursued):
     host = await start_member()
     gate = host.engine.hold("kill")
-    holder = await a_waiting_sub_dag(host, id_of(host, 99))
+    holder = await a_waiting_sub_dag(host, of_a_lost_agent(host))
     await host.site.tasks.signal(holder.id, ADVANCE)
     await gate.reached()
     dag = await seen_through(host, await start(host))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
+from sqlite3 import connect
 
 import pytest
 
@@ -101,6 +103,26 @@ async def test_a_start_that_fails_leaves_it_as_it_was_wanted(host, wanted):
     with pytest.raises(errors.OBShellError):
         await host.site.keeper.start(ignore, in_time())
     assert host.site.cluster.server_wanted is wanted
+
+
+def failed_start(host):
+    """What is recorded of a start that failed."""
+    with closing(connect(host.agent.paths.database)) as database:
+        found = database.execute("SELECT value FROM setting WHERE name = 'failed_start'").fetchone()
+    return found and found[0]
+
+
+@pytest.mark.parametrize("failing", ["start", "check_start"])
+async def test_why_a_start_failed_is_on_record_until_the_next_order(host, failing):
+    await host.site.cluster.want_server(False)
+    host.engine.failures[failing] = errors.SERVER_UNAVAILABLE(reason="no memory")
+    keeper = host.site.keeper
+    with pytest.raises(errors.OBShellError):
+        await (keeper.start(ignore, in_time()) if failing == "start" else keeper.check_start())
+    assert "no memory" in failed_start(host)
+    host.engine.failures.clear()
+    await keeper.start(ignore, in_time())
+    assert failed_start(host) is None
 
 
 async def test_a_stop_that_is_given_up_keeps_the_server_running(host):
