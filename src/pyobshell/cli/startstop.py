@@ -215,6 +215,13 @@ class Order:
         words = self.words if lines else ("task", "retry", "-i", dag.id)
         mended = self.where.command(*words)
         lines.append(f"what succeeded stays done; once the cause is mended: {mended}")
+        stuck, others = text.kept_from_stop(dag) or ("", "")
+        if others:
+            without = self.where.command("cluster", "stop", "-t", "-s", others)
+            lines.append(f"to stop the others without: {without}")
+        if stuck:
+            kill = self.where.command("cluster", "stop", "-f", "-s", stuck)
+            lines.append(f"to kill what could not be flushed: {kill}")
         if blocking:
             passed = [*self.force_pass, *(one for one in blocking if one not in self.force_pass)]
             options = [word for one in passed for word in ("--force-pass-dag", one)]

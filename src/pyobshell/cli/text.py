@@ -11,6 +11,7 @@ from pyobshell.wire import DagDetailDTO, NodeDetailDTO, TaskDetailDTO
 
 ENDED = ("SUCCEED", "FAILED")
 _BLOCKED = re.compile(r"(?:\[Agent\.UnderMaintenanceDag\].*?\bDAG|\bforcePassDag) (\d{2,})")
+_FLUSHED = re.compile(r"No server was killed; not flushed: (\S+); flushed: (\S+)$")
 _TO_MICROSECONDS = re.compile(r"(\.\d{1,6})\d*")
 
 
@@ -57,13 +58,29 @@ def failures(dag: DagDetailDTO) -> Iterator[tuple[str, TaskDetailDTO]]:
 
 def blocking_dags(dag: DagDetailDTO) -> list[str]:
     """The earlier tasks that hold locks this one met, or the locks that this one left behind."""
-    logs = (
+    found = [one for line in _log_lines(dag) for one in _BLOCKED.findall(line)]
+    return list(dict.fromkeys(found))
+
+
+def kept_from_stop(dag: DagDetailDTO) -> tuple[str, str] | None:
+    """Whose servers could not be flushed, which kept all from being stopped, and whose could.
+
+    Agents separated by commas, empty if there are none; None if it did not fail for that.
+    """
+    for line in reversed(_log_lines(dag)):
+        found = _FLUSHED.search(line)
+        if found is not None:
+            return found[1], "" if found[2] == "none" else found[2]
+    return None
+
+
+def _log_lines(dag: DagDetailDTO) -> list[str]:
+    return [
         line
         for node in dag.nodes or []
         for task in node.sub_tasks or []
         for line in task.task_logs or []
-    )
-    return list(dict.fromkeys(found for line in logs for found in _BLOCKED.findall(line)))
+    ]
 
 
 def stays_locked(dag: DagDetailDTO) -> bool:

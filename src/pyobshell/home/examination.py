@@ -143,8 +143,10 @@ async def _replace(
 def _hopeless(paths: Paths, found: Stored) -> Finding:
     said = f"{paths.database}: {found.damaged.arguments['cause'] if found.damaged else ''}"
     remedy = (
-        f"no copy of its essentials is whole: restore {paths.state_dir} from a backup; without "
-        "one, an agent of observers can be made anew: move it away, start with OB_ROOT_PASSWORD set"
+        f"no copy of its essentials is whole: restore {paths.state_dir} from a backup. Without one "
+        "an agent of observers is made anew: move that away, start it with OB_ROOT_PASSWORD set. "
+        "That of another server is not, but the server and its data are untouched, and are used "
+        "without it: start the server's own program"
     )
     return problem("database", said, remedy)
 

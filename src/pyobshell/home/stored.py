@@ -120,7 +120,7 @@ def _read(stored: Stored, connection: sqlite3.Connection, own: Settings | None) 
 
 def look_at_copy(paths: Paths, stored: Stored) -> tuple[Essentials | None, Finding | None]:
     """The copy of the essentials, and whether it is as new as the database."""
-    anew = "it is written anew when the agent is started"
+    anew = "" if stored.damaged else "it is written anew when the agent is started"
     try:
         copy = kept.load(paths.kept_copy)
     except (DamagedError, OSError) as error:

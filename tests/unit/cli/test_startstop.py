@@ -71,6 +71,21 @@ def test_what_an_agent_did_alone_is_told_with_what_it_noted(make_dag):
     assert again.endswith("obshell cluster stop -f --base-dir /home")
 
 
+def test_a_server_that_cannot_be_flushed_can_be_left_out_or_killed(make_dag):
+    log = "ERROR: c:1: no. No server was killed; not flushed: c:1; flushed: a:1,b:1"
+    dag = make_dag(("Minor freeze", "FAILED", [log]))
+    _, without, kill = order("cluster", "stop", "-a").advice(dag)
+    assert without.endswith("without: obshell cluster stop -t -s a:1,b:1 --base-dir /home")
+    assert kill.endswith("flushed: obshell cluster stop -f -s c:1 --base-dir /home")
+
+
+def test_a_server_that_cannot_be_flushed_is_killed_if_it_is_the_only_one(make_dag):
+    log = "ERROR: c:1: no. No server was killed; not flushed: c:1; flushed: none"
+    dag = make_dag(("Minor freeze", "FAILED", [log]))
+    _, kill = order("cluster", "stop").advice(dag)
+    assert "cluster stop -f -s c:1" in kill
+
+
 def test_a_restart_that_stopped_is_given_up_by_a_start(make_dag):
     log = "To give it up: StartCluster of the same scope with forcePassDag 22130706433028869"
     dag = make_dag(("A", "FAILED", [log, "ERROR: no"]))
