@@ -22,6 +22,7 @@ from pyobshell.cli.outcome import CommandError, Exit
 from pyobshell.deadline import Deadline
 from pyobshell.engines.process import ServerProcess
 from pyobshell.settings import Paths
+from pyobshell.socket_name import short_name
 
 MODULE = "pyobshell.cli.detached"
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -135,19 +136,12 @@ def _candidates(paths: Paths) -> Iterator[int | None]:
 def _listener(path: Path) -> int | None:
     """The process that listens on a socket, as the kernel knows it."""
     try:
-        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    except OSError:
-        return None
-    try:
-        with socket.socket(socket.AF_UNIX) as asking:
+        with short_name(path) as name, socket.socket(socket.AF_UNIX) as asking:
             asking.setblocking(False)  # it connects at once or not at all
-            # The whole path may be longer than the name of a socket can be.
-            asking.connect(f"/proc/self/fd/{directory}/{path.name}")
+            asking.connect(name)
             answer = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     except OSError:
         return None
-    finally:
-        os.close(directory)
     pid: int = _PEER.unpack(answer)[0]
     return pid
 

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import os
 import ssl
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+
+from pyobshell.socket_name import short_name
 
 IDLE_S = 30.0  # agents keep a connection longer: it is not closed just when it is used again
 
 
 def over_tcp(tls: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
     """To an agent's address; with ``tls`` nothing is said in plain."""
-    return _transport(None, tls)
+    return httpx.AsyncHTTPTransport(verify=tls or _no_tls(), limits=_limits())
 
 
 def over_socket(socket: Path) -> httpx.AsyncHTTPTransport:
-    """To an agent of this host."""
-    directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY) if _too_long(socket) else -1
-    path = f"/proc/self/fd/{directory}/{socket.name}" if directory >= 0 else str(socket)
-    return _transport(path, None)
+    """To an agent of this host; raises OSError if the socket's directory is not there."""
+    return _OverSocket(socket)
 
 
-def _transport(socket: str | None, tls: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
-    return httpx.AsyncHTTPTransport(
-        uds=socket,
-        # Where no TLS is spoken, reading the system's certificates would be in vain.
-        verify=tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        limits=httpx.Limits(keepalive_expiry=IDLE_S),
-    )
+class _OverSocket(httpx.AsyncHTTPTransport):
+    """Goes by a socket's name until it is closed."""
+
+    def __init__(self, socket: Path) -> None:
+        self._named = ExitStack()
+        name = self._named.enter_context(short_name(socket))
+        super().__init__(uds=name, verify=_no_tls(), limits=_limits())
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self._named.close()
 
 
-def _too_long(socket: Path) -> bool:
-    """Whether a path exceeds the 107 bytes that the name of a socket may have."""
-    return len(os.fsencode(socket)) > 107
+def _no_tls() -> ssl.SSLContext:
+    """For where no TLS is spoken: reading the system's certificates would be in vain."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _limits() -> httpx.Limits:
+    return httpx.Limits(keepalive_expiry=IDLE_S)

@@ -7,7 +7,6 @@ paused server every other question would wait. No text of a password gets into a
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pymysql
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
+from pyobshell.socket_name import short_name
 
 Row = tuple[Any, ...]
 Place = Callable[[], AbstractContextManager[dict[str, Any]]]
@@ -49,13 +49,8 @@ def at_socket(socket: Path) -> Place:
 
     @contextmanager
     def place() -> Iterator[dict[str, Any]]:
-        # The address of a unix socket has 107 bytes; through a descriptor of its directory the
-        # home may be as long as it likes.
-        directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield {"unix_socket": f"/proc/self/fd/{directory}/{socket.name}"}
-        finally:
-            os.close(directory)
+        with short_name(socket) as name:
+            yield {"unix_socket": name}
 
     return place
 

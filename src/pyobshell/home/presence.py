@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pyobshell.socket_name import short_name
+
 BACKLOG = 1024
 
 
@@ -51,7 +53,7 @@ def listening(ip: str, port: int, path: Path) -> Iterator[tuple[socket.socket, s
         path.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            with _short_name(path) as name:
+            with short_name(path) as name:
                 local.bind(name)
         finally:
             os.umask(before)
@@ -59,16 +61,3 @@ def listening(ip: str, port: int, path: Path) -> Iterator[tuple[socket.socket, s
             yield tcp, local
         finally:
             path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _short_name(path: Path) -> Iterator[str]:
-    """A name for a socket that fits the 107 bytes a socket's name may have."""
-    if len(os.fsencode(path)) <= 107:
-        yield str(path)
-        return
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)
