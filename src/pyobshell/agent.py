@@ -268,7 +268,7 @@ class Agent:
 
         site.tasks = TaskEngine(database, catalogue(), site.own, site, ended=ended)
         site.tls = tls
-        site.peers = Peers(cluster, keyring, site, settings.retry_s, tls)
+        site.peers = Peers(cluster, keyring, site, settings.retry_s, settings.silent_agent_s, tls)
         site.doorway = Doorway(cluster, keyring, procedures(), site, self._crypto)
         connect = self._find_ocs(engine)
         if connect is not None:

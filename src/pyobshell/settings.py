@@ -42,6 +42,11 @@ class Settings(BaseModel):
     retry_s: float = Field(
         3, ge=0, description="how long an agent out of reach is asked again; it may be restarting"
     )
+    silent_agent_s: float = Field(
+        3,
+        gt=0,
+        description="for any sign of life of an agent without which a task goes on",
+    )
     lost_agent_s: float = Field(
         30, gt=0, description="how long an agent may be out of reach before it is given up"
     )

@@ -83,9 +83,9 @@ More = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Any other setting; may be repeated: dag_hold_ms, start_timeout_s, stop_timeout_s, "
-        "drain_timeout_s, freeze_timeout_s, sync_timeout_s, rpc_timeout_s, retry_s, lost_agent_s, "
-        "lease_s, lease_renewal_s, header_lifetime_s, audit_keep_days, dag_keep_days, dag_keep, "
-        "tls_client_auth.",
+        "drain_timeout_s, freeze_timeout_s, sync_timeout_s, rpc_timeout_s, retry_s, "
+        "silent_agent_s, lost_agent_s, lease_s, lease_renewal_s, header_lifetime_s, "
+        "audit_keep_days, dag_keep_days, dag_keep, tls_client_auth.",
     ),
 ]
 Foreground = Annotated[

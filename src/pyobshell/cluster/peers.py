@@ -30,6 +30,7 @@ from pyobshell.cluster.procedures import (
     parsed,
 )
 from pyobshell.cluster.roads import Roads, why
+from pyobshell.cluster.silence import Silence
 from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.log import current_trace
@@ -77,10 +78,12 @@ class Peers(Generic[Site]):
         keyring: Keyring,
         site: Site,
         retry_s: float,
+        silent_s: float,
         tls: Tls | None = None,
     ) -> None:
         self._roads = Roads(tls)
         self._retry_s = retry_s
+        self._silence = Silence(silent_s)
         self._cluster = cluster
         self._keyring = keyring
         self._site = site
@@ -103,11 +106,14 @@ class Peers(Generic[Site]):
         log: Log = ignore,
         *,
         again: bool = False,
+        if_there: bool = False,
     ) -> Res:
         """Have ``peer`` run a procedure; this agent's own procedures run in place.
 
         ``log`` takes the lines that the procedure logs, as they come. ``again`` is for what may be
         asked twice: for a few seconds it is, if the peer is out of reach, for it may be starting.
+        ``if_there`` is for what goes on without the peer: it is given up as soon as it is silent,
+        and asked only once if it was out of reach a moment ago.
 
         Raises what the procedure raised, or ``Agent.RPC.RequestFailed`` when the peer cannot be
         reached or does not answer by the deadline.
@@ -116,13 +122,20 @@ class Peers(Generic[Site]):
             who = (peer, self._keyring.public_text, True)
             caller = Caller(*who, deadline, log, claimed_life=self._keyring.life)
             return await carry_out(procedure, self._site, peer, caller, request)
+        begun = time.monotonic()
         retry = deadline.within(self._retry_s if again else 0.0)
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                return await self._call(peer, procedure, request, deadline, log)
+                return await self._call(peer, procedure, request, deadline, log, if_there)
             except errors.OBShellError as error:
-                if error.code is not errors.RPC_REQUEST_FAILED or retry.passed():
+                if error.code is not errors.RPC_REQUEST_FAILED:
+                    raise
+                if if_there and self._silence.lasts(peer):
+                    raise
+                if retry.passed():
+                    if again:
+                        self._silence.missed(peer, begun)
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the calls
             pause *= 2
@@ -134,6 +147,7 @@ class Peers(Generic[Site]):
         request: Req,
         deadline: Deadline,
         log: Log,
+        if_there: bool,
     ) -> Res:
         body = {
             "timeout_s": deadline.remaining(),
@@ -142,7 +156,8 @@ class Peers(Generic[Site]):
         }
         try:
             async with asyncio.timeout(deadline.remaining() + _GRACE_S):
-                answer = await self._exchange(peer, RPC_PREFIX + procedure.name, body, log)
+                asking = self._exchange(peer, RPC_PREFIX + procedure.name, body, log)
+                answer = await (self._silence.broken(peer, asking) if if_there else asking)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             cause = why(error) or f"no answer within {deadline.seconds:.1f} s"
             raise errors.RPC_REQUEST_FAILED(
@@ -159,7 +174,7 @@ class Peers(Generic[Site]):
         request: Req,
         timeout_s: float,
     ) -> Res:
-        """Ask one agent after the other until one answers, each for so many seconds.
+        """Ask one agent after the other until one answers, each that is there for so many seconds.
 
         Raises what the last one raised, or ``Agent.RPC.RequestFailed`` if there is none.
         """
@@ -168,7 +183,8 @@ class Peers(Generic[Site]):
         )
         for peer in peers:
             try:
-                return await self.call(peer, procedure, request, Deadline.after(timeout_s))
+                patience = Deadline.after(timeout_s)
+                return await self.call(peer, procedure, request, patience, if_there=True)
             except errors.OBShellError as error:
                 failure = error
         raise failure
@@ -180,9 +196,12 @@ class Peers(Generic[Site]):
         request: Req,
         deadline: Deadline,
         log: Log = ignore,
+        *,
+        if_there: bool = False,
     ) -> dict[Address, Res | errors.OBShellError]:
         """Ask the same of several agents at once, as :meth:`call_each`."""
-        return await self.call_each(dict.fromkeys(peers, request), procedure, deadline, log)
+        requests = dict.fromkeys(peers, request)
+        return await self.call_each(requests, procedure, deadline, log, if_there=if_there)
 
     async def call_each(
         self,
@@ -192,6 +211,7 @@ class Peers(Generic[Site]):
         log: Log = ignore,
         *,
         again: bool = False,
+        if_there: bool = False,
     ) -> dict[Address, Res | errors.OBShellError]:
         """Have several agents run a procedure at once, each with its own request.
 
@@ -203,9 +223,10 @@ class Peers(Generic[Site]):
             def told(line: str) -> None:
                 log(f"{peer} {line}")
 
+            how = {"again": again, "if_there": if_there}
             async with self._bound:
                 try:
-                    return await self.call(peer, procedure, request, deadline, told, again=again)
+                    return await self.call(peer, procedure, request, deadline, told, **how)
                 except errors.OBShellError as error:
                     return error
 
@@ -241,6 +262,7 @@ class Peers(Generic[Site]):
             url, tls = f"{scheme}://{peer}{path}", self._roads.context
             asking = self._http.get(url, ssl=tls, timeout=limit, allow_redirects=False)
             async with asking as response:
+                self._silence.heard(peer)
                 return response.status, await read_little(response.content)
 
         try:
@@ -287,6 +309,7 @@ class Peers(Generic[Site]):
             more = self._how(scheme) | {"headers": {SESSION_HEADER: session.id}}
             try:
                 async with self._http.post(f"{scheme}://{peer}{path}", data=frame, **more) as said:
+                    self._silence.heard(peer)
                     if said.status == HTTPStatus.OK:
                         return await read_answer(said.content, session, binding, log)
                     cause = refusal_of(said.status, await said.read())
@@ -344,6 +367,7 @@ class Peers(Generic[Site]):
         async def post(scheme: str) -> tuple[int, bytes, str]:
             url = f"{scheme}://{peer}{SESSION_PATH}"
             async with self._http.post(url, json=hello, **self._how(scheme)) as response:
+                self._silence.heard(peer)
                 return response.status, await response.read(), scheme
 
         status, content, scheme = await self._roads.find(peer, post)

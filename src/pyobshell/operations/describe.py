@@ -90,7 +90,9 @@ async def _by_the_agents(
 ) -> tuple[dict[str, list[ServerInfo]], list[UnreachableAgent]]:
     view = site.cluster.view
     topology: dict[str, list[ServerInfo]] = {zone: [] for zone in view.zones}
-    answers = await site.peers.call_all(view.addresses, server.status, Nothing(), deadline)
+    answers = await site.peers.call_all(
+        view.addresses, server.status, Nothing(), deadline, if_there=True
+    )
     for member in view.members:
         topology[member.zone].append(_server(member, answers[member.address]))
     return topology, unreachable(answers)

@@ -314,7 +314,8 @@ async def _ask(
     try:
         if where.agent is None:
             return await _ask_in_turn(site, asked, request, extra_s)
-        return await site.peers.call(where.agent, asked, request, patience)
+        if_there = isinstance(request, Question)
+        return await site.peers.call(where.agent, asked, request, patience, if_there=if_there)
     except OBShellError as error:
         if error.code is errors.TASK_NOT_FOUND:
             raise errors.TASK_NOT_FOUND(reason=f"no such task {where}") from None
@@ -327,11 +328,11 @@ async def _ask_in_turn(
     """Ask this agent, and while the database cannot be used the others."""
     others = site.cluster.view.others
     random.shuffle(others)
-    refusals = []
+    refusals, if_there = [], isinstance(request, Question)
     for agent in (site.own, *others):
         patience = Deadline.after(site.settings.rpc_timeout_s + extra_s)
         try:
-            return await site.peers.call(agent, asked, request, patience)
+            return await site.peers.call(agent, asked, request, patience, if_there=if_there)
         except OBShellError as error:
             if error.code not in _NOT_FROM_THERE:
                 raise
@@ -344,7 +345,7 @@ async def _ask_all(
 ) -> DagsOfAgents:
     agents: list[Address] = site.cluster.view.addresses or [site.own]
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    answers = await site.peers.call_all(agents, asked, question, patience)
+    answers = await site.peers.call_all(agents, asked, question, patience, if_there=True)
     found = DagsOfAgents(contents=[], unreachable=unreachable(answers))
     for answer in answers.values():
         if not isinstance(answer, OBShellError):

@@ -126,7 +126,8 @@ Looks = Mapping[Address, ServerLook | OBShellError]
 
 async def _looks(site: Site, order: Order) -> Looks:
     """The targets' servers, each as its agent sees it."""
-    return await site.peers.call_all(order.targets.agents, server.look, Nothing(), _patience(site))
+    agents, patience = order.targets.agents, _patience(site)
+    return await site.peers.call_all(agents, server.look, Nothing(), patience, if_there=True)
 
 
 def _targets(site: Site, order: Order, seen: Views | None, looks: Looks) -> list[PreviewTarget]:
@@ -213,7 +214,9 @@ def _not_to_be_flushed(order: Order, looks: Looks) -> list[OBShellError]:
 async def _locks(site: Site, order: Order) -> list[OBShellError]:
     """Locks that are held and not to be passed, and targets whose agents cannot be reached."""
     wanting, patience = Wanting(force_pass=order.force_pass), _patience(site)
-    answers = await site.peers.call_all(site.cluster.view.addresses, ready, wanting, patience)
+    answers = await site.peers.call_all(
+        site.cluster.view.addresses, ready, wanting, patience, if_there=True
+    )
     matters = () if _in_sql(site, order) else order.targets.agents
     return [
         answer

@@ -135,7 +135,9 @@ async def _servers_elsewhere(site: Site, targets: Targets) -> AsyncIterator[OBSh
     view = site.cluster.view
     elsewhere = [m.address for m in view.members if m.zone not in targets.zones]
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    answers = await site.peers.call_all(elsewhere, server.status, Nothing(), patience)
+    answers = await site.peers.call_all(
+        elsewhere, server.status, Nothing(), patience, if_there=True
+    )
     for agent, answer in answers.items():
         if isinstance(answer, OBShellError):
             detail = f"whether {agent} is up could not be checked ({answer}); 'force' does not ask"

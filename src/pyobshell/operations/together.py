@@ -115,9 +115,9 @@ async def inform(run: Run, task: Undertaking) -> None:
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
     refused = run.site.refused.setdefault(run.dag_id, asyncio.Event())
-    asking = asyncio.create_task(
-        run.site.peers.call(run.agent, prepare, part, patience, again=True)
-    )
+    idle = not task.works(run.agent)
+    call = run.site.peers.call(run.agent, prepare, part, patience, again=True, if_there=idle)
+    asking = asyncio.create_task(call)
     try:
         if not await done_unless(asking, refused):
             await _no_longer_wanted(run)  # then it is answered at once
@@ -238,7 +238,8 @@ async def _see_idle_agent(run: Run, sub_dag: SubDag) -> Progress:
     """How it went with an agent that has nothing to do; if it is lost nobody waits for it."""
     watching, patience = Watching(id=sub_dag.id), Deadline.after(_prompt(run))
     try:
-        return await run.site.peers.call(run.agent, watch, watching, patience, again=True)
+        call = run.site.peers.call
+        return await call(run.agent, watch, watching, patience, again=True, if_there=True)
     except OBShellError as error:
         if not is_lost(error):
             return Progress(failure=str(error))

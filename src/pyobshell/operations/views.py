@@ -139,7 +139,7 @@ async def _able(site: Site, deadline: Deadline) -> AsyncIterator[Address]:
         yield site.own
     others = site.cluster.view.others
     patience = deadline.within(site.settings.rpc_timeout_s)
-    answers = await site.peers.call_all(others, server.status, Nothing(), patience)
+    answers = await site.peers.call_all(others, server.status, Nothing(), patience, if_there=True)
     for agent, answer in answers.items():
         if not isinstance(answer, OBShellError) and answer.state is ObState.CONNECTION_AVAILABLE:
             yield agent
