@@ -79,7 +79,7 @@ async def test_one_that_is_silent_is_given_up_and_then_costs_little(asking, othe
         for again, patience_s in ((True, SILENT_S), (True, SILENT_S / 4), (False, SILENT_S / 4)):
             answer, took_s = await ask(asking, other, again=again)
             assert answer.code is errors.RPC_REQUEST_FAILED
-            assert f"no sign of life within {patience_s:g} s" in str(answer)
+            assert f"no sign of life within {patience_s:.1f} s" in str(answer)
             assert patience_s <= took_s < PATIENCE_S / 2
 
 
@@ -102,7 +102,7 @@ async def test_one_that_is_back_is_used_at_once_and_has_all_the_time_again(
         assert answer.state is ObState.CONNECTION_AVAILABLE
     with paused(other):
         answer, _ = await ask(asking, other)
-    assert f"no sign of life within {SILENT_S:g} s" in str(answer)
+    assert f"no sign of life within {SILENT_S:.1f} s" in str(answer)
 
 
 async def test_one_that_is_slow_at_its_work_is_not_silent(hosts, keys, asking, other):
@@ -136,5 +136,25 @@ async def test_a_stop_of_others_and_questions_go_on_without_one_that_is_silent(a
     assert dag["state"] == "SUCCEED"
     (warning,) = [line for line in logs_of(dag["nodes"][1]) if line.startswith("WARNING")]
     assert f"{other} is left out" in warning
-    assert f"no sign of life within {SILENT_S:g} s" in warning
+    assert f"no sign of life within {SILENT_S:.1f} s" in warning
     assert unfinished.status == 200
+
+
+async def test_where_others_are_slow_as_well_nobody_is_silent():
+    known = silence.Silence(0.2)
+    loop, (slow, slower) = asyncio.get_running_loop(), (free_address(), free_address())
+
+    async def answer_of(peer, seconds):
+        come = asyncio.Event()
+        loop.call_later(seconds, come.set)
+        await come.wait()
+        known.heard(peer)
+        return peer
+
+    asked = [
+        known.broken(slow, answer_of(slow, 0.15)),
+        known.broken(slower, answer_of(slower, 0.4)),
+    ]
+    assert await soon(asyncio.gather(*asked)) == [slow, slower]
+    with pytest.raises(silence.SilentError, match=r"within 0\.2 s"):
+        await known.broken(slower, answer_of(slower, PATIENCE_S))
