@@ -40,6 +40,11 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+def in_options(text: str) -> str:
+    """What an agent says, with the options of commands in place of its API's fields."""
+    return text.replace("forcePassDag", "--force-pass-dag")
+
+
 class CommandError(Exception):
     """A command cannot go on; its text is for the user."""
 
@@ -133,7 +138,7 @@ def described(error: Exception) -> CommandError:
     from pyobshell.errors import OBShellError
 
     if isinstance(error, ApiError):
-        return CommandError(Exit.REFUSED, str(error), error.code)
+        return CommandError(Exit.REFUSED, in_options(str(error)), error.code)
     if isinstance(error, Unreachable):
         return CommandError(Exit.UNREACHABLE, f"no agent answers at {error}{_way_out(error)}")
     if isinstance(error, OBShellError):

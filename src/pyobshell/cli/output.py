@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pyobshell.cli import interrupts
-from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.cli.outcome import CommandError, Exit, in_options
 from pyobshell.visible import spelled_out
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def say(line: str = "", *, stream: TextIO | None = None) -> None:
 def warn_of(unreachable: Sequence[UnreachableAgent]) -> None:
     """That what is shown lacks what these agents would have said."""
     for one in unreachable:
-        say(f"WARNING: {one.agent} is left out: {one.message}", stream=sys.stderr)
+        say(f"WARNING: {one.agent} is left out: {in_options(one.message)}", stream=sys.stderr)
 
 
 def print_json(document: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyobshell.cli import output
-from pyobshell.cli.outcome import Exit, Finished
+from pyobshell.cli.outcome import Exit, Finished, in_options
 
 if TYPE_CHECKING:
     from pyobshell.wire import PreviewTarget, PreviewTenant, StopPreview
@@ -46,9 +46,9 @@ def _print(preview: StopPreview) -> None:
     else:
         output.say(f"The last such stop took {text.duration(preview.last_duration_ms)}")
     for refusal in preview.refusals:
-        output.say(f"It would be refused: {refusal.message} [{refusal.errCode}]")
+        output.say(f"It would be refused: {in_options(refusal.message)} [{refusal.errCode}]")
     for obstacle in preview.obstacles:
-        output.say(f"It would fail: {obstacle.message} [{obstacle.errCode}]")
+        output.say(f"It would fail: {in_options(obstacle.message)} [{obstacle.errCode}]")
 
 
 def _target(target: PreviewTarget) -> list[str]:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from pyobshell.cli import output, text
+from pyobshell.cli.outcome import in_options
 from pyobshell.visible import spelled_out
 from pyobshell.wire import DagDetailDTO, NodeDetailDTO
 
@@ -89,7 +90,7 @@ class PlainView:
 
     def note(self, line: str) -> None:
         """Print a line."""
-        output.say(line, stream=self._stream)
+        output.say(in_options(line), stream=self._stream)
         self._stream.flush()
 
 
@@ -127,7 +128,8 @@ class LiveView:
         if self._verbose and self._dag is not None:
             for node in self._dag.nodes or []:
                 for line in _logs(node):
-                    self._console.print(f"    {spelled_out(line)}", style="dim", markup=False)
+                    said = spelled_out(in_options(line))
+                    self._console.print(f"    {said}", style="dim", markup=False)
 
     def show(self, dag: DagDetailDTO) -> None:
         """Draw the stages anew."""
@@ -142,7 +144,9 @@ class LiveView:
     def note(self, line: str) -> None:
         """Print a line above the table; long ones are left whole, so that they can be copied."""
         style = _STYLES.get(line[:1], "")
-        self._console.print(spelled_out(line), style=style, markup=False, soft_wrap=True)
+        self._console.print(
+            spelled_out(in_options(line)), style=style, markup=False, soft_wrap=True
+        )
 
     def _table(self) -> Table:
         from rich.table import Table

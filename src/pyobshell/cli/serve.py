@@ -141,7 +141,6 @@ def _failure(given: dict[str, Any], error: Exception) -> Word:
     elif isinstance(error, RootPasswordError):
         code = Exit.ROOT_PASSWORD
     elif isinstance(error, OBShellError) and error.code is STORE_UNAVAILABLE:
-        text = f"{text} --base-dir {given['base_dir']}"
         code = Exit.DAMAGED if isinstance(error, DamagedError) else Exit.START_FAILED
     elif isinstance(error, KeyFileError):
         text = f"{text}; what to do says: obshell agent doctor --base-dir {given['base_dir']}"

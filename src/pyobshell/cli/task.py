@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyobshell.cli import output, place
 from pyobshell.cli.options import BaseDir, Host, Json, Password, PasswordFile, Verbose, Yes
-from pyobshell.cli.outcome import CommandError, Exit, Finished, run
+from pyobshell.cli.outcome import CommandError, Exit, Finished, in_options, run
 
 if TYPE_CHECKING:
     from pyobshell.client import Client
     from pyobshell.wire import DagDetailDTO, DagsOfAgents
 
 app = typer.Typer()
+_OUT_OF_REACH = "Agent.RPC.RequestFailed"
 
 Id = Annotated[str, typer.Option("-i", "--id", help="The task's id.")]
 
@@ -46,7 +48,8 @@ def show(
             if task_id is None:
                 _print_list(await _unfinished(client), as_json)
                 return
-            dag = await client.dag(task_id, details=detail)
+            with _without_its_coordinator(task_id):
+                dag = await client.dag(task_id, details=detail)
         _print_full(dag, detail, as_json)
 
     run(work(), as_json=as_json)
@@ -70,7 +73,8 @@ def watch(
         where = place.locate(base_dir, host, password, password_file)
         async with where.client() as client:
             follower = Follower(client, where, as_json, verbose, cancels=False)
-            dag = await follower.succeed(await client.dag(task_id))
+            with _without_its_coordinator(task_id):
+                dag = await follower.succeed(await client.dag(task_id))
         _say_how_it_ended(dag, as_json)
 
     run(work(), as_json=as_json)
@@ -92,9 +96,11 @@ def _operate(
 
         at = place.locate(*where)
         async with at.client() as client:
-            before = await client.dag(task_id)
-            output.confirm(f"{operator.capitalize()} '{before.name}' {task_id}?", assume_yes=yes)
-            await client.operate(task_id, operator)
+            with _without_its_coordinator(task_id):
+                before = await client.dag(task_id)
+                asked = f"{operator.capitalize()} '{before.name}' {task_id}?"
+                output.confirm(asked, assume_yes=yes)
+                await client.operate(task_id, operator)
             follower = Follower(client, at, as_json, verbose, cancels=False)
             dag = await follower.follow(before, seen=before)
             # What is cancelled ends FAILED, and that is as it should be.
@@ -162,6 +168,24 @@ for _name, _obshells_name, _operator, _explained in (
         app.command(_obshells_name, hidden=True)(_operator_command(_operator, _explained))
 
 
+@contextmanager
+def _without_its_coordinator(task_id: str) -> Iterator[None]:
+    """Say what can be done about a task whose own agent is out of reach."""
+    from pyobshell.client import ApiError
+
+    try:
+        yield
+    except ApiError as error:
+        if error.code != _OUT_OF_REACH:
+            raise
+        ways = (
+            "it alone can tell of this task and operate it: start it there (obshell agent start), "
+            "then ask again; or have the task given up without it: the next cluster stop or start "
+            f"with --force-pass-dag {task_id}"
+        )
+        raise CommandError(Exit.REFUSED, f"{error}; {ways}", error.code) from None
+
+
 # --- how it is shown -----------------------------------------------------------------------------
 
 
@@ -203,7 +227,7 @@ def _print_full(dag: DagDetailDTO, detail: bool, as_json: bool) -> None:
         output.print_json(dag.model_dump())
         return
     for line in text.full(dag, details=detail):
-        output.say(line)
+        output.say(in_options(line))
 
 
 def _say_how_it_ended(dag: DagDetailDTO, as_json: bool) -> None:

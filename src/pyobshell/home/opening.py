@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, text
 
-from pyobshell import errors
 from pyobshell.cluster.state import CHANGES, SECRETS
 from pyobshell.home import kept
 from pyobshell.security.keyring import Keyring
@@ -120,7 +119,7 @@ def require_known(file: Path, revision: str) -> None:
     known = revisions()
     if revision not in known:
         cause = f"a newer release has made it (schema {revision}, here {known[-1]}); start that one"
-        raise errors.STORE_UNAVAILABLE(file=file, cause=cause)
+        raise sqlite.unavailable(file, cause)
 
 
 # --- the keys ------------------------------------------------------------------------------------

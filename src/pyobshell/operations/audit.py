@@ -59,7 +59,7 @@ async def trail(site: Site, inquiry: Inquiry, agent: Address | None) -> AuditTra
             merged += [(record, asked, answer) for record in answer.records]
     merged.sort(key=lambda one: (one[0].moment, one[1], one[0].number), reverse=True)
     shown = [_dto(record, asked, found) for record, asked, found in merged[: inquiry.limit]]
-    return AuditTrail(contents=shown, unreachable=unreachable(answers))
+    return AuditTrail(contents=shown, unreachable=unreachable(site.cluster.view, answers))
 
 
 def _dto(record: Record, agent: Address, found: Found) -> AuditRecord:

@@ -95,7 +95,7 @@ async def _by_the_agents(
     )
     for member in view.members:
         topology[member.zone].append(_server(member, answers[member.address]))
-    return topology, unreachable(answers)
+    return topology, unreachable(view, answers)
 
 
 def _server(member: Member, answer: server.ServerStatus | OBShellError) -> ServerInfo:

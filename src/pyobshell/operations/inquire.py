@@ -20,7 +20,7 @@ from pyobshell.cluster.procedures import Caller, Nothing, Procedure, procedure
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations.cluster_tasks import ClusterTasks
-from pyobshell.operations.reached import unreachable
+from pyobshell.operations.reached import pointing, unreachable
 from pyobshell.operations.site import Site
 from pyobshell.operations.task_dto import dag_dto, log_dto, node_dto, sub_task_dto
 from pyobshell.tasks.engine import TaskEngine
@@ -319,7 +319,9 @@ async def _ask(
     except OBShellError as error:
         if error.code is errors.TASK_NOT_FOUND:
             raise errors.TASK_NOT_FOUND(reason=f"no such task {where}") from None
-        raise
+        if where.agent is None:
+            raise
+        raise pointing(site.cluster.view, where.agent, error) from None
 
 
 async def _ask_in_turn(
@@ -346,7 +348,7 @@ async def _ask_all(
     agents: list[Address] = site.cluster.view.addresses or [site.own]
     patience = Deadline.after(site.settings.rpc_timeout_s)
     answers = await site.peers.call_all(agents, asked, question, patience, if_there=True)
-    found = DagsOfAgents(contents=[], unreachable=unreachable(answers))
+    found = DagsOfAgents(contents=[], unreachable=unreachable(site.cluster.view, answers))
     for answer in answers.values():
         if not isinstance(answer, OBShellError):
             found.contents += answer.dags

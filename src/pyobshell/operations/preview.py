@@ -15,6 +15,7 @@ from pyobshell.engines.log_streams import LogStream
 from pyobshell.engines.ob_cluster import ACTIVE, INACTIVE
 from pyobshell.errors import Language, OBShellError
 from pyobshell.operations import server, stop, views
+from pyobshell.operations.reached import pointing
 from pyobshell.operations.scope import ScopeType
 from pyobshell.operations.server import ServerLook
 from pyobshell.operations.site import Site
@@ -219,7 +220,7 @@ async def _locks(site: Site, order: Order) -> list[OBShellError]:
     )
     matters = () if _in_sql(site, order) else order.targets.agents
     return [
-        answer
+        pointing(site.cluster.view, agent, answer)
         for agent, answer in answers.items()
         if isinstance(answer, OBShellError) and (agent in matters or not is_lost(answer))
     ]

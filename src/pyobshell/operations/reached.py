@@ -1,18 +1,37 @@
-"""Tells which agents could not be asked, beside what the others have answered."""
+"""Tells which agents could not be asked, and where to look for why, beside what others answered."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
+from pyobshell import errors
 from pyobshell.address import Address
+from pyobshell.cluster.model import ClusterView
 from pyobshell.errors import OBShellError
 from pyobshell.wire import UnreachableAgent
 
 
-def unreachable(answers: Mapping[Address, object]) -> list[UnreachableAgent]:
+def pointing(view: ClusterView, agent: Address, error: OBShellError) -> OBShellError:
+    """The error with which an agent was not reached, with the host and home where it is to be.
+
+    Other errors, and those of agents that are no members, are as they are.
+    """
+    member = view.member(agent)
+    if error.code is not errors.RPC_REQUEST_FAILED or member is None or agent == view.own:
+        return error
+    home = shlex.quote(member.home_path)
+    where = f"what it is at says, on {agent.ip}: obshell agent doctor --base-dir {home}"
+    cause = str(error.arguments["cause"])
+    if where in cause:
+        return error
+    return errors.RPC_REQUEST_FAILED(**error.arguments | {"cause": f"{cause}; {where}"})
+
+
+def unreachable(view: ClusterView, answers: Mapping[Address, object]) -> list[UnreachableAgent]:
     """The agents among those asked whose answer is an error."""
     return [
-        UnreachableAgent(agent=str(agent), message=str(answer))
+        UnreachableAgent(agent=str(agent), message=str(pointing(view, agent, answer)))
         for agent, answer in answers.items()
         if isinstance(answer, OBShellError)
     ]

@@ -76,7 +76,8 @@ async def _tell(site: Site) -> list[UnreachableAgent]:
     view = site.cluster.view
     others = [view.master] if view.identity is Identity.FOLLOWER else view.others
     patience = Deadline.after(site.settings.rpc_timeout_s)
-    return unreachable(await site.peers.call_all(others, greeted, Nothing(), patience))
+    answers = await site.peers.call_all(others, greeted, Nothing(), patience)
+    return unreachable(site.cluster.view, answers)
 
 
 @procedure("key/greeted")

@@ -32,6 +32,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.line import Claimant
 from pyobshell.operations.majority import Leaving
+from pyobshell.operations.reached import pointing
 from pyobshell.operations.release import is_over
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import (
@@ -122,7 +123,8 @@ async def inform(run: Run, task: Undertaking) -> None:
         if not await done_unless(asking, refused):
             await _no_longer_wanted(run)  # then it is answered at once
         made = await asking
-    except OBShellError as error:
+    except OBShellError as refusal:
+        error = pointing(run.site.cluster.view, run.agent, refusal)
         run.log(f"{run.agent} {error.logged()}")
         unreachable = is_lost(error)
         run.publish(**{"unreachable" if unreachable else "refused": {str(run.agent): str(error)}})
@@ -377,7 +379,7 @@ async def watch_agent(run: Run, sub_dag: SubDag) -> Progress:
     try:
         return await ask_until_done(run, run.agent, watch, watching, told)
     except OBShellError as error:
-        return Progress(failure=str(error))
+        return Progress(failure=str(pointing(run.site.cluster.view, run.agent, error)))
 
 
 def _prompt(run: Run) -> float:

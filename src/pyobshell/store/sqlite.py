@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
@@ -35,7 +36,13 @@ class DamagedError(OBShellError):
     """What is in the file is not what was written to it; only another file can help."""
 
     def __init__(self, file: Path, cause: str) -> None:
-        super().__init__(errors.STORE_UNAVAILABLE, {"file": file, "cause": cause})
+        super().__init__(errors.STORE_UNAVAILABLE, unavailable(file, cause).arguments)
+
+
+def unavailable(file: Path, cause: str) -> OBShellError:
+    """``Agent.Store.Unavailable``: the agent's database cannot be used, and who says what to do."""
+    base_dir = shlex.quote(str(file.parent.parent))
+    return errors.STORE_UNAVAILABLE(file=file, cause=cause, base_dir=base_dir)
 
 
 def coded(file: Path, error: Exception) -> Exception:
@@ -50,8 +57,8 @@ def coded(file: Path, error: Exception) -> Exception:
     if kind == sqlite3.SQLITE_IOERR:
         name = getattr(original, "sqlite_errorname", "")
         cause = f"reading or writing it fails ({name})"
-        return errors.STORE_UNAVAILABLE(file=file, cause=_out_of_space(file) or cause)
-    return errors.STORE_UNAVAILABLE(file=file, cause=_CAUSES[kind]) if kind in _CAUSES else error
+        return unavailable(file, _out_of_space(file) or cause)
+    return unavailable(file, _CAUSES[kind]) if kind in _CAUSES else error
 
 
 def _out_of_space(file: Path) -> str:

@@ -84,6 +84,16 @@ async def test_a_task_that_keeps_its_agents_says_what_releases_them(make_dag, ca
     assert "obshell task retry -i 22130706433028869" in said
 
 
+async def test_what_is_in_the_way_is_told_with_the_option_of_the_command(make_dag, capsys):
+    log = "ERROR: [Agent.UnderMaintenanceDag]: of DAG 2277; name 2277 in forcePassDag to release it"
+    dag = make_dag(("A", "FAILED", [log]), state="FAILED")
+    with pytest.raises(Finished):
+        await follower(FakeAgent(dag), verbose=True).succeed(dag)
+    said = capsys.readouterr().out
+    assert "name 2277 in --force-pass-dag to release it" in said
+    assert "forcePassDag" not in said
+
+
 async def test_with_json_only_the_task_is_on_stdout(make_dag, capsys):
     dag = make_dag(("A", "FAILED", ["ERROR: no"]), state="FAILED")
     with pytest.raises(Finished):

@@ -57,6 +57,17 @@ def test_a_person_sees_tables(capsys):
     assert "The last such stop took 1.5 s" in out
 
 
+@pytest.mark.parametrize("why", ["refusals", "obstacles"])
+def test_a_person_is_told_of_options_a_program_of_fields(capsys, why):
+    found = PreviewRefusal(errCode="E", message="name 22 in forcePassDag to release it")
+    for as_json in (False, True):
+        with pytest.raises(Finished):
+            preview.show(a_preview(**{why: [found]}), as_json=as_json)
+        out = capsys.readouterr().out
+        assert ("forcePassDag" in out) == as_json
+        assert ("name 22 in --force-pass-dag" in out) == (not as_json)
+
+
 def test_a_server_that_is_in_service_and_does_not_answer_is_seen(capsys):
     (target,) = a_preview().targets
     hangs = target.model_copy(update={"obState": 1})

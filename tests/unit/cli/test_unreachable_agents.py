@@ -9,7 +9,7 @@ import pytest
 
 from pyobshell.address import Address
 from pyobshell.cli import agent
-from pyobshell.client import Client
+from pyobshell.client import ApiError, Client
 from pyobshell.wire import (
     AgentInstance,
     DagsOfAgents,
@@ -74,6 +74,22 @@ def test_tasks_of_agents_that_were_not_reached_are_said_to_be_missing(answering,
     assert (code, err) == (0, WARNING)
     if words:
         assert json.loads(out) == {"contents": [], "unreachable": [LOST.model_dump()]}
+
+
+@pytest.mark.parametrize("verb", ["show", "watch", "cancel", "retry", "pass", "rollback"])
+def test_of_a_task_whose_own_agent_is_out_of_reach_two_ways_out_are_named(
+    monkeypatch, obshell, verb
+):
+    async def refuse(self, task_id, **_):
+        raise ApiError(500, "Agent.RPC.RequestFailed", "Agent 10.0.0.2:2886 cannot be reached")
+
+    monkeypatch.setenv("OB_ROOT_PASSWORD", "secret")
+    monkeypatch.setattr(Client, "dag", refuse)
+    code, _, err = obshell("task", verb, "-i", "2277", "--host", "10.0.0.1:2886")
+    assert code == 3
+    assert "Agent 10.0.0.2:2886 cannot be reached" in err
+    assert "obshell agent start" in err
+    assert "--force-pass-dag 2277" in err
 
 
 def test_an_agent_that_gives_no_answer_is_not_waited_for_long(obshell, tmp_path, monkeypatch):

@@ -17,8 +17,9 @@ from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations import server
 from pyobshell.security.verify import Passwords
+from pyobshell.tasks.ids import GenericId
 from support.agents import ROOT_PASSWORD, a_member, a_view, free_address
-from support.undertakings import logs_of, wait_end
+from support.undertakings import FORCE_ALL, logs_of, wait_end
 from support.waiting import PATIENCE_S, soon
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +139,24 @@ async def test_a_stop_of_others_and_questions_go_on_without_one_that_is_silent(a
     assert f"{other} is left out" in warning
     assert f"no sign of life within {SILENT_S:.1f} s" in warning
     assert unfinished.status == 200
+
+
+async def test_it_is_said_where_to_look_for_one_that_is_not_reached(asking, other):
+    look = f"on {other.ip}: obshell agent doctor --base-dir /home/{other.port}"
+    with paused(other):
+        shown = await asking.api.get("/task/dag/agent/main_dags")
+        task_id = str(GenericId(7, other))
+        cancelled = await asking.api.get(f"/task/dag/{task_id}")
+    assert shown.data["unreachable"][0]["message"].count(look) == 1
+    assert cancelled.refusal == ("Agent.RPC.RequestFailed", 500)
+    assert look in cancelled.message
+
+
+async def test_the_verdict_on_targets_that_are_not_reached_says_where_to_look(member):
+    dag = await wait_end(member, (await member.api.post("/ob/stop", FORCE_ALL)).data["id"])
+    verdict = logs_of(dag["nodes"][-1])[-1]
+    for other in member.site.cluster.view.others:
+        assert f"on {other.ip}: obshell agent doctor --base-dir /home/{other.port}" in verdict
 
 
 async def test_where_others_are_slow_as_well_nobody_is_silent():

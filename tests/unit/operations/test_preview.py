@@ -151,7 +151,9 @@ async def test_a_target_that_cannot_be_reached_is_told(start_member):
 async def test_a_target_that_can_record_nothing_is_told(agents, monkeypatch):
     async def prove_writable(engine):
         if engine._own == agents[1].address:
-            raise errors.STORE_UNAVAILABLE(file="meta.db", cause="no space is left on its disk")
+            raise errors.STORE_UNAVAILABLE(
+                base_dir="/b", file="meta.db", cause="no space is left on its disk"
+            )
 
     monkeypatch.setattr(TaskEngine, "prove_writable", prove_writable)
     seen = await preview(agents[0], servers(agents[1]), force=True)

@@ -271,7 +271,7 @@ async def test_what_cannot_be_recorded_then_is_put_right_at_the_next_start(
     async with listening(hosts, 0, MEMBER, members, KNOWN, own) as first:
 
         async def full(*_):
-            raise errors.STORE_UNAVAILABLE(file="meta.db", cause="no space left")
+            raise errors.STORE_UNAVAILABLE(base_dir="/b", file="meta.db", cause="no space left")
 
         monkeypatch.setattr(first.site.cluster, "learn_key", full)
         assert (await rotate(first))["unreachable"] == []

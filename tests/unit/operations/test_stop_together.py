@@ -237,7 +237,9 @@ async def test_a_member_that_is_no_target_never_blocks(start_member):
 
 
 OUT_OF_REACH = errors.RPC_REQUEST_FAILED(agent="it", method="it", cause="it was killed")
-NO_SPACE = errors.STORE_UNAVAILABLE(file="meta.db", cause="no space is left on its file system")
+NO_SPACE = errors.STORE_UNAVAILABLE(
+    base_dir="/b", file="meta.db", cause="no space is left on its file system"
+)
 
 
 @pytest.mark.parametrize("error", [OUT_OF_REACH, NO_SPACE], ids=["out of reach", "no space"])
