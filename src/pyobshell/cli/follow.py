@@ -81,16 +81,15 @@ class Follower:
         shown = view(self.stream)
         for reason, task in text.failures(dag):
             shown.note(f"✗ {text.agent_of(task)} {task.name}: {reason}")
-        for line in self.advise(dag) or self._general_advice(dag):
+        logs = self.where.command("task", "show", "-i", dag.id, "-d")
+        for line in (f"all of its logs: {logs}", *(self.advise(dag) or self._general_advice(dag))):
             shown.note(f"→ {line}")
 
     def _general_advice(self, dag: DagDetailDTO) -> list[str]:
-        show, retry, rollback = (
-            self.where.command("task", verb, "-i", dag.id) for verb in ("show", "retry", "rollback")
+        retry, rollback = (
+            self.where.command("task", verb, "-i", dag.id) for verb in ("retry", "rollback")
         )
-        lines = [f"all of its logs: {show} -d"]
-        if text.stays_locked(dag):
-            lines.append(text.lock_advice(dag))
+        lines = [text.lock_advice(dag)] if text.stays_locked(dag) else []
         further = f"to go on: {retry}"
         if dag.name not in _NEVER_UNDONE:
             further += f"   or, where its stages allow it, to undo it: {rollback}"

@@ -38,7 +38,10 @@ def show(
     password: Password = None,
     as_json: Json = False,
 ) -> None:
-    """Show a task, or all that are unfinished: not ended, or still holding a lock of an agent."""
+    """Show a task, or all that are unfinished: not ended, or still holding a lock of an agent.
+
+    Without --id also the task that failed last, of those begun within a day: why, and what to do.
+    """
 
     async def work() -> None:
         if detail and task_id is None:
@@ -46,7 +49,7 @@ def show(
         where = place.locate(base_dir, host, password, password_file)
         async with where.client() as client:
             if task_id is None:
-                _print_list(await _unfinished(client), as_json)
+                await _show_all(client, where, as_json)
                 return
             with _without_its_coordinator(task_id):
                 dag = await client.dag(task_id, details=detail)
@@ -187,6 +190,19 @@ def _without_its_coordinator(task_id: str) -> Iterator[None]:
 
 
 # --- how it is shown -----------------------------------------------------------------------------
+
+
+async def _show_all(client: Client, where: place.Place, as_json: bool) -> None:
+    """Show what is unfinished; and to a person what failed last, which need not be in there."""
+    from pyobshell.cli.failed import failed_last
+
+    if as_json:
+        _print_list(await _unfinished(client), as_json)
+        return
+    found, failed = await asyncio.gather(_unfinished(client), failed_last(client, where))
+    _print_list(found, as_json)
+    for line in failed:
+        output.say(line)
 
 
 async def _unfinished(client: Client) -> DagsOfAgents:

@@ -74,6 +74,14 @@ async def test_a_task_that_fails_says_why_and_what_to_do(make_dag, capsys):
     assert said[2].startswith("→ all of its logs: obshell task show -i 22130706433028869")
 
 
+async def test_where_its_logs_are_is_said_beside_what_the_command_advises(make_dag, capsys):
+    dag = make_dag(("A", "FAILED", ["ERROR: no"]), state="FAILED")
+    with pytest.raises(Finished):
+        await follower(FakeAgent(dag), advise=lambda _: ["mend it"]).succeed(dag)
+    logs = "→ all of its logs: obshell task show -i 22130706433028869 -d --base-dir /home"
+    assert capsys.readouterr().out.splitlines()[-2:] == [logs, "→ mend it"]
+
+
 async def test_a_task_that_keeps_its_agents_says_what_releases_them(make_dag, capsys):
     log = "To give it up: StartCluster of the same scope with forcePassDag 22130706433028869"
     dag = make_dag(("A", "FAILED", [log, "ERROR: no"]), state="FAILED")

@@ -12,6 +12,7 @@ from pyobshell.cli import agent
 from pyobshell.client import ApiError, Client
 from pyobshell.wire import (
     AgentInstance,
+    AuditTrail,
     DagsOfAgents,
     ObclusterInfo,
     ObInfo,
@@ -32,7 +33,7 @@ def answering(monkeypatch):
     def answer(**answers):
         for name, found in answers.items():
 
-            async def told(self, found=found):
+            async def told(self, *_, found=found, **__):
                 return found
 
             monkeypatch.setattr(Client, name, told)
@@ -69,7 +70,8 @@ def test_a_server_whose_agent_was_not_reached_is_shown_as_unknown(answering, obs
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_tasks_of_agents_that_were_not_reached_are_said_to_be_missing(answering, obshell, words):
     none = DagsOfAgents(contents=[], unreachable=[LOST])
-    answering(main_dags=none, unfinished=none)
+    nothing = AuditTrail(contents=[], unreachable=[LOST])
+    answering(main_dags=none, unfinished=none, audit=nothing)
     code, out, err = obshell("task", "show", "--host", "10.0.0.1:2886", *words)
     assert (code, err) == (0, WARNING)
     if words:
