@@ -306,6 +306,13 @@ class RotatedKey(BaseModel):
     unreachable: list[UnreachableAgent]
 
 
+class Unwritable(BaseModel):
+    """A file or directory that an agent's process cannot write to, and why."""
+
+    file: str
+    cause: str
+
+
 class TlsCertificate(BaseModel):
     """The certificate that an agent shows: until when it is good, and its SHA-256 in hex."""
 

@@ -1,4 +1,4 @@
-"""Routes for what is an agent's own: its password, its key, its certificate."""
+"""Routes for what is an agent's own: its password, its key, its certificate, its files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from pyobshell.api.call import CallDep
 from pyobshell.operations.agent_password import set_agent_password
 from pyobshell.operations.renew_tls import renew_tls
 from pyobshell.operations.rotation import rotate_key
+from pyobshell.operations.unwritable import unwritable
 from pyobshell.requests import AgentPasswordRequest, RotateKeyRequest
-from pyobshell.wire import API_PREFIX, Envelope, RotatedKey, TlsCertificate
+from pyobshell.wire import (
+    API_PREFIX,
+    Contents,
+    Envelope,
+    RotatedKey,
+    TlsCertificate,
+    Unwritable,
+)
 
 router = APIRouter(prefix=API_PREFIX, tags=["agents"], dependencies=[AUTHORISED_FOR_ITSELF])
 
@@ -37,3 +45,13 @@ async def post_rotate_key(body: RotateKeyRequest, call: CallDep, site: SiteDep) 
 async def post_reload_tls(call: CallDep, site: SiteDep) -> Response:
     """Have the agent read its certificate, key and CA anew; over its local socket alone."""
     return call.answer(await renew_tls(site))
+
+
+@router.get(
+    "/agent/unwritable",
+    response_model=Envelope[Contents[Unwritable]],
+    dependencies=[LOCAL_ONLY],
+)
+async def get_unwritable(call: CallDep, site: SiteDep) -> Response:
+    """What the agent's own process fails to write to; over its local socket alone."""
+    return call.answer(Contents(contents=await unwritable(site)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyobshell.wire import DagDetailDTO
 
 _ANSWER_S = 5.0
+_WRITTEN_S = 10.0
 _NO_LOCK = 1
 _NOT_FOUND = "Task.NotFound"
 
@@ -92,14 +93,29 @@ async def _running(home: Path) -> Running | None:
     if process is None:
         return None
     with process:
+        socket = Paths(home).socket
         try:
-            async with asyncio.timeout(_ANSWER_S), Client.local(Paths(home).socket) as client:
+            async with asyncio.timeout(_ANSWER_S), Client.local(socket) as client:
                 tasks = [await _task(client, dag) for dag in await client.unfinished_here()]
         except ApiError as error:
-            return Running(process.pid, None, str(error))
+            return Running(process.pid, None, str(error), await _unwritable(socket))
         except (Unreachable, TimeoutError, OSError):
             return Running(process.pid, None)
-        return Running(process.pid, tasks)
+        return Running(process.pid, tasks, unwritable=await _unwritable(socket))
+
+
+async def _unwritable(socket: Path) -> tuple[str, ...]:
+    """What the running agent says that it cannot write to."""
+    from pyobshell.client import ApiError, Client, Unreachable
+
+    try:
+        async with asyncio.timeout(_WRITTEN_S), Client.local(socket) as client:
+            found = await client.call("GET", "/agent/unwritable")
+            return tuple(f"{one['file']}: {one['cause']}" for one in found["contents"])
+    except ApiError:
+        return ()  # of an earlier release
+    except (Unreachable, TimeoutError, OSError):
+        return (f"its files: that took longer than {_WRITTEN_S:g} s",)
 
 
 async def _task(client: Client, dag: DagDetailDTO) -> Task:

@@ -48,12 +48,14 @@ class Ordered:
 class Running:
     """The agent that runs on the home; its tasks are None if it does not answer.
 
-    ``refusal`` is what it answers if it cannot tell them.
+    ``refusal`` is what it answers if it cannot tell them. ``unwritable`` is what its own process
+    fails to write to, with why, in words.
     """
 
     pid: int
     tasks: list[Task] | None
     refusal: str = ""
+    unwritable: tuple[str, ...] = ()
 
 
 def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Iterator[Finding]:
@@ -87,6 +89,32 @@ def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Ite
         yield problem("agent", said, f"let it go on: kill -CONT {running.pid}")
     elif paths.socket not in lost:
         yield problem("agent", f"it runs (pid {running.pid}), but does not answer", again)
+    yield from _look_at_writing(running, again)
+
+
+def _look_at_writing(running: Running, again: str) -> Iterator[Finding]:
+    """Whether the agent's own process can write: its limits and mounts are its own."""
+    pid = running.pid
+    for said in running.unwritable:
+        look = (
+            "what it is asked to change is refused; if others can write there look at its limits "
+            f"(/proc/{pid}/limits), mounts (/proc/{pid}/mounts) and quota, then: {again}"
+        )
+        yield problem("agent", f"its process (pid {pid}) cannot write to {said}", look)
+    limit = _largest_file(pid)
+    if limit is not None:
+        said = f"its process (pid {pid}) may write no file of more than {limit} bytes"
+        yield warning(
+            "agent", said, f"start it without that limit (ulimit -f, LimitFSIZE=): {again}"
+        )
+
+
+def _largest_file(pid: int) -> int | None:
+    try:
+        limit, _ = psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE)
+    except psutil.Error:
+        return None
+    return None if limit == psutil.RLIM_INFINITY else int(limit)
 
 
 def _is_paused(pid: int) -> bool:

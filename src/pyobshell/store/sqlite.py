@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -56,7 +57,7 @@ def coded(file: Path, error: Exception) -> Exception:
         return DamagedError(file, _CAUSES[kind])
     if kind == sqlite3.SQLITE_IOERR:
         name = getattr(original, "sqlite_errorname", "")
-        cause = f"reading or writing it fails ({name})"
+        cause = f"reading or writing it fails ({name}){_limited()}"
         return unavailable(file, _out_of_space(file) or cause)
     return unavailable(file, _CAUSES[kind]) if kind in _CAUSES else error
 
@@ -68,6 +69,14 @@ def _out_of_space(file: Path) -> str:
     except OSError:
         return ""
     return "" if free else _CAUSES[sqlite3.SQLITE_FULL]
+
+
+def _limited() -> str:
+    """That this process may not write files of any size, if so: the disk need not be at fault."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    return f"; the process may write no file of more than {limit} bytes (ulimit -f)"
 
 
 def is_undone(error: Exception) -> bool:

@@ -96,6 +96,10 @@ def test_on_a_full_disk_requests_are_refused_and_go_on_when_there_is_space(obshe
     assert "obshell agent doctor" in refused.stderr
     assert obshell.json("agent", "status", *at)["agent"]["identity"] == "MASTER"
     assert unfinished(home) == []
+    told = obshell.json("agent", "doctor", *at, exit_code=1)
+    (found,) = [one for one in told["findings"] if one["level"] == "problem"]
+    assert f"(pid {master}) cannot write to {home / '.obshell/meta.db'}: " in found["message"]
+    assert f"no file of more than {size + 2000} bytes" in found["message"]
     resource.prlimit(master, resource.RLIMIT_FSIZE, (unlimited, unlimited))
     obshell(*remove)
     status = obshell.json("agent", "status", *at)

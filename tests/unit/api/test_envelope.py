@@ -29,6 +29,7 @@ EXAMPLES = {
     ("POST", "/agent/join"): (SINGLE, {"agentInfo": "own", "zoneName": "zone1"}),
     ("POST", "/agent/remove"): (MASTER, "own"),
     ("POST", "/agent/tls/reload"): (SINGLE, {}),
+    ("GET", "/agent/unwritable"): (SINGLE, None),
     ("POST", "/ob/stop"): (MEMBER, FORCE_ALL),
     ("POST", "/ob/zone/{zone}/stop"): (MEMBER, {"freeze_server": True}),
     ("POST", "/ob/zone/{zone}/stop/check"): (MEMBER, {}),
@@ -71,6 +72,7 @@ EXAMPLES = {
 # What is for the local socket alone is not found elsewhere.
 NEVER_SUCCEEDS = {
     ("POST", "/agent/tls/reload"): ("Common.NotFound", 404),
+    ("GET", "/agent/unwritable"): ("Common.NotFound", 404),
     ("GET", "/task/dag/maintain/ob"): ("Task.NotFound", 404),
     ("POST", "/ob/zone/{zone}/stop"): ("Common.IllegalArgument", 400),
     ("POST", "/ob/zone/{zone}/stop/check"): ("Common.IllegalArgument", 400),

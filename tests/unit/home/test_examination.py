@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -189,6 +190,25 @@ async def test_an_agent_that_is_paused_is_named_with_what_lets_it_go_on(home, pa
     finding = (await found(home, running=Running(paused, None)))["agent"]
     assert "is paused" in finding.message
     assert finding.remedy == f"let it go on: kill -CONT {paused}"
+
+
+async def test_an_agent_whose_own_process_cannot_write_is_told_of_with_where_to_look(home):
+    home.paths.socket.touch()
+    home.paths.pid_file.write_text("1")
+    running = Running(1, [], unwritable=("/b/.obshell: read-only file system",))
+    finding = (await found(home, running=running))["agent"]
+    assert finding.level is Level.PROBLEM
+    assert finding.message.endswith("cannot write to /b/.obshell: read-only file system")
+    assert "/proc/1/mounts" in finding.remedy
+
+
+async def test_an_agent_that_may_write_no_large_files_is_told_of(home, paused):
+    home.paths.socket.touch()
+    home.paths.pid_file.write_text(str(paused))
+    resource.prlimit(paused, resource.RLIMIT_FSIZE, (409600, resource.RLIM_INFINITY))
+    finding = (await found(home, running=Running(paused, [])))["agent"]
+    assert finding.level is Level.WARNING
+    assert finding.message.endswith("may write no file of more than 409600 bytes")
 
 
 async def test_an_agent_that_does_not_answer_or_has_lost_its_socket_is_a_problem(home):

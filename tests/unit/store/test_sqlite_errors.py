@@ -103,7 +103,7 @@ async def main():
         try:
             print(await add(name, "x" * 50_000))
         except Exception as error:
-            print(type(error).__name__, getattr(error, "code", error))
+            print(type(error).__name__, getattr(error, "code", error), "ulimit -f" in str(error))
     print(await names())
     allow(resource.RLIM_INFINITY)
     print(await add("later", "x" * 50_000), await names())
@@ -122,6 +122,7 @@ def test_a_log_that_cannot_grow_in_the_middle_of_a_commit_leaves_nothing_of_it(d
     assert lines[0] == "[]"
     assert [line.split()[0] for line in lines[1:3]] == ["OBShellError"] * 2
     assert all("Agent.Store.Unavailable" in line for line in lines[1:3])
+    assert all(line.endswith("True") for line in lines[1:3])
     assert lines[3:] == ["['before']", "later ['before', 'later']"]
 
 
