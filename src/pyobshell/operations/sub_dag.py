@@ -302,7 +302,8 @@ def _ended_early(dag: Dag) -> str:
     """Why a sub DAG ended before the coordinator ended it."""
     if dag.operator is Operator.PASS:
         return (
-            "its sub DAG was passed, by an operator, forcePassDag or a newer order in an emergency"
+            "its sub DAG was passed by an operator, or released by forcePassDag or for a newer "
+            "order in an emergency"
         )
     last = [task.logs[-1] for task in dag.current.sub_tasks if task.logs]
     why = "; ".join(last) or f"its sub DAG is {dag.state}"

@@ -15,6 +15,7 @@ SEED, ROUNDS = 20, (5,)
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long
 def test_nothing_is_violated_however_much_goes_wrong(cluster: SixServers) -> None:
     observers = Observers(cluster)
     report = Report(SEED, observers.scene)

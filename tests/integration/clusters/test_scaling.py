@@ -86,6 +86,7 @@ LOCAL_STAGES = [
 ]
 
 
+@pytest.mark.long
 def test_a_zone_comes_and_goes(six: SixServers, spare: Spare) -> None:
     dag = ended(six, spare.scale_out(six, "zone4"))
     assert (dag.state, dag.max_stage) == ("SUCCEED", 11), logs(dag)
@@ -157,6 +158,7 @@ def test_what_the_cluster_cannot_do_without_stays(spare: Spare, cluster: SixServ
     refused("Agent.AlreadyExists", cluster.sdk.scale_out, spare.ip, spare.port, "zone1", same)
 
 
+@pytest.mark.long
 def test_it_is_done_from_the_command_line(six: SixServers, spare: Spare) -> None:
     member, agent = six.members[0], spare.address
     place = ("--base-dir", str(spare.base_dir), "-s", member.address, "-z", "zone1")
