@@ -270,7 +270,7 @@ MAINTAINER_NOT_ACTIVE = _E(
 STORE_UNAVAILABLE = _E(
     "Agent.Store.Unavailable",
     500,
-    "The agent's database {file} cannot be used: {cause}; what to do says, on its host: obshell agent doctor --base-dir {base_dir}",
+    "The agent's database {file} cannot be used: {cause}; to see what to do, on its host: obshell agent doctor --base-dir {base_dir}",
     "agent 的数据库 {file} 无法使用：{cause}；处理方法请在其主机上运行 obshell agent doctor --base-dir {base_dir}",
 )
 AGENT_VERSION_INCONSISTENT = _E(

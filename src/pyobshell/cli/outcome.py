@@ -154,5 +154,5 @@ def _way_out(error: Unreachable) -> str:
         return ""
     home = shlex.quote(str(error.socket.parent.parent))
     if error.silent:
-        return f"; what it is at says: obshell agent doctor --base-dir {home}"
+        return f"; to see what it is at: obshell agent doctor --base-dir {home}"
     return f"; if it does not run, start it: obshell agent start --base-dir {home}"

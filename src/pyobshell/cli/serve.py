@@ -143,7 +143,7 @@ def _failure(given: dict[str, Any], error: Exception) -> Word:
     elif isinstance(error, OBShellError) and error.code is STORE_UNAVAILABLE:
         code = Exit.DAMAGED if isinstance(error, DamagedError) else Exit.START_FAILED
     elif isinstance(error, KeyFileError):
-        text = f"{text}; what to do says: obshell agent doctor --base-dir {given['base_dir']}"
+        text = f"{text}; to see what to do: obshell agent doctor --base-dir {given['base_dir']}"
         code = Exit.PERMISSION if error.forbidden else Exit.DAMAGED
     elif isinstance(error, TlsFileError):
         code = Exit.PERMISSION if error.forbidden else Exit.START_FAILED

@@ -21,7 +21,7 @@ def pointing(view: ClusterView, agent: Address, error: OBShellError) -> OBShellE
     if error.code is not errors.RPC_REQUEST_FAILED or member is None or agent == view.own:
         return error
     home = shlex.quote(member.home_path)
-    where = f"what it is at says, on {agent.ip}: obshell agent doctor --base-dir {home}"
+    where = f"to see why, on {agent.ip}: obshell agent doctor --base-dir {home}"
     cause = str(error.arguments["cause"])
     if where in cause:
         return error
