@@ -230,7 +230,7 @@ class Agent:
         """Put the site together, from the store up to the API."""
         settings, paths = self.settings, self.paths
         tls = await asyncio.to_thread(Tls.of, settings)
-        self._door = Door.of(paths.used_headers, time.time(), tls)
+        self._door = Door.of(paths, time.time(), tls)
         vault = opening.open_vault(paths, await database.read(opening.sealed_secrets))
         self._kept_copy = KeptCopy(database, paths.kept_copy)
         cluster = ClusterState(database, vault, settings.address, self._kept_copy.renew)
@@ -260,7 +260,7 @@ class Agent:
             works={"stop": stop.WORK, "start": start.WORK, "restart": rolling.WORK},
         )
         site.audit = AuditLog(database)
-        site.logins = self._door.logins
+        site.logins, site.replays = self._door.logins, self._door.replays
 
         def ended(dag: Dag) -> None:
             self._kept_copy.renew()  # by its numbers it is known whether the database is older
@@ -277,9 +277,15 @@ class Agent:
         return site
 
     def _gateway(self, site: Site, *, trusted: bool) -> Gateway:
-        routes, let_in = Recorder(site.api, site.audit), partial(access.let_in, site)
         return Gateway(
-            routes, Rpc(site), site.keyring, self._crypto, self._door, let_in, trusted=trusted
+            Recorder(site.api, site.audit),
+            Rpc(site),
+            site.keyring,
+            self._crypto,
+            self._door,
+            partial(access.let_in, site),
+            partial(access.use_up, site),
+            trusted=trusted,
         )
 
     def _config(self, site: Site, *, trusted: bool) -> uvicorn.Config:

@@ -150,6 +150,7 @@ class Paths:
         self.vault_key = self.state_dir / "vault.key"
         self.private_key = self.state_dir / "agent.key"
         self.used_headers = self.state_dir / "headers.used"
+        self.timeless_headers = self.state_dir / "headers.timeless"
         self.settings = self.state_dir / "settings.json"
         self.lock = self.state_dir / "lock"
         self.run_dir = base_dir / "run"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -17,12 +19,15 @@ from pyobshell.api.network import client_of, note_proven
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
+from pyobshell.errors import OBShellError
 from pyobshell.operations.passwords import accept as accept_password
 from pyobshell.operations.site import Site
 from pyobshell.security.hybrid import RequestHeader
 from pyobshell.security.verify import (
     Credentials,
     check_binding,
+    is_known,
+    stated_expiry,
     verify,
     verify_for_itself,
     verify_with_agent_password,
@@ -114,13 +119,54 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
     now, longest_s = time.time(), site.settings.header_lifetime_s
     expiry = check_binding(credentials.header, call.target, now, longest_s)
     async with call.door.logins.judging(client_of(scope)):
+        call.judged = True
         who = await judge(site, credentials)
-    if who != ANYBODY or scope["method"] != "GET":
-        call.door.replays.admit(credentials.header.sections, expiry, now)
-    if who != ANYBODY:
+    replays, anybodys = call.door.replays, who == ANYBODY
+    use = replays.note if anybodys and scope["method"] == "GET" else replays.admit
+    use(credentials.header.sections, expiry, now, by_anybody=anybodys)
+    if not anybodys:
         note_proven(scope)
     call.admitted_as, call.admitted_by = who, judge
     return who
+
+
+async def use_up(site: Site, call: Call, scope: Scope) -> None:
+    """Have the credentials of a request that did not come in let nobody in later either.
+
+    If their password is right: who has recorded them could use it. Of strangers nothing is kept.
+    What a password costs that is wrong it costs here too, if the request has not cost it yet.
+    """
+    admitted = call.credentials if call.admitted_by is not None else None
+    for credentials in (call.credentials, *call.beside):
+        if credentials is None or credentials is admitted:
+            continue
+        now, expiry = time.time(), stated_expiry(credentials.header)
+        sections = credentials.header.sections
+        if expiry < int(now):
+            sections = tuple(one for one in sections if one.timeless)
+        elif expiry > now + site.settings.header_lifetime_s:  # one day it will be good
+            sections = tuple(replace(one, timeless=True) for one in sections)
+        judged = call.judged and credentials is call.credentials
+        with suppress(OBShellError):
+            if sections:
+                async with nullcontext() if judged else site.logins.judging(client_of(scope)):
+                    who = await _recognise(site, credentials)
+                site.replays.note(sections, expiry, now, by_anybody=who == ANYBODY)
+
+
+async def _recognise(site: Site, credentials: Credentials) -> str:
+    """Whose the password is, if it is known here or to the master, whatever it was offered for.
+
+    No database is asked. Raises an error of credentials if it is nobody's.
+    """
+    identity, passwords = site.cluster.view.identity, site.cluster.passwords
+    if is_known(credentials.header.auth, passwords):
+        return ROOT
+    if identity is Identity.FOLLOWER:
+        return await _ask_master(site, credentials, only_known=True)
+    if passwords.agent is None and _has_no_cluster_to_guard(site):
+        return ANYBODY
+    raise errors.INCORRECT_OCEANBASE_PASSWORD()
 
 
 async def accept(site: Site, credentials: Credentials) -> str:
@@ -129,10 +175,12 @@ async def accept(site: Site, credentials: Credentials) -> str:
     await verify(identity, credentials, passwords, partial(accept_password, site))
     if passwords.agent is not None and credentials.kind == "agent":
         return AGENT
-    guards_nothing = identity is Identity.SINGLE or (
-        identity is Identity.MASTER and passwords.root is None
-    )
-    return ANYBODY if guards_nothing else ROOT
+    return ANYBODY if _has_no_cluster_to_guard(site) else ROOT
+
+
+def _has_no_cluster_to_guard(site: Site) -> bool:
+    identity, passwords = site.cluster.view.identity, site.cluster.passwords
+    return identity is Identity.SINGLE or (identity is Identity.MASTER and passwords.root is None)
 
 
 async def _accept_for_itself(site: Site, credentials: Credentials) -> str:
@@ -161,10 +209,14 @@ def _concerns_obproxy(request: Request) -> bool:
 
 
 class Offered(BaseModel):
-    """A password that a client has offered to a FOLLOWER, and as what."""
+    """A password that a client has offered to a FOLLOWER, and as what.
+
+    ``only_known`` asks whether it is one that the master knows, whatever it was offered for.
+    """
 
     kind: Literal["root", "agent", "v1"]
     password: str
+    only_known: bool = False
 
 
 class Accepted(BaseModel):
@@ -173,9 +225,10 @@ class Accepted(BaseModel):
     who: str
 
 
-async def _ask_master(site: Site, credentials: Credentials) -> str:
+async def _ask_master(site: Site, credentials: Credentials, *, only_known: bool = False) -> str:
     """Whose the credentials are that the master accepts; raises what it raises."""
-    offered = Offered(kind=credentials.kind, password=credentials.header.auth)
+    password = credentials.header.auth
+    offered = Offered(kind=credentials.kind, password=password, only_known=only_known)
     patience = Deadline.after(_PATIENCE_S)
     return (await site.peers.call(site.cluster.view.master, judge, offered, patience)).who
 
@@ -186,8 +239,9 @@ async def judge(site: Site, caller: Caller, offered: Offered) -> Accepted:
     if site.cluster.view.identity is Identity.FOLLOWER:
         raise errors.AGENT_NO_MASTER()
     header = RequestHeader(auth=offered.password, ts="", uri="")
+    accepting = _recognise if offered.only_known else accept
     async with site.logins.judging(caller.host):
-        return Accepted(who=await accept(site, Credentials(offered.kind, header)))
+        return Accepted(who=await accepting(site, Credentials(offered.kind, header)))
 
 
 async def for_master(call: CallDep, site: SiteDep) -> None:

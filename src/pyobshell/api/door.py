@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pyobshell.api.network import Strangers
 from pyobshell.api.sparing import Sparing
 from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.replay import ReplayGuard
 from pyobshell.security.tls import Tls
+from pyobshell.settings import Paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Door:
     refusals: Sparing = field(default_factory=Sparing)
 
     @classmethod
-    def of(cls, used_headers: Path, now: float, tls: Tls | None) -> Door:
+    def of(cls, paths: Paths, now: float, tls: Tls | None) -> Door:
         """The door of an agent that starts at ``now`` (Unix seconds); raises OSError."""
-        return cls(ReplayGuard(used_headers, now), tls)
+        return cls(ReplayGuard(paths.used_headers, paths.timeless_headers, now), tls)
 
     @property
     def tls_only(self) -> bool:

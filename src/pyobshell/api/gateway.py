@@ -4,7 +4,8 @@ Other agents' requests (``/rpc/v1``) leave after step 1: they are sealed in thei
 
 1  target and headers become a Call: trace id, language, clock
 2  the OCS header, if any, is opened with the agent's private key   (in a thread; not on the
-   local socket, where nobody has to prove anything)
+   local socket, where nobody has to prove anything), whatever is asked: if it lets nobody in it
+   is used up in the end
 3  the body is read, and much of it only after the request was let in (``api/access.py``)
 4  the body, if encrypted, is opened with the keys from that header; what is wrong with it is told
    by the routes, once they have let the request in
@@ -71,6 +72,7 @@ class Gateway:
         crypto: CryptoTurns,
         door: Door,
         let_in: Callable[[Call, Scope], Awaitable[object]],
+        use_up: Callable[[Call, Scope], Awaitable[object]],
         *,
         trusted: bool,
     ) -> None:
@@ -80,6 +82,7 @@ class Gateway:
         self._crypto = crypto
         self._door = door
         self._let_in = let_in
+        self._use_up = use_up
         self._trusted = trusted
         self._tls_only = door.tls_only and not trusted
 
@@ -92,13 +95,43 @@ class Gateway:
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
         with log.tracing(call.trace_id):
-            refusal = self._not_here(scope)
-            if refusal is not None:
-                await call.failure(refusal)(scope, receive, self._logged(call, scope, send))
-            elif scope["path"].startswith(RPC_PREFIX):
-                await self._rpc(scope, receive, send)
-            else:
-                await self._serve(call, headers, scope, receive, self._logged(call, scope, send))
+            unopened = None if self._trusted else await self._open_headers(call, scope)
+            try:
+                refusal = self._not_here(scope)
+                if refusal is not None:
+                    await call.failure(refusal)(scope, receive, self._logged(call, scope, send))
+                elif scope["path"].startswith(RPC_PREFIX):
+                    await self._rpc(scope, receive, send)
+                else:
+                    logged = self._logged(call, scope, send)
+                    await self._serve(call, unopened, scope, receive, logged)
+            finally:
+                if call.credentials is not None or call.beside:
+                    await self._use_up(call, scope)
+
+    async def _open_headers(self, call: Call, scope: Scope) -> OBShellError | None:
+        """Have the call learn its credentials; returns why it has none, if they cannot be opened.
+
+        Others that were sent along are opened as well, for they have passwords in them too.
+        """
+        key, client = self._keyring.key, client_of(scope)
+        opened: list[Credentials | OBShellError] = []
+        for header_name, kind, opener in _HEADERS:
+            for name, value in scope["headers"]:
+                if name.decode("latin-1") != header_name:
+                    continue
+                cost = len(value) * 3 // 4 // key.section_bytes  # it is base64
+                try:
+                    text = value.decode("latin-1")
+                    header = await self._crypto.run(client, cost, opener, key, text)
+                    opened.append(Credentials(kind, header))
+                except OBShellError as error:
+                    opened.append(error)
+        first = opened[0] if opened else None
+        if isinstance(first, Credentials):
+            call.credentials, call.door = first, self._door
+        call.beside = tuple(one for one in opened[1:] if isinstance(one, Credentials))
+        return first if isinstance(first, OBShellError) else None
 
     def _not_here(self, scope: Scope) -> OBShellError | None:
         """Why a request may not come in by this door, whatever it asks."""
@@ -107,13 +140,20 @@ class Gateway:
         return errors.TLS_REQUIRED() if self._tls_only and scope["scheme"] != "https" else None
 
     async def _serve(
-        self, call: Call, headers: dict[str, str], scope: Scope, receive: Receive, send: Send
+        self,
+        call: Call,
+        unopened: OBShellError | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         try:
             if scope["path"].startswith(f"{API_PREFIX}/"):
                 if not self._trusted:
                     _require_one_of_each(scope["headers"])
-                body = await self._open(call, headers, scope, receive)
+                if unopened is not None:
+                    raise unopened
+                body = await self._read(call, scope, receive)
                 receive = _replay(body, receive)
                 scope["headers"] = _as_json(scope["headers"], body)
         except OBShellError as error:
@@ -121,17 +161,8 @@ class Gateway:
             return
         await self._app(scope, receive, send)
 
-    async def _open(
-        self, call: Call, headers: dict[str, str], scope: Scope, receive: Receive
-    ) -> bytes:
-        """Decrypt header and body; the call learns the credentials, the body is returned."""
-        found = next((one for one in _HEADERS if one[0] in headers), None)
-        if found is not None and not self._trusted:
-            header_name, kind, opener = found
-            value, key = headers[header_name], self._keyring.key
-            cost = len(value) * 3 // 4 // key.section_bytes  # it is base64
-            header = await self._crypto.run(client_of(scope), cost, opener, key, value)
-            call.credentials, call.door = Credentials(kind, header), self._door
+    async def _read(self, call: Call, scope: Scope, receive: Receive) -> bytes:
+        """The body, decrypted."""
         let_in = None if self._trusted else partial(self._let_in, call, scope)
         body = await read_body(receive, _LARGEST_BODY, unasked=_UNASKED, let_in=let_in)
         try:

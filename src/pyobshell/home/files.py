@@ -33,6 +33,7 @@ def secret_files(paths: Paths) -> list[Path]:
         paths.settings,
         paths.kept_copy,
         paths.used_headers,
+        paths.timeless_headers,
     ]
     return [*(file for file in named if file.exists()), *paths.state_dir.glob("meta.db*")]
 

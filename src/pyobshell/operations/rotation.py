@@ -51,6 +51,7 @@ async def _rotate(site: Site, bits: int) -> RotatedKey:
         keyring.become(successor)
         site.doorway.forget_all()
         site.peers.forget_all()
+        site.replays.forget_timeless()
         _log.info("the agent has a new key", action="key.rotate", bits=bits)
         try:
             await site.cluster.learn_key(site.own, old, keyring.public_text)

@@ -21,6 +21,7 @@ from pyobshell.operations.line import Line
 from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.keyring import Keyring
 from pyobshell.security.keys import PrivateKey
+from pyobshell.security.replay import ReplayGuard
 from pyobshell.security.tls import Tls
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Settings
@@ -46,7 +47,7 @@ class Site:
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
-    ``logins`` has whoever offers wrong passwords wait.
+    ``logins`` has whoever offers wrong passwords wait, ``replays`` knows the headers used so far.
     ``health``, which anybody may ask for, is the server's state and whether the agent is locked.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
     agent that is so why it does not know yet what it is, ``doubting`` asks whether it is still a
@@ -70,6 +71,7 @@ class Site:
     doorway: Doorway[Site] = field(init=False)
     audit: AuditLog = field(init=False)
     logins: LoginBackoff = field(init=False)
+    replays: ReplayGuard = field(init=False)
     api: Application = field(init=False)
     health: Shared[tuple[ObState, bool]] = field(init=False)
     ocs: Ocs | None = None

@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -29,6 +30,21 @@ _KEY_BYTES = 16
 _KEYS_BYTES = 2 * _KEY_BYTES  # AES key, then IV
 _BLOCK_BYTES = 16
 _SHORTEST_CIPHERTEXT_CHARS = 172  # base64 of one section of a 1024-bit key
+# In the text of a JSON: within a string they would have backslashes.
+_PASSWORD = re.compile(rb'"(?:auth|password)"\s*:\s*"(?:[^"\\]|\\.)*"', re.IGNORECASE | re.DOTALL)
+_TIME = re.compile(rb'"ts"\s*:\s*(?:"[0-9]+"|[0-9]+\s*[,}])', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section of a header as it was sent, by which it is known again.
+
+    A ``timeless`` one has some of the password, and not the whole time at which that expires: who
+    has recorded it could put another time beside it.
+    """
+
+    ciphertext: bytes
+    timeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +53,8 @@ class RequestHeader:
 
     ``auth`` is the password offered, ``ts`` the Unix second of expiry as sent (unchecked text),
     ``uri`` the request target it was made for, ``keys`` the AES key and IV of the body. A header
-    of V1 names no target: ``uri`` is empty and ``bound`` false. ``sections`` are the ciphertexts it
-    consisted of.
+    of V1 names no target: ``uri`` is empty and ``bound`` false. ``sections`` are what it consisted
+    of.
     """
 
     auth: str = field(repr=False)
@@ -46,7 +62,7 @@ class RequestHeader:
     uri: str
     keys: bytes | None = field(default=None, repr=False)
     bound: bool = True
-    sections: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
+    sections: tuple[Section, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +172,7 @@ def decrypt_password(private_key: PrivateKey, text: str) -> str:
 
 def _decrypt_fields(
     private_key: PrivateKey, value: str
-) -> tuple[dict[str, object], tuple[bytes, ...]]:
+) -> tuple[dict[str, object], tuple[Section, ...]]:
     """The JSON object of a header, its keys in lower case, and its sections.
 
     ``ValueError`` for anything else, and for keys that come twice: clients cut the JSON anywhere,
@@ -164,12 +180,25 @@ def _decrypt_fields(
     """
     if len(value) > MAX_HEADER_CHARS:
         raise ValueError("the header is too long")
-    ciphertext = base64.b64decode(value, validate=True)
-    plaintext = private_key.decrypt_sections(ciphertext)
-    fields = json.loads(plaintext.decode(), object_pairs_hook=_without_repetition)
+    sections = private_key.sections(base64.b64decode(value, validate=True))
+    pieces = private_key.decrypt_each(sections)
+    fields = json.loads(b"".join(pieces).decode(), object_pairs_hook=_without_repetition)
     if not isinstance(fields, dict):
         raise ValueError("the header is not an object")
-    return fields, private_key.sections(ciphertext)
+    return fields, tuple(map(Section, sections, _timeless(pieces)))
+
+
+def _timeless(pieces: Sequence[bytes]) -> Iterator[bool]:
+    """Which pieces of a header's JSON have some of the password without the whole time.
+
+    Where the password cannot be found it may be in any.
+    """
+    whole = b"".join(pieces)
+    end = max((found.end() for found in _PASSWORD.finditer(whole)), default=len(whole))
+    begin = 0
+    for piece in pieces:
+        yield begin < end and _TIME.search(piece) is None
+        begin += len(piece)
 
 
 def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -8,6 +8,7 @@ Callers judge what comes out by its form.
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from functools import cached_property
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -137,14 +138,17 @@ class PrivateKey:
         return tuple(ciphertext[at : at + size] for at in range(0, len(ciphertext), size))
 
     def decrypt_sections(self, ciphertext: bytes) -> bytes:
-        """Join the plaintexts of all sections.
+        """Join the plaintexts of all sections; raises as ``decrypt_each``."""
+        return b"".join(self.decrypt_each(self.sections(ciphertext)))
+
+    def decrypt_each(self, sections: Iterable[bytes]) -> list[bytes]:
+        """The plaintexts of sections.
 
         Raises ``ValueError`` with the same text whatever is wrong, but cannot notice every
         damage: see the module's docstring.
         """
-        sections = self.sections(ciphertext)
         try:
-            return b"".join(self._key.decrypt(section, padding.PKCS1v15()) for section in sections)
+            return [self._key.decrypt(section, padding.PKCS1v15()) for section in sections]
         except ValueError:
             raise ValueError("cannot be decrypted") from None
 

@@ -3,25 +3,34 @@
 A header is a chain of RSA sections, and whoever knows the public key can make further ones. So it
 is sections that are remembered: one that was in an accepted header is in none that is accepted
 later, whatever it is put beside.
+
+Most sections are of no use once the header has expired, and are forgotten. Those that have the
+password without the whole time would be of use as long as password and key are in use: of them
+very many are remembered, and the oldest make way, so that they keep nobody out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import heapq
-import os
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from pyobshell import errors
-from pyobshell.whole_file import replace_file
+from pyobshell.errors import OBShellError
+from pyobshell.security.hybrid import Section
+from pyobshell.security.timeless import DIGEST_BYTES as SHORT
+from pyobshell.security.timeless import TimelessDigests
+from pyobshell.whole_file import append_to_file, replace_file
 
 MOST: Final = 200_000
 """How many sections are remembered at most; a header of the official SDK has three to five."""
+
+MOST_OF_ANYBODY: Final = 20_000
+"""How many of those are of requests that anybody could make, where nothing is guarded yet."""
 
 _DIGEST_BYTES = 16
 _RECORD = struct.Struct(f">{_DIGEST_BYTES}sQ")
@@ -29,18 +38,29 @@ _SLACK = 10_000  # records of the file that may be of no more use
 
 
 class ReplayGuard:
-    """The sections used so far, until they expire; used from the event loop only.
+    """The sections used so far; used from the event loop only.
 
-    They are written to ``file`` as well, which outlives the agent (if not the crash of a host, as
-    far as its last seconds go). A full disk keeps nobody out: then they are written later.
+    They are written to files as well, which outlive the agent (if not the crash of a host, as far
+    as its last seconds go): those that expire to ``file``, the timeless ones to ``timeless``. A
+    full disk keeps nobody out: then they are written later.
     """
 
-    def __init__(self, file: Path, now: float, most: int = MOST) -> None:
-        """Go on from what is in ``file``, at ``now`` (Unix seconds); raises OSError."""
+    def __init__(
+        self,
+        file: Path,
+        timeless: Path,
+        now: float,
+        most: int = MOST,
+        most_of_anybody: int = MOST_OF_ANYBODY,
+    ) -> None:
+        """Go on from what is in the files, at ``now`` (Unix seconds); raises OSError."""
         self._file = file
+        self._timeless = TimelessDigests(timeless)
         self._most = most
+        self._most_of_anybody = most_of_anybody
         self._expiries: dict[bytes, int] = {}
         self._by_expiry: list[tuple[int, bytes]] = []
+        self._anybodys: set[bytes] = set()
         for digest, expiry in _read(file):
             self._remember(digest, expiry)
         self._forget_expired(now)
@@ -50,22 +70,44 @@ class ReplayGuard:
             with contextlib.suppress(OSError):
                 self._write([])
 
-    def admit(self, sections: Sequence[bytes], expiry: int, now: float) -> None:
-        """Take the sections of a header for used until the Unix second in which it expires.
+    def admit(
+        self, sections: Sequence[Section], expiry: int, now: float, *, by_anybody: bool = False
+    ) -> None:
+        """Take the sections of a header for used, which expires in that Unix second.
 
         Raises ``Security.Authentication.Header.Replayed`` if one was used before,
         ``Security.Authentication.Header.TooMany`` if no more can be remembered.
         """
         self._forget_expired(now)
-        digests = [hashlib.blake2b(one, digest_size=_DIGEST_BYTES).digest() for one in sections]
-        if not self._expiries.keys().isdisjoint(digests):
+        digests = [_digest(one) for one in sections]
+        if any(one in self._expiries or one[:SHORT] in self._timeless for one in digests):
             raise errors.HEADER_REPLAYED()
-        if len(self._expiries) + len(digests) > self._most:
+        timeless = [one[:SHORT] for one, of in zip(digests, sections, strict=True) if of.timeless]
+        expiring = [one for one, of in zip(digests, sections, strict=True) if not of.timeless]
+        if len(self._expiries) + len(expiring) > self._most:
             raise errors.TOO_MANY_HEADERS()
-        for digest in digests:
+        if by_anybody:
+            if len(self._anybodys) + len(expiring) > self._most_of_anybody:
+                raise errors.TOO_MANY_HEADERS()
+            self._anybodys.update(expiring)
+        for digest in expiring:
             self._remember(digest, expiry)
-        with contextlib.suppress(OSError):
-            self._write([(digest, expiry) for digest in digests])
+        if timeless:
+            self._timeless.add(timeless)
+        if expiring:
+            with contextlib.suppress(OSError):
+                self._write([(digest, expiry) for digest in expiring])
+
+    def note(
+        self, sections: Sequence[Section], expiry: int, now: float, *, by_anybody: bool = False
+    ) -> None:
+        """As ``admit``, for a header that let nobody in; of one that is refused nothing is kept."""
+        with contextlib.suppress(OBShellError):
+            self.admit(sections, expiry, now, by_anybody=by_anybody)
+
+    def forget_timeless(self) -> None:
+        """Forget the sections that do not expire: the key they were made for has been given up."""
+        self._timeless.forget_all()
 
     def _remember(self, digest: bytes, expiry: int) -> None:
         self._expiries[digest] = expiry
@@ -76,6 +118,7 @@ class ReplayGuard:
             expiry, digest = heapq.heappop(self._by_expiry)
             if self._expiries.get(digest) == expiry:
                 del self._expiries[digest]
+                self._anybodys.discard(digest)
 
     def _write(self, added: Sequence[tuple[bytes, int]]) -> None:
         anew = self._is_behind or self._records > 2 * len(self._expiries) + _SLACK
@@ -84,18 +127,13 @@ class ReplayGuard:
             replace_file(self._file, _packed(self._expiries.items()))
             self._records = len(self._expiries)
         else:
-            self._append(_packed(added))
+            append_to_file(self._file, _packed(added))
             self._records += len(added)
         self._is_behind = False
 
-    def _append(self, content: bytes) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self._file, flags, 0o600)
-        try:
-            if os.write(descriptor, content) < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
-        finally:
-            os.close(descriptor)
+
+def _digest(section: Section) -> bytes:
+    return hashlib.blake2b(section.ciphertext, digest_size=_DIGEST_BYTES).digest()
 
 
 def _read(file: Path) -> Iterable[tuple[bytes, int]]:

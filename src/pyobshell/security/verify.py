@@ -49,6 +49,11 @@ class Passwords:
         return replace(self, agent=password)
 
 
+def stated_expiry(header: RequestHeader) -> int:
+    """The Unix second in which a header says that it expires; 0 if it says none."""
+    return int(header.ts) if _SECONDS.fullmatch(header.ts) else 0
+
+
 def check_binding(header: RequestHeader, request_target: str, now: float, longest_s: float) -> int:
     """The Unix second in which a header expires that was made for this request and is valid.
 
@@ -121,6 +126,14 @@ def verify_with_agent_password(credentials: Credentials, passwords: Passwords) -
     if passwords.agent is None:
         raise errors.AGENT_PASSWORD_NOT_INITIALIZED()
     _compare_agent_password(credentials.header.auth, passwords.agent)
+
+
+def is_known(offered: str, passwords: Passwords) -> bool:
+    """Whether a password is one of those this agent knows, whatever it was offered for."""
+    known = [one for one in (passwords.root, passwords.agent) if one is not None]
+    return True in [
+        _same(offered, one) for one in known
+    ]  # none is left out: that would take less time
 
 
 def _verify_unguarded(credentials: Credentials, passwords: Passwords) -> None:

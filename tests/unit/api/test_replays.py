@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -10,11 +11,15 @@ import time
 import pytest
 
 from pyobshell import errors
-from pyobshell.security.hybrid import seal_request
+from pyobshell.cluster.model import Identity
+from pyobshell.security.backoff import FREE
+from pyobshell.security.hybrid import open_header_v2, seal_request
+from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, free_address
-from support.asking import ROOT_HEADER, V1_HEADER
+from support.asking import AGENT_HEADER, ROOT_HEADER, V1_HEADER, Answer, sealed_fields
 from support.hosting import starting, starting_members
 from support.undertakings import FORCE_ALL
+from support.waiting import soon
 
 pytestmark = pytest.mark.anyio
 
@@ -25,10 +30,20 @@ SDK_CHUNK = 53
 REPLAYED = (errors.HEADER_REPLAYED.name, 401)
 
 
-async def recorded(host, path: str, body: bytes | None = None, name: str = ROOT_HEADER):
+async def recorded(
+    host,
+    path: str,
+    body: bytes | None = None,
+    name: str = ROOT_HEADER,
+    password: str = ROOT_PASSWORD,
+):
     """A request of the rightful client as it goes over the network."""
-    _, value, content = await host.api.seal(name, ROOT_PASSWORD, PREFIX + path, body, {})
+    _, value, content = await host.api.seal(name, password, PREFIX + path, body, {})
     return {name: value}, content
+
+
+def opened(host, headers: dict[str, str]):
+    return open_header_v2(host.key, headers[ROOT_HEADER])
 
 
 @pytest.mark.parametrize("name", [ROOT_HEADER, V1_HEADER])
@@ -59,11 +74,162 @@ async def test_also_after_the_agent_was_restarted(hosts, keys):
     assert second.refusal == REPLAYED
 
 
-async def test_who_is_refused_has_used_nothing_up(member):
+async def a_stray(host, kind: str, headers: dict[str, str]) -> Answer:
+    """Send a header in a request that does not come in, and not for want of a password."""
+    ask = host.api.plain
+    match kind:
+        case "another target":
+            return await ask("GET", PREFIX + "/ob/info", headers=headers)
+        case "no route":
+            return await ask("GET", PREFIX + "/ob/no_such_thing", headers=headers)
+        case "no path of the API":
+            return await ask("GET", "/else/where", headers=headers)
+        case "another method":
+            return await ask("DELETE", PREFIX + AGENTS, headers=headers)
+        case "an open route":
+            return await ask("GET", PREFIX + "/info", headers=headers)
+        case "another header":
+            renamed = {AGENT_HEADER: headers[ROOT_HEADER]}
+            return await ask("GET", PREFIX + AGENTS, headers=renamed)
+        case "beside another":
+            broken = base64.b64encode(bytes(SECTION_BYTES)).decode()
+            return await ask("GET", PREFIX + AGENTS, headers={**headers, AGENT_HEADER: broken})
+        case "cut off":
+            with pytest.raises(ConnectionResetError):
+                await cut_off(host, headers)
+            return Answer(0, {})
+    raise ValueError(kind)
+
+
+async def cut_off(host, headers: dict[str, str]) -> None:
+    """Hang up in the middle of a request's body."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": PREFIX + AGENTS,
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+        "client": ("127.0.0.1", 1),
+    }
+    said = iter([{"type": "http.request", "body": b"e", "more_body": True}])
+
+    async def receive():
+        return next(said, {"type": "http.disconnect"})
+
+    async def send(_message):
+        raise ConnectionResetError
+
+    await host.api.http._transport.app(scope, receive, send)
+
+
+STRAYS = [
+    "another target",
+    "no route",
+    "no path of the API",
+    "another method",
+    "an open route",
+    "another header",
+    "beside another",
+    "cut off",
+]
+
+
+@pytest.mark.parametrize("kind", STRAYS)
+async def test_a_header_whose_password_is_right_is_used_up_by_whatever_request(member, kind):
     headers, _ = await recorded(member, AGENTS)
-    elsewhere = await member.api.plain("GET", PREFIX + "/ob/info", headers=headers)
-    assert elsewhere.refusal == (errors.URI_MISMATCH.name, 401)
-    assert (await member.api.plain("GET", PREFIX + AGENTS, headers=headers)).status == 200
+    answer = await a_stray(member, kind, headers)
+    assert answer.envelope.get("error", {}).get("errCode") != errors.HEADER_REPLAYED.name
+    again = await member.api.plain("GET", PREFIX + AGENTS, headers=headers)
+    assert again.refusal == REPLAYED
+
+
+async def test_one_whose_time_has_not_come_is_used_up_until_then(start_member, monkeypatch):
+    host = await start_member()
+    key, soon = await host.api.public_key(), time.time() + 5000
+    fields = {"auth": ROOT_PASSWORD, "ts": str(int(soon)), "uri": PREFIX + AGENTS}
+    headers = {ROOT_HEADER: sealed_fields(key, fields)}
+    early = await host.api.plain("GET", PREFIX + AGENTS, headers=headers)
+    assert early.refusal == (errors.TIMESTAMP_INVALID.name, 401)
+    monkeypatch.setattr(time, "time", lambda: soon - 10)
+    assert (await host.api.plain("GET", PREFIX + AGENTS, headers=headers)).refusal == REPLAYED
+
+
+@pytest.mark.parametrize("kind", STRAYS[:-1])
+async def test_of_what_strangers_send_nothing_is_kept(member, kind):
+    headers = {}
+    for password in ("wrong", ""):
+        fields = {"auth": password, "ts": str(int(time.time()) + 60), "uri": PREFIX + AGENTS}
+        headers[ROOT_HEADER] = sealed_fields(await member.api.public_key(), fields)
+        await a_stray(member, kind, headers)
+    assert member.site.replays._expiries == {}
+    assert len(member.site.replays._timeless) == 0
+
+
+async def test_a_repetition_cannot_fill_the_memory_with_further_sections(member):
+    key = await member.api.public_key()
+    ours, _ = await spliced(key, ROOT_PASSWORD)
+    for number in range(3):
+        _, rest = await spliced(key, ROOT_PASSWORD, target=f"/{number}")
+        headers = {ROOT_HEADER: base64.b64encode(ours + rest).decode()}
+        await a_stray(member, "no route", headers)
+    assert len(member.site.replays._expiries) + len(member.site.replays._timeless) == 1 + (
+        len(rest) // SECTION_BYTES
+    )
+
+
+async def test_a_stray_request_costs_no_login_and_guesses_by_it_are_slow(member):
+    logins, slept = member.engine.logins, []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    member.agent._door.logins._sleep = sleep
+    for number in range(FREE + 1):
+        headers, _ = await recorded(member, AGENTS, password=f"wrong {number}")
+        await a_stray(member, "no route", headers)
+    assert member.engine.logins == logins
+    assert len(slept) == 1
+
+
+async def spliced(key, password: str, target: str = PREFIX + AGENTS, expiry: int | None = None):
+    """The first section of a header as the SDK cuts it, and the others."""
+    fields = {
+        "auth": password,
+        "ts": str(expiry or int(time.time()) + 60),
+        "uri": target,
+        "keys": base64.b64encode(bytes(32)).decode(),
+    }
+    sections = key.encrypt_sections(json.dumps(fields).encode(), SDK_CHUNK)
+    return sections[:SECTION_BYTES], sections[SECTION_BYTES:]
+
+
+@pytest.mark.parametrize("length", [22, 23, 28, 33, 34, 43, 44, 60])
+async def test_also_a_long_password_opens_nothing_with_another_time(
+    start_member, length, monkeypatch
+):
+    """The time is then in the second piece, in whole or in part."""
+    password = "p" * length
+    host = await start_member(passwords=Passwords(root=password))
+    key = await host.api.public_key()
+    first, rest = await spliced(key, password)
+    headers = {ROOT_HEADER: base64.b64encode(first + rest).decode()}
+    assert (await host.api.plain("GET", PREFIX + AGENTS, headers=headers)).status == 200
+
+    later = time.time() + 10_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    _, rest = await spliced(key, password, PREFIX + STOP)
+    forged = {ROOT_HEADER: base64.b64encode(first + rest).decode()}
+    answer = await host.api.plain("POST", PREFIX + STOP, None, forged)
+    # The time is whole in the first section, or begins in there, or the section is known.
+    assert answer.status == 401
+    assert answer.refusal[0] in (
+        errors.EXPIRED.name,
+        errors.HEADER_DECRYPT_FAILED.name,
+        errors.HEADER_REPLAYED.name,
+    )
+    if length >= 33:
+        assert answer.refusal == REPLAYED
 
 
 async def test_its_password_opens_nothing_else_with_another_end(member):
@@ -126,10 +292,52 @@ async def test_a_spoilt_body_uses_its_header_up(member):
     assert (await member.api.plain("POST", PREFIX + STOP, body, headers)).refusal == REPLAYED
 
 
-async def test_an_agent_that_guards_nothing_remembers_nothing(start_host):
+async def test_at_an_agent_that_guards_nothing_the_later_password_is_used_up_too(start_host):
     host = await start_host()
     headers, _ = await recorded(host, AGENTS)
     for _ in range(2):
         answer = await host.api.plain("GET", PREFIX + AGENTS, headers=headers)
         assert answer.status != 401
-    assert not host.agent.paths.used_headers.exists()
+    with pytest.raises(errors.OBShellError) as refused:
+        host.site.replays.admit(opened(host, headers).sections, 2**40, time.time())
+    assert refused.value.code is errors.HEADER_REPLAYED
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", STOP), ("GET", AGENTS), ("GET", "/none")])
+async def test_what_anybody_sends_cannot_fill_the_memory(start_host, method, path):
+    host = await start_host()
+    replays = host.site.replays
+    replays._most_of_anybody = 2
+    codes = []
+    for _ in range(4):
+        headers, body = await recorded(host, path)
+        answer = await host.api.plain(method, PREFIX + path, body, headers)
+        codes.append(answer.envelope.get("error", {}).get("errCode"))
+    assert len(replays._expiries) == 2
+    assert (errors.TOO_MANY_HEADERS.name in codes) == (method == "POST")
+
+
+async def test_at_a_follower_it_is_the_master_who_knows_whose_a_password_is(hosts, monkeypatch):
+    identities = (Identity.MASTER, Identity.FOLLOWER)
+    async with hosts.serving(2, identities) as (_, follower):
+        replays, noted = follower.agent._door.replays, asyncio.Event()
+        note = replays.note
+
+        def noting(*header, **more):
+            note(*header, **more)
+            noted.set()
+
+        monkeypatch.setattr(replays, "note", noting)
+        headers, _ = await recorded(follower, AGENTS)
+        stray = await follower.api.plain("GET", PREFIX + "/ob/no_such_thing", headers=headers)
+        assert stray.status == 404
+        await soon(noted.wait())
+        with pytest.raises(errors.OBShellError) as refused:
+            replays.admit(opened(follower, headers).sections, 2**40, time.time())
+        assert refused.value.code is errors.HEADER_REPLAYED
+
+
+async def test_what_was_for_a_key_that_was_changed_is_forgotten(member):
+    member.site.replays._timeless.add([b"12345678"])
+    assert (await member.local.post("/agent/rotate-key", {"key_bits": 2048})).status == 200
+    assert len(member.site.replays._timeless) == 0

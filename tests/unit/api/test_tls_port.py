@@ -13,11 +13,12 @@ from datetime import datetime
 import httpx
 import pytest
 
+from pyobshell import errors
 from pyobshell.api import network
 from pyobshell.security.tls import read_certificate
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
-from support.asking import check_envelope
+from support.asking import ROOT_HEADER, check_envelope
 from support.certificates import Certified, secured
 from support.waiting import soon
 
@@ -86,6 +87,18 @@ async def test_plain_http_is_refused_where_tls_is_required(start, certified):
     session = await host.api.plain("POST", "/rpc/v1/session", b"{}")
     assert session.refusal == ("Request.Tls.Required", 400)
     assert (await host.local.get("/ob/agents")).status == 200
+
+
+async def test_a_header_that_was_sent_in_plain_there_opens_nothing_over_tls(start, certified):
+    host = await start(own=lambda own: {**certified.files(own), "tls": "required"})
+    async with secured(host, certified.context()) as api:
+        api._public_key = host.key.public
+        target = "/api/v1/ob/agents"
+        name, value, _ = await api.seal(ROOT_HEADER, ROOT_PASSWORD, target, None, {})
+        plain = await host.api.plain("GET", target, headers={name: value})
+        assert plain.refusal == ("Request.Tls.Required", 400)
+        again = await api.plain("GET", target, headers={name: value})
+        assert again.refusal == (errors.HEADER_REPLAYED.name, 401)
 
 
 async def test_with_a_ca_clients_must_show_a_certificate_of_it(start, certified, foreign):

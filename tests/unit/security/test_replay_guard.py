@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyobshell import errors
 from pyobshell.security import replay
+from pyobshell.security.hybrid import Section
 from pyobshell.security.replay import ReplayGuard
 
 ONE, TWO, THREE = b"1" * 256, b"2" * 256, b"3" * 256
@@ -22,16 +23,25 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "headers.used"
 
 
-def admits(guard: ReplayGuard, *sections: bytes, expiry: int = 100, now: float = 0) -> bool:
+def a_guard(file: Path, now: float, **more: int) -> ReplayGuard:
+    return ReplayGuard(file, file.with_name("headers.timeless"), now, **more)
+
+
+def admits(
+    guard: ReplayGuard, *sections: bytes, expiry: int = 100, now: float = 0, timeless: bytes = b""
+) -> bool:
+    """Whether a header is not refused as a replay; its ``timeless`` section goes before others."""
+    header = [Section(timeless, timeless=True)] if timeless else []
+    header += [Section(one) for one in sections]
     try:
-        guard.admit(sections, expiry, now)
+        guard.admit(header, expiry, now)
     except errors.OBShellError as error:
         return error.code is not errors.HEADER_REPLAYED
     return True
 
 
 def test_a_header_is_admitted_once(file: Path) -> None:
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     assert admits(guard, ONE, TWO)
     assert not admits(guard, ONE, TWO)
     assert admits(guard, THREE)
@@ -41,50 +51,50 @@ def test_a_header_is_admitted_once(file: Path) -> None:
 def test_no_part_of_it_opens_anything_in_another_place(
     file: Path, sections: tuple[bytes, ...]
 ) -> None:
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     assert admits(guard, ONE, TWO)
     assert not admits(guard, *sections)
 
 
 def test_what_was_refused_has_not_been_used(file: Path) -> None:
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     assert admits(guard, ONE)
     assert not admits(guard, ONE, TWO)
     assert admits(guard, TWO)
 
 
 def test_it_is_remembered_to_the_end_of_the_last_second_and_no_longer(file: Path) -> None:
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     assert admits(guard, ONE, expiry=100)
     assert not admits(guard, ONE, expiry=100, now=100.9)
     assert admits(guard, ONE, expiry=200, now=101)  # for it is expired, which others check
-    assert ReplayGuard(file, 201)._expiries == {}
+    assert a_guard(file, 201)._expiries == {}
 
 
 def test_the_next_life_of_the_agent_knows_it_too(file: Path) -> None:
-    assert admits(ReplayGuard(file, 0), ONE)
-    second = ReplayGuard(file, 50)
+    assert admits(a_guard(file, 0), ONE)
+    second = a_guard(file, 50)
     assert not admits(second, ONE, now=50)
     assert admits(second, TWO, now=50)
-    assert not admits(ReplayGuard(file, 60), TWO, now=60)
+    assert not admits(a_guard(file, 60), TWO, now=60)
 
 
 def test_a_record_that_was_cut_off_costs_no_other(file: Path) -> None:
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     assert admits(guard, ONE)
     assert admits(guard, TWO)
     file.write_bytes(file.read_bytes()[:-1])
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     assert not admits(guard, ONE)
     assert admits(guard, THREE)
-    assert not admits(ReplayGuard(file, 0), THREE)
+    assert not admits(a_guard(file, 0), THREE)
 
 
 def test_when_no_more_can_be_remembered_nobody_gets_in_until_some_expire(file: Path) -> None:
-    guard = ReplayGuard(file, 0, most=2)
+    guard = a_guard(file, 0, most=2)
     assert admits(guard, ONE, TWO, expiry=10)
     with pytest.raises(errors.OBShellError) as refused:
-        guard.admit([THREE], 100, now=10)
+        guard.admit([Section(THREE)], 100, now=10)
     assert refused.value.code is errors.TOO_MANY_HEADERS
     assert admits(guard, THREE, now=11)
 
@@ -93,17 +103,17 @@ def test_the_file_has_no_more_of_what_is_expired_than_a_little(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "_SLACK", 10)
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     longest = 0
     for second in range(100):
         assert admits(guard, second.to_bytes(256), expiry=second + 2, now=second)
         longest = max(longest, file.stat().st_size // RECORD_BYTES)
     assert 10 < longest < 20
-    assert not admits(ReplayGuard(file, 99), (99).to_bytes(256), now=99)
+    assert not admits(a_guard(file, 99), (99).to_bytes(256), now=99)
 
 
 def test_the_file_is_its_own_users_alone_and_says_nothing(file: Path) -> None:
-    assert admits(ReplayGuard(file, 0), ONE)
+    assert admits(a_guard(file, 0), ONE)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert ONE[:8] not in file.read_bytes()
 
@@ -111,7 +121,7 @@ def test_the_file_is_its_own_users_alone_and_says_nothing(file: Path) -> None:
 def test_a_full_disk_keeps_nobody_out_and_what_was_used_is_written_later(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guard = ReplayGuard(file, 0)
+    guard = a_guard(file, 0)
     assert admits(guard, ONE)
 
     def full(*_: object) -> int:
@@ -121,11 +131,53 @@ def test_a_full_disk_keeps_nobody_out_and_what_was_used_is_written_later(
         patched.setattr(os, "write", full)
         assert admits(guard, TWO)
     assert not admits(guard, TWO)
-    assert admits(ReplayGuard(file, 0), TWO)
+    assert admits(a_guard(file, 0), TWO)
     assert admits(guard, THREE)
-    next_life = ReplayGuard(file, 0)
+    next_life = a_guard(file, 0)
     for section in (ONE, TWO, THREE):
         assert not admits(next_life, section)
+
+
+def test_a_timeless_section_is_known_for_ever_and_by_the_next_life(file: Path) -> None:
+    guard = a_guard(file, 0)
+    assert admits(guard, ONE, timeless=TWO, expiry=100)
+    for late in (guard, a_guard(file, 10**9)):
+        assert not admits(late, THREE, timeless=TWO, expiry=10**9 + 1, now=10**9)
+        assert not admits(late, TWO, expiry=10**9 + 1, now=10**9)
+        assert admits(late, ONE, expiry=10**9, now=10**9 + 1)  # it is expired, which others check
+
+
+def test_timeless_sections_keep_nobody_out_however_many_there_are(file: Path) -> None:
+    guard = a_guard(file, 0, most=2)
+    for number in range(100):
+        assert admits(guard, timeless=number.to_bytes(256))
+
+
+def test_they_are_forgotten_when_the_key_is_changed(file: Path) -> None:
+    guard = a_guard(file, 0)
+    assert admits(guard, timeless=ONE)
+    guard.forget_timeless()
+    assert admits(guard, timeless=ONE)
+    guard.forget_timeless()
+    assert admits(a_guard(file, 0), timeless=ONE)
+
+
+def test_anybody_fills_no_more_than_his_part_and_that_until_it_expires(file: Path) -> None:
+    guard = a_guard(file, 0, most=5, most_of_anybody=2)
+    guard.admit([Section(ONE), Section(TWO)], 10, 0, by_anybody=True)
+    with pytest.raises(errors.OBShellError) as refused:
+        guard.admit([Section(THREE)], 10, 0, by_anybody=True)
+    assert refused.value.code is errors.TOO_MANY_HEADERS
+    assert admits(guard, THREE, b"4", b"5")
+    guard.admit([Section(b"6")], 20, 11, by_anybody=True)
+
+
+def test_of_a_repetition_that_is_noted_nothing_more_is_kept(file: Path) -> None:
+    guard = a_guard(file, 0)
+    guard.note([Section(ONE)], 100, 0)
+    guard.note([Section(ONE), Section(TWO)], 100, 0)
+    assert not admits(guard, ONE)
+    assert admits(guard, TWO)
 
 
 @settings(deadline=None)
@@ -138,10 +190,10 @@ def test_nothing_is_admitted_twice_within_its_time(
     tmp_path_factory: pytest.TempPathFactory, uses: list[tuple[int, int, bool]]
 ) -> None:
     file = tmp_path_factory.mktemp("guard") / "headers.used"
-    guard, used = ReplayGuard(file, 0), dict[int, int]()
+    guard, used = a_guard(file, 0), dict[int, int]()
     for now, (number, lifetime, restarts) in enumerate(uses):
         if restarts:
-            guard = ReplayGuard(file, now)
+            guard = a_guard(file, now)
         fresh = used.get(number, -1) < now
         assert admits(guard, number.to_bytes(256), expiry=now + lifetime, now=now) == fresh
         if fresh:
