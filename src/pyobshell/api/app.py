@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,12 +51,25 @@ def make_app(site: Site) -> FastAPI:
         app.routes.extend(router.routes)  # an included one is built again at the first request
     document = functools.partial(schema.describe, app, routers)
     app.openapi = functools.cache(document)  # type: ignore[method-assign]  # FastAPI's own way
+    _tell_document(app)
     app.add_exception_handler(errors.OBShellError, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _no_such_route)
     app.add_exception_handler(ForwardToMaster, _forwarded)
     app.add_exception_handler(Exception, _crashed)
     return app
+
+
+def _tell_document(app: FastAPI) -> None:
+    """Answer the OpenAPI document as bytes that are made once: anybody may ask for it."""
+    path = app.openapi_url or ""
+    app.router.routes[:] = [one for one in app.routes if getattr(one, "path", "") != path]
+    written = functools.cache(lambda: to_json(app.openapi()))
+
+    async def answer(request: Request) -> Response:
+        return Response(written(), media_type="application/json")
+
+    app.add_route(path, answer, include_in_schema=False)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -192,5 +192,5 @@ class Line(asyncio.Transport):
         return self._below.get_extra_info(name, default)
 
     def _flush(self) -> None:
-        if self._out.pending:
+        if self._out.pending and not self._below.is_closing():
             self._below.write(self._out.read())

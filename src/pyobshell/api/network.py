@@ -2,7 +2,8 @@
 
 A connection belongs to a stranger until a request on it was let in. Strangers have so many
 connections together, and so many from one address; one more takes the place of one on which nothing
-is asked. A request must have come whole within some seconds, and its head be of some size.
+is asked. A request must have come whole within some seconds, and its head be of some size; what it
+is answered must be read in some time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ MOST_OF_AN_ADDRESS: Final = 1000
 LARGEST_HEAD: Final = 64 * 1024
 REQUEST_S: Final = 20.0
 """How long a request may take to come, its body included."""
+
+UNREAD_S: Final = 30.0
+"""How long what is answered may wait to be read; to a stranger, from when it first has to."""
 
 _FAREWELL_S = 5.0  # for what was said last to be read
 _PROVEN = "proven"
@@ -94,6 +98,8 @@ class NetworkHttp(StrictHttp):
         self._strangers = strangers
         self._head_bytes: int | None = 0  # of a request whose head is not complete
         self._due: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._is_strangers = True
         self._dropped = False
         self.address = ""
 
@@ -111,7 +117,9 @@ class NetworkHttp(StrictHttp):
         """Count it no longer."""
         self._strangers.leave(self)
         self._expect_nothing()
+        self._is_read()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """Take more of a request."""
@@ -147,7 +155,27 @@ class NetworkHttp(StrictHttp):
     def on_response_complete(self) -> None:
         """It was answered."""
         self._strangers.rest(self)
+        if self.transport.is_closing():
+            self._must_be_read()
+        elif not self.flow.write_paused:
+            self._is_read()
         super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """Too much of an answer is not read yet."""
+        self._must_be_read()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on with an answer; a stranger has not longer for all of it who reads it in drops."""
+        if not self._is_strangers or self.cycle is None or self.cycle.response_complete:
+            self._is_read()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """End it with a word about what cannot be read."""
+        super().send_400_response(msg)
+        self._must_be_read()
 
     def drop(self) -> None:
         """End it, for somebody else."""
@@ -161,7 +189,17 @@ class NetworkHttp(StrictHttp):
         self.loop.call_later(_FAREWELL_S, self.transport.abort)
 
     def _proven(self) -> None:
+        self._is_strangers = False
         self._strangers.leave(self)
+
+    def _must_be_read(self) -> None:
+        if self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _expect(self) -> None:
         self._due = self.loop.call_later(REQUEST_S, self._refuse, HTTPStatus.REQUEST_TIMEOUT)
