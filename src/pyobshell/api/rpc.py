@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
@@ -15,13 +16,24 @@ from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
 from pyobshell.api.network import client_of, note_proven
 from pyobshell.cluster.doorway import Asked
-from pyobshell.cluster.peers import RPC_PREFIX, SESSION_HEADER, SESSION_PATH, frame_binding
+from pyobshell.cluster.peers import (
+    ANNOUNCEMENT_HEADER,
+    RPC_PREFIX,
+    SESSION_HEADER,
+    SESSION_PATH,
+    UNANNOUNCED,
+    announcement_binding,
+    frame_binding,
+)
 from pyobshell.operations.site import Site
 
 _FRAMES = "application/octet-stream"
 _LARGEST_HELLO = 16 * 1024
 _LARGEST_FRAME = 64 * 1024 * 1024
-_GUESTS_FRAME = 256 * 1024
+_SMALL_FRAME = 64 * 1024
+MOST_LARGE_FRAMES = 64
+"""How many frames that anybody could send, unless small, are read of an address at once."""
+
 _ALIVE_S = 4.0  # a fraction of the silence after which an agent is taken for lost
 
 
@@ -30,6 +42,7 @@ class Rpc:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._large_frames = Counter[str]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,11 +77,35 @@ class Rpc:
         session_id = request.headers.get(SESSION_HEADER, "")
         doorway = self._site.doorway
         known = doorway.is_members(session_id, name)  # of others not even the body is read
-        frame = await read_body(request.receive, _LARGEST_FRAME if known else _GUESTS_FRAME)
+        announcement = request.headers.get(ANNOUNCEMENT_HEADER)
+        if known and announcement is not None:
+            bound_to = announcement_binding(binding)
+            length = doorway.announced(session_id, name, announcement, bound_to)
+            frame = await read_body(request.receive, min(length, _LARGEST_FRAME))
+        else:
+            frame = await self._read_anybodys(request)
         asked = doorway.open(session_id, name, frame, binding, client_of(request.scope))
         if known:
             note_proven(request.scope)
         return asked
+
+    async def _read_anybodys(self, request: Request) -> bytes:
+        """A frame that anybody could send who has seen the id of a session, or has opened one."""
+        address, counted = client_of(request.scope), False
+
+        async def count() -> None:
+            nonlocal counted
+            if self._large_frames[address] >= MOST_LARGE_FRAMES:
+                raise errors.BAD_REQUEST(cause=f"too many large frames come from {address}")
+            self._large_frames[address] += 1
+            counted = True
+
+        try:
+            return await read_body(request.receive, UNANNOUNCED, unasked=_SMALL_FRAME, let_in=count)
+        finally:
+            if counted:
+                self._large_frames[address] -= 1
+                self._large_frames += Counter()  # forgets those of whom nothing is left
 
     async def _answer(self, asked: Asked) -> AsyncIterator[bytes]:
         """Run what was asked for, and pass its frames on as they come.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import time
@@ -116,6 +117,21 @@ class Doorway(Generic[Site]):
         ``Common.NotFound`` if the procedure is not either.
         """
         return self._is_member(self._visitor(session_id, name))
+
+    def announced(self, session_id: str, name: str, announcement: str, binding: bytes) -> int:
+        """How many bytes a frame has that is announced (base64) by who has the session's key.
+
+        Raises as ``is_members``, and ``Security.Authentication.IncorrectToken`` if he has it not.
+        """
+        session = self._visitor(session_id, name).session
+        try:
+            sealed = base64.b64decode(announcement, validate=True)
+        except ValueError:
+            raise errors.INCORRECT_TOKEN(cause="what announces the frame is no base64") from None
+        length = session.open(sealed, binding)
+        if not length.isdigit():
+            raise errors.BAD_REQUEST(cause="what announces the frame is no length")
+        return int(length)
 
     def open(self, session_id: str, name: str, frame: bytes, binding: bytes, host: str) -> Asked:
         """What a sealed frame asks for that came from a host, by its ip.

@@ -7,6 +7,7 @@ agents and not for each request. A session that the peer has lost is opened agai
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 import time
@@ -50,6 +51,10 @@ Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
 SESSION_HEADER = "X-Pyobshell-Session"
+ANNOUNCEMENT_HEADER = "X-Pyobshell-Announcement"
+UNANNOUNCED = 256 * 1024
+"""How long a frame may be that was not announced."""
+
 RPC_PREFIX = "/rpc/v1/"
 SESSION_PATH = RPC_PREFIX + "session"
 _CONNECT_TIMEOUT_S = 3.0
@@ -67,6 +72,14 @@ def ignore(line: str) -> None:
 def frame_binding(method: str, path: str) -> bytes:
     """What a sealed frame is bound to besides its session."""
     return f"{method} {path}".encode()
+
+
+def announcement_binding(binding: bytes) -> bytes:
+    """What is sealed with is bound to that announces a frame: its length, in decimal digits.
+
+    Who has seen the id of a session cannot make one, so little is read of what he sends.
+    """
+    return binding + b" announced"
 
 
 class Peers(Generic[Site]):
@@ -306,7 +319,11 @@ class Peers(Generic[Site]):
         for _ in range(2):
             session, scheme = opened = await self._session(peer)
             frame = session.seal(json.dumps(body).encode(), binding)
-            more = self._how(scheme) | {"headers": {SESSION_HEADER: session.id}}
+            headers = {SESSION_HEADER: session.id}
+            if len(frame) > UNANNOUNCED:
+                length = session.seal(b"%d" % len(frame), announcement_binding(binding))
+                headers[ANNOUNCEMENT_HEADER] = base64.b64encode(length).decode("ascii")
+            more = self._how(scheme) | {"headers": headers}
             try:
                 async with self._http.post(f"{scheme}://{peer}{path}", data=frame, **more) as said:
                     self._silence.heard(peer)
