@@ -36,6 +36,7 @@ from pyobshell.undivided import OnceForAll, Shared, Undivided
 if TYPE_CHECKING:
     from pyobshell.operations.ocs import Ocs
 
+_LOGINS = 8  # at once
 Application = Callable[..., Awaitable[None]]
 """The routes of the API, as an ASGI application."""
 
@@ -47,6 +48,7 @@ class Site:
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
+    ``logging_in`` are those who try a password at the server: strangers can have them do so.
     ``logins`` has whoever offers wrong passwords wait, ``replays`` knows the headers used so far.
     ``health``, which anybody may ask for, is the server's state and whether the agent is locked.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
@@ -64,6 +66,7 @@ class Site:
     started_at: int = field(default_factory=time.time_ns)
     background: Undivided = field(default_factory=Undivided)
     line: Line = field(default_factory=Line)
+    logging_in: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOGINS))
     refused: WeakValueDictionary[int, asyncio.Event] = field(default_factory=WeakValueDictionary)
     releasing: OnceForAll = field(default_factory=OnceForAll)
     tasks: TaskEngine[Site] = field(init=False)
@@ -108,7 +111,8 @@ class Site:
         Thus a password that was changed in the database is noticed.
         """
         try:
-            accepted = await self.engine.login(offered)
+            async with self.logging_in:
+                accepted = await self.engine.login(offered)
         except errors.OBShellError:
             return False
         if accepted:

@@ -1,8 +1,10 @@
 """Whoever offers wrong passwords must wait before the next is judged; others need not.
 
 Each address has a debt: a password that is judged adds one, which is taken off if it was right, or
-by time. Up to so many nobody waits. With more of it passwords of that address are judged one after
-the other, each once the debt has become less; so a right one is late there, but has its turn.
+by time. Up to so many nobody waits. With more of it passwords of that address wait in a line, and
+each is judged once the debt has become less. Nobody waits for longer than ``LONGEST_S``: in a line
+that is too long for that the turns come faster. So a right password is late there, but has its turn
+however many wrong ones come from the same place, and as many guesses as can wait are all there are.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ FREE: Final = 10
 PER_S: Final = 1.0
 """How many it may offer a second after that."""
 
-MOST_WAITING: Final = 64
-"""How many passwords of one address wait for their turn; more are refused."""
+LONGEST_S: Final = 30.0
+"""How long a password waits at most for its turn."""
+
+MOST_WAITING: Final = 1000
+"""How many of one address wait, which has no more connections for strangers; more are refused."""
 
 _MOST_ADDRESSES = 10_000
 _WRONG = (errors.INCORRECT_OCEANBASE_PASSWORD, errors.INCORRECT_AGENT_PASSWORD)
@@ -36,8 +41,13 @@ _NETWORK_BITS = 64  # of IPv6: less than that nobody has
 @dataclass(slots=True)
 class _Debtor:
     paid_at: float = 0.0  # when nothing will be left of the debt
-    waiting: int = 0
+    due: dict[object, float] = field(default_factory=dict)  # of those who wait, in their order
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def pause(self, now: float, delay: float) -> float:
+        """How long the first in the line waits, so that it and those behind have their turns."""
+        paces = ((due - now) / place for place, due in enumerate(self.due.values(), 1))
+        return max(0.0, min(delay, *paces))
 
 
 class LoginBackoff:
@@ -61,25 +71,29 @@ class LoginBackoff:
         """
         network = _network(address)
         debtor = self._debtors.get(network)
-        if debtor is None or self._delay(debtor) <= 0:
-            with self._charged(network):
-                yield
-            return
-        if debtor.waiting >= MOST_WAITING:
-            raise errors.TOO_MANY_FAILURES(address=address)
-        debtor.waiting += 1
+        if debtor is not None and (debtor.due or self._delay(debtor) > 0):
+            if len(debtor.due) >= MOST_WAITING:
+                raise errors.TOO_MANY_FAILURES(address=address)
+            await self._wait(debtor)
+        with self._charged(network):
+            yield
+
+    async def _wait(self, debtor: _Debtor) -> None:
+        place = object()
+        debtor.due[place] = self._clock() + LONGEST_S
         try:
             async with debtor.turn:
-                await self._sleep(max(0.0, self._delay(debtor)))
-                with self._charged(network):
-                    yield
+                await self._sleep(debtor.pause(self._clock(), self._delay(debtor)))
         finally:
-            debtor.waiting -= 1
+            del debtor.due[place]
 
     @contextmanager
     def _charged(self, network: str) -> Iterator[None]:
-        debtor = self._debtors.setdefault(network, _Debtor())
-        debtor.paid_at = max(debtor.paid_at, self._clock()) + 1 / PER_S
+        debtor, now = self._debtors.setdefault(network, _Debtor()), self._clock()
+        before = max(debtor.paid_at, now)
+        # More is not owed, or who comes last would wait for what others have done long before.
+        debtor.paid_at = max(before, min(before + 1 / PER_S, now + FREE / PER_S))
+        charged = debtor.paid_at - before
         if len(self._debtors) > _MOST_ADDRESSES:
             self._debtors.popitem(last=False)
         wrong = False
@@ -93,8 +107,8 @@ class LoginBackoff:
                 self._debtors[network] = debtor
                 self._debtors.move_to_end(network)
             else:
-                debtor.paid_at -= 1 / PER_S
-                if debtor.paid_at <= self._clock() and not debtor.waiting:
+                debtor.paid_at -= charged
+                if debtor.paid_at <= self._clock() and not debtor.due:
                     self._debtors.pop(network, None)
 
     def _delay(self, debtor: _Debtor) -> float:

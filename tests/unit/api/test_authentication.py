@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -16,6 +17,7 @@ from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
 from support.asking import AGENT_HEADER, ROOT_HEADER, V1_HEADER, check_envelope, sealed_fields
 from support.undertakings import FORCE_ALL
+from support.waiting import Gate
 
 pytestmark = pytest.mark.anyio
 
@@ -323,6 +325,33 @@ async def test_what_an_agent_is_can_be_asked_by_anybody(start_member, identity):
     assert (info["ip"], info["port"]) == host.address
     secret = (await host.api.plain("GET", "/api/v1/secret")).data
     assert secret == {**host.address.wire, "public_key": host.key.public_text}
+
+
+async def test_strangers_have_only_so_many_passwords_tried_at_the_server_at_once(
+    member, monkeypatch
+):
+    gate, trying = Gate(), []
+
+    async def login(_password: str) -> bool:
+        trying.append(1)
+        most.append(len(trying))
+        await gate.pass_through()
+        trying.pop()
+        return False
+
+    most = []
+    monkeypatch.setattr(member.engine, "login", login)
+    await member.api.public_key()
+    async with asyncio.TaskGroup() as strangers:
+        offers = [
+            strangers.create_task(member.api.get(AGENTS, password=f"wrong {number}"))
+            for number in range(FREE)
+        ]
+        await gate.reached()
+        assert outcome(await member.api.get(AGENTS)) is None  # it is known, so none is asked
+        gate.open()
+    assert [outcome(one.result()) for one in offers] == [WRONG_ROOT] * FREE
+    assert max(most) <= 8 < FREE
 
 
 async def test_who_offers_many_wrong_passwords_has_to_wait_and_a_right_one_has_its_turn(member):

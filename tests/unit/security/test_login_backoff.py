@@ -7,7 +7,7 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.security import backoff
-from pyobshell.security.backoff import FREE, MOST_WAITING, LoginBackoff
+from pyobshell.security.backoff import FREE, LONGEST_S, MOST_WAITING, PER_S, LoginBackoff
 from support.staging import turns
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +28,7 @@ class Time:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -112,11 +113,75 @@ async def test_of_many_at_once_only_some_are_judged_before_they_are_known_to_be_
         for _ in range(FREE + 5):
             offers.create_task(offer(logins, judge=judge))
         await turns(200)
-        # One of the others may be judged at a time, and only once it has waited.
         assert judged.count(1000.0) == FREE
         answered.set()
     assert len(judged) == FREE + 5
     assert judged[FREE:] == [1000.0 + n for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("guessers", [100, MOST_WAITING - 1])
+async def test_a_right_one_has_its_turn_in_time_among_many_wrong_ones(logins, time, guessers):
+    for _ in range(FREE):
+        await offer(logins)
+    async with asyncio.TaskGroup() as offers:
+        right = asyncio.Event()
+
+        async def guess() -> None:
+            while not right.is_set():
+                assert await offer(logins) is errors.INCORRECT_OCEANBASE_PASSWORD
+
+        for _ in range(guessers):
+            offers.create_task(guess())
+        await turns(20)
+        asked_at = time.now
+        assert await offer(logins, error=None) is None
+        right.set()
+        assert time.now <= asked_at + LONGEST_S + 0.001
+
+
+@pytest.mark.parametrize(("guessers", "most"), [(1, 60), (20, 60), (100, 200), (1000, 2000)])
+async def test_guessing_stays_slow_however_many_guess(logins, time, guessers, most):
+    guesses, over = [], time.now + 60
+    async with asyncio.TaskGroup() as offers:
+
+        async def guess() -> None:
+            while time.now < over:
+                await offer(logins)
+                guesses.append(time.now)
+                await offer(logins, error=errors.WITH_AGENT_PASSWORD)  # which pays nothing off
+
+        for _ in range(guessers):
+            offers.create_task(guess())
+    assert len([one for one in guesses if one <= over]) <= FREE + most + 1
+
+
+async def test_after_a_flood_of_guesses_who_comes_alone_waits_no_longer_than_before_it(
+    logins, time
+):
+    async with asyncio.TaskGroup() as offers:
+        for _ in range(FREE + MOST_WAITING):
+            offers.create_task(offer(logins))
+    assert await offer(logins, error=None) is None
+    assert time.slept[-1] <= 1 / PER_S
+
+
+async def test_who_gives_up_waiting_leaves_no_place_behind(logins, time):
+    over = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        await over.wait()
+
+    logins = LoginBackoff(time, sleep)
+    for _ in range(FREE):
+        await offer(logins)
+    async with asyncio.TaskGroup() as offers:
+        waiting = [offers.create_task(offer(logins)) for _ in range(5)]
+        await turns(20)
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+        assert logins._debtors[HERE].due == {}
+        over.set()
 
 
 async def test_when_too_many_wait_the_others_are_refused_at_once(time):
