@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
+
 from support.observer_clusters import SixServers
 from support.running import OBSHELL, logs
 from support.scaling import (
