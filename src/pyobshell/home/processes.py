@@ -89,10 +89,10 @@ def look_at_agent(paths: Paths, running: Running | None, *, repair: bool) -> Ite
         yield problem("agent", said, f"let it go on: kill -CONT {running.pid}")
     elif paths.socket not in lost:
         yield problem("agent", f"it runs (pid {running.pid}), but does not answer", again)
-    yield from _look_at_writing(running, again)
+    yield from _look_at_writing(paths, running, again)
 
 
-def _look_at_writing(running: Running, again: str) -> Iterator[Finding]:
+def _look_at_writing(paths: Paths, running: Running, again: str) -> Iterator[Finding]:
     """Whether the agent's own process can write: its limits and mounts are its own."""
     pid = running.pid
     for said in running.unwritable:
@@ -104,9 +104,11 @@ def _look_at_writing(running: Running, again: str) -> Iterator[Finding]:
     limit = _largest_file(pid)
     if limit is not None:
         said = f"its process (pid {pid}) may write no file of more than {limit} bytes"
-        yield warning(
-            "agent", said, f"start it without that limit (ulimit -f, LimitFSIZE=): {again}"
-        )
+        remedy = f"start it without that limit (ulimit -f, LimitFSIZE=): {again}"
+        if paths.log_file.exists() and paths.log_file.stat().st_size >= limit:
+            yield problem("agent", f"{said}, and {paths.log_file} has come to that", remedy)
+        else:
+            yield warning("agent", said, remedy)
 
 
 def _largest_file(pid: int) -> int | None:

@@ -209,6 +209,12 @@ async def test_an_agent_that_may_write_no_large_files_is_told_of(home, paused):
     finding = (await found(home, running=Running(paused, [])))["agent"]
     assert finding.level is Level.WARNING
     assert finding.message.endswith("may write no file of more than 409600 bytes")
+    home.paths.log_dir.mkdir(exist_ok=True)
+    home.paths.log_file.touch()
+    os.truncate(home.paths.log_file, 409600)
+    finding = (await found(home, running=Running(paused, [])))["agent"]
+    assert finding.level is Level.PROBLEM
+    assert finding.message.endswith(f"and {home.paths.log_file} has come to that")
 
 
 async def test_an_agent_that_does_not_answer_or_has_lost_its_socket_is_a_problem(home):
