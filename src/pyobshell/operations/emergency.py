@@ -42,7 +42,7 @@ from pyobshell.tasks.stage import stage
 from pyobshell.wire import StopPreview
 
 REASON, NOTES = "emergency", "notes"  # in the data of an emergency's task
-_LOOK_S = 0.5
+_LOOK_S = 2.0  # on a host that is busy an agent may take more than one
 _FEW = 8
 _RELEASE_S = 30.0
 

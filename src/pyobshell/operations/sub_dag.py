@@ -40,7 +40,6 @@ from pyobshell.wire import NANOSECONDS
 ADVANCE, END = "advance", "end"
 _LOCK = Maintenance(MaintenanceType.GLOBAL)
 FRESH_S = 5.0  # half of what a server that is lost stays ACTIVE
-_GIVE_WAY_S = 5.0  # locks that are taken at once are let go in a fraction of that
 _LOOK_S = 2.0
 
 
@@ -167,7 +166,7 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
             if attempt > part.attempt:  # this was asked long ago
                 raise refusal(site.own, holder)
         if not (same or main_dag_id in part.force_pass):
-            if await _gives_way(site, holder, part, caller.deadline.within(_GIVE_WAY_S)):
+            if await _gives_way(site, holder, part, caller.deadline):
                 continue
             if not await _is_left_behind(site, holder, caller.deadline.within(_LOOK_S)):
                 raise refusal(site.own, holder)
@@ -189,13 +188,14 @@ async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) ->
 
     Of operations that begin at once, each holding a few agents, one must get all of them. So the
     one that comes first (``operations.line``) waits while another has not begun its work; the
-    others do not, fail, and let go. One that has held the lock for longer is no rival: it waits
-    for something else.
+    others do not, fail, and let go. That takes a fraction of a second, if agents are not busy; one
+    that has held the lock for half of what a short question may take waits for something else.
     """
+    longest_s = site.settings.rpc_timeout_s / 2
     main_dag_id = holder.data.get("main_dag_id")
     if main_dag_id is None or rank(part.main_dag_id) > rank(main_dag_id):
         return False
-    if (time.time_ns() - holder.start_time) / NANOSECONDS > _GIVE_WAY_S:
+    if (time.time_ns() - holder.start_time) / NANOSECONDS > longest_s:
         return False
 
     def decided(dag: Dag) -> bool | None:
@@ -205,7 +205,9 @@ async def _gives_way(site: Site, holder: Dag, part: Part, deadline: Deadline) ->
 
     claimant = Claimant(main_dag_id=part.main_dag_id, attempt=part.attempt)
     with site.line.waiting(claimant) as leaves:
-        waiting = asyncio.create_task(site.tasks.wait(holder.id, decided, deadline))
+        waiting = asyncio.create_task(
+            site.tasks.wait(holder.id, decided, deadline.within(longest_s))
+        )
         try:
             return await done_unless(waiting, leaves) and await waiting
         except TimeoutError:

@@ -154,7 +154,7 @@ async def test_who_is_alone_in_its_cluster_has_no_one_to_miss(start_member):
 
 
 async def test_agents_that_hang_do_not_delay_it(start_member, monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.setattr(emergency, "_LOOK_S", 0.5)
     host = await start_member()
     with contextlib.ExitStack() as stack:
         for other in host.site.cluster.view.others:
