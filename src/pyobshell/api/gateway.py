@@ -31,7 +31,7 @@ from pyobshell.api.door import Door
 from pyobshell.api.local_caller import is_foreign
 from pyobshell.api.masking import masked_target
 from pyobshell.api.network import client_of
-from pyobshell.cluster.peers import RPC_PREFIX
+from pyobshell.cluster.exchange import RPC_PREFIX
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import (
     UNREADABLE_BODY,

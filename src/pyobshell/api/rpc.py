@@ -16,7 +16,7 @@ from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
 from pyobshell.api.network import client_of, note_proven
 from pyobshell.cluster.doorway import Asked
-from pyobshell.cluster.peers import (
+from pyobshell.cluster.exchange import (
     ANNOUNCEMENT_HEADER,
     RPC_PREFIX,
     SESSION_HEADER,

@@ -22,6 +22,15 @@ from pydantic import BaseModel
 from pyobshell import errors
 from pyobshell.address import Address
 from pyobshell.cluster.answers import data_of, read_answer, read_little, refusal_of
+from pyobshell.cluster.exchange import (
+    ANNOUNCEMENT_HEADER,
+    RPC_PREFIX,
+    SESSION_HEADER,
+    SESSION_PATH,
+    UNANNOUNCED,
+    announcement_binding,
+    frame_binding,
+)
 from pyobshell.cluster.procedures import (
     Caller,
     Log,
@@ -50,13 +59,6 @@ Site = TypeVar("Site")
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
 
-SESSION_HEADER = "X-Pyobshell-Session"
-ANNOUNCEMENT_HEADER = "X-Pyobshell-Announcement"
-UNANNOUNCED = 256 * 1024
-"""How long a frame may be that was not announced."""
-
-RPC_PREFIX = "/rpc/v1/"
-SESSION_PATH = RPC_PREFIX + "session"
 _CONNECT_TIMEOUT_S = 3.0
 LONGEST_SILENCE_S = 15.0
 _KEEPALIVE_S = 60.0
@@ -67,19 +69,6 @@ _FIRST_PAUSE_S = 0.1
 
 def ignore(line: str) -> None:
     """Where lines go that nobody wants to read."""
-
-
-def frame_binding(method: str, path: str) -> bytes:
-    """What a sealed frame is bound to besides its session."""
-    return f"{method} {path}".encode()
-
-
-def announcement_binding(binding: bytes) -> bytes:
-    """What is sealed with is bound to that announces a frame: its length, in decimal digits.
-
-    Who has seen the id of a session cannot make one, so little is read of what he sends.
-    """
-    return binding + b" announced"
 
 
 class Peers(Generic[Site]):

@@ -15,7 +15,7 @@ from pyobshell.address import Address
 from pyobshell.agent import procedures
 from pyobshell.api import forward, rpc
 from pyobshell.api.call import Call
-from pyobshell.cluster import peers
+from pyobshell.cluster import exchange, peers
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import (
     Nothing,
@@ -230,13 +230,13 @@ async def test_members_may_say_much_and_are_no_strangers(pair):
 def seen_on_the_wire(asking, asked) -> tuple[PeerSession, bytes, str]:
     """A session of a member, what its frames are bound to, and where they go."""
     session, _ = asking.site.peers._sessions[asked.address]
-    path = peers.RPC_PREFIX + sub_dag.ready.name
-    return session, peers.frame_binding("POST", path), path
+    path = exchange.RPC_PREFIX + sub_dag.ready.name
+    return session, exchange.frame_binding("POST", path), path
 
 
 async def sent_with(asked, session: PeerSession, path: str, frame: bytes, **more: str):
     """What a stranger is answered who has seen the id of a session."""
-    headers = {peers.SESSION_HEADER: session.id, **more}
+    headers = {exchange.SESSION_HEADER: session.id, **more}
     answer = await soon(asked.api.plain("POST", path, frame, headers))
     return answer.message
 
@@ -245,10 +245,10 @@ async def test_of_a_stranger_who_has_seen_a_session_little_is_read(pair):
     asking, asked = pair
     await soon(asking.site.peers.call(asked.address, server.status, Nothing(), in_time()))
     session, _, path = seen_on_the_wire(asking, asked)
-    large = bytes(peers.UNANNOUNCED + 1)
+    large = bytes(exchange.UNANNOUNCED + 1)
     assert "the body exceeds 262144 bytes" in await sent_with(asked, session, path, large)
     for made_up in ("300000", base64.b64encode(bytes(40)).decode(), "?"):
-        announcement = {peers.ANNOUNCEMENT_HEADER: made_up}
+        announcement = {exchange.ANNOUNCEMENT_HEADER: made_up}
         message = await sent_with(asked, session, path, large, **announcement)
         assert "could not prove who it is" in message
 
@@ -258,8 +258,8 @@ async def test_an_announcement_counts_once_for_as_much_as_it_says(pair):
     await soon(asking.site.peers.call(asked.address, server.status, Nothing(), in_time()))
     session, binding, path = seen_on_the_wire(asking, asked)
     length, large = b"300000", bytes(300_001)
-    sealed = session.seal(length, peers.announcement_binding(binding))
-    announcement = {peers.ANNOUNCEMENT_HEADER: base64.b64encode(sealed).decode()}
+    sealed = session.seal(length, exchange.announcement_binding(binding))
+    announcement = {exchange.ANNOUNCEMENT_HEADER: base64.b64encode(sealed).decode()}
     message = await sent_with(asked, session, path, large, **announcement)
     assert "the body exceeds 300000 bytes" in message
     message = await sent_with(asked, session, path, large, **announcement)
@@ -288,7 +288,7 @@ async def test_of_one_address_only_so_many_large_frames_are_read_before_they_are
             answers.append(message.get("body", b""))
 
         answers = []
-        path = peers.RPC_PREFIX + sub_dag.ready.name
+        path = exchange.RPC_PREFIX + sub_dag.ready.name
         scope = {"type": "http", "method": "POST", "path": path, "query_string": b""}
         scope |= {"headers": [], "client": (client, 1), "call": Call.of({}, path, trusted=False)}
         await door(scope, receive, send)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from pyobshell import errors
-from pyobshell.cluster.peers import frame_binding
+from pyobshell.cluster.exchange import frame_binding
 from pyobshell.cluster.procedures import parsed
 from pyobshell.security.keys import PublicKey
 from pyobshell.security.peer import make_hello
