@@ -83,6 +83,14 @@ class ClusterView(BaseModel):
         return [address for address in self.addresses if address != self.own]
 
     @property
+    def who_answer(self) -> list[Address]:
+        """The agents that answer this one: of a FOLLOWER it is the MASTER alone, beside itself."""
+        if self.identity is Identity.FOLLOWER:
+            masters = (one.address for one in self.members if one.identity is Identity.MASTER)
+            return [*masters, self.own]
+        return self.addresses or [self.own]
+
+    @property
     def zone(self) -> str:
         """The zone of this agent; empty while it is a member of nothing."""
         me = self.member(self.own)

@@ -51,7 +51,7 @@ async def trail(site: Site, inquiry: Inquiry, agent: Address | None) -> AuditTra
     if agent is not None:
         answers = {agent: await site.peers.call(agent, find, inquiry, patience)}
     else:
-        agents = site.cluster.view.addresses or [site.own]
+        agents = site.cluster.view.who_answer
         answers = await site.peers.call_all(agents, find, inquiry, patience, if_there=True)
     merged: list[tuple[Record, Address, Found]] = []
     for asked, answer in answers.items():

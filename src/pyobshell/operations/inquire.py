@@ -345,7 +345,7 @@ async def _ask_in_turn(
 async def _ask_all(
     site: Site, asked: Procedure[Site, Question, Dags], question: Question
 ) -> DagsOfAgents:
-    agents: list[Address] = site.cluster.view.addresses or [site.own]
+    agents = site.cluster.view.who_answer
     patience = Deadline.after(site.settings.rpc_timeout_s)
     answers = await site.peers.call_all(agents, asked, question, patience, if_there=True)
     found = DagsOfAgents(contents=[], unreachable=unreachable(site.cluster.view, answers))

@@ -105,7 +105,7 @@ async def _superfluous(
 
 async def _still_holding(site: Site) -> set[int] | None:
     """This agent's DAGs, failed ones too, that still hold an agent; None if not all could say."""
-    agents = site.cluster.view.addresses or [site.own]
+    agents = site.cluster.view.who_answer
     patience = Deadline.after(site.settings.rpc_timeout_s)
     answers = await site.peers.call_all(agents, holders, Nothing(), patience)
     found: set[int] = set()

@@ -129,6 +129,14 @@ async def test_what_a_follower_is_it_says_itself(agents):
     assert status["agent"] == {**follower.address.wire, "identity": FOLLOWER}
 
 
+async def test_a_follower_misses_nobody_whom_it_need_not_ask(hosts):
+    async with hosts.serving(3, [MASTER, FOLLOWER, FOLLOWER], Passwords()) as (_, follower, other):
+        for path in ("/task/dag/unfinish", "/audit"):
+            answer = await follower.local.get(path)
+            assert answer.status == 200
+            assert str(other.address) not in str(answer.data.get("unreachable", []))
+
+
 async def test_a_master_that_cannot_be_reached_is_named(start_host, keys):
     own, master = free_address(), free_address()
     members = [
