@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pyobshell.api.handshakes import Handshakes
 from pyobshell.api.network import Strangers
 from pyobshell.api.sparing import Sparing
 from pyobshell.security.backoff import LoginBackoff
@@ -20,6 +21,7 @@ class Door:
     tls: Tls | None = None
     logins: LoginBackoff = field(default_factory=LoginBackoff)
     strangers: Strangers = field(default_factory=Strangers)
+    handshakes: Handshakes = field(default_factory=Handshakes)
     refusals: Sparing = field(default_factory=Sparing)
 
     @classmethod

@@ -37,6 +37,8 @@ class FirstByte(asyncio.Protocol):
     def __init__(self, tls: Tls, door: Door, **given: Any) -> None:
         self._tls = tls
         self._refusals = door.refusals
+        self._handshakes = door.handshakes
+        self._waiting = bytearray()  # what came of a handshake whose turn has not come
         self._http = NetworkHttp(door.strangers, **given)
         self._begun = False
         self._failed = False
@@ -49,6 +51,7 @@ class FirstByte(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell it on."""
+        self._failed = True
         self._http.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,6 +65,22 @@ class FirstByte(asyncio.Protocol):
                 self._line.secure(self._tls.serving)
             else:
                 self._line.leave_plain()
+        if self._line.is_shaking_hands:
+            if not self._waiting:
+                self._handshakes.later(self._http.address, self._step)
+            self._waiting += data
+            if len(self._waiting) > LARGEST_HEAD:
+                self._http.drop()
+        else:
+            self._take(data)
+
+    def _step(self) -> None:
+        """It is the turn of this handshake."""
+        data, self._waiting = bytes(self._waiting), bytearray()
+        if not (self._failed or self._line.is_closing()):
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         try:
             opened = self._line.opened(data)
         except ssl.SSLError as error:
@@ -114,10 +133,16 @@ class Line(asyncio.Transport):
         self._below = below
         self._plain = False
         self._tls: ssl.SSLObject | None = None
+        self._has_agreed = False
         self.agreed = False
         """Whether a handshake has succeeded, and nothing has ended it since."""
         self.ended = False
         """Whether the other side has said, within TLS, that it says no more."""
+
+    @property
+    def is_shaking_hands(self) -> bool:
+        """Whether TLS is not agreed upon yet."""
+        return self._tls is not None and not self._has_agreed
 
     def leave_plain(self) -> None:
         """Carry everything as it is."""
@@ -135,9 +160,9 @@ class Line(asyncio.Transport):
         pieces = []
         self._in.write(data)
         try:
-            if not self.agreed:
+            if not self._has_agreed:
                 self._tls.do_handshake()
-                self.agreed = True
+                self.agreed = self._has_agreed = True
             while piece := self._tls.read(_PIECE):
                 pieces.append(piece)
             self.ended = True

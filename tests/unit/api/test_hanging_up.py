@@ -104,7 +104,8 @@ def say_and_hang_up(
     connection = socket.create_connection(tuple(host.address), timeout=20)
     if context is not None:
         connection = context.wrap_socket(connection, server_hostname=host.address.ip)
-    connection.sendall(said)
+    with contextlib.suppress(OSError):  # it may have been ended while it said so much
+        connection.sendall(said)
     if moment_s:
         time.sleep(moment_s)
     hang_up(connection, rudely=rudely)
