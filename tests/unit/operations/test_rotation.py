@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -260,6 +262,68 @@ async def test_cut_short_before_it_was_written_the_old_one_works(pair, keys, mon
     await ask(second, first)
     assert (await first.api.get("/ob/agents")).status == 200
     assert key_of(second, first) == first.site.key.public_text == known
+
+
+class KilledError(BaseException):
+    """The process is no more."""
+
+
+class Scythe:
+    """Ends a rotation before the write of a number, counted from 0; ``seen`` are those that came."""
+
+    def __init__(self, number: int) -> None:
+        self.seen: list[str] = []
+        self._number = number
+
+    def over(self, patched: pytest.MonkeyPatch, owner: object, name: str) -> None:
+        """Have it hang over what writes."""
+        write = getattr(owner, name)
+
+        def watched(*arguments, **more):
+            if TOLD[0] in self.seen and name in WRITES:  # of other files, in their own time
+                return write(*arguments, **more)
+            if len(self.seen) > self._number:
+                raise KilledError  # nothing more is done by who is dead
+            self.seen.append(name)
+            if len(self.seen) > self._number:
+                raise KilledError
+            return write(*arguments, **more)
+
+        patched.setattr(owner, name, watched)
+
+
+WRITES = ["open", "open", "fsync", "rename", "open", "fsync", "pwrite", "fsync"]
+TOLD = ["learn_key", "call_all"]
+
+
+@pytest.mark.parametrize("number", range(len(WRITES) + len(TOLD)))
+async def test_killed_before_any_write_it_comes_back_with_a_key_that_its_members_know(
+    hosts, listen, keys, number
+):
+    own, other = free_address(), free_address()
+    members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    second = await listen(1, MEMBER, members, KNOWN, other)
+    scythe = Scythe(number)
+    async with listening(hosts, 0, MEMBER, members, KNOWN, own) as first:
+        await ask(first, second)
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("open", "fsync", "pwrite"):
+                scythe.over(patched, os, name)
+            scythe.over(patched, Path, "rename")
+            scythe.over(patched, first.site.cluster, "learn_key")
+            scythe.over(patched, first.site.peers, "call_all")
+            with contextlib.suppress(KilledError):
+                await rotation.rotate_key(first.site, 2048)
+    assert scythe.seen == [*WRITES, *TOLD][: number + 1]
+    async with listening(hosts, 0, MEMBER, members, KNOWN, own) as first:
+        is_new = number > WRITES.index("rename")
+        assert (first.site.key.public_text != keys[0].public_text) == is_new
+        await ask(first, second)
+        await ask(second, first)
+        assert key_of(second, first) == key_of(first, first) == first.site.key.public_text
+        assert (await first.api.get("/ob/agents")).status == 200
+        assert (await rotate(first))["unreachable"] == []
+        await ask(second, first)
 
 
 async def test_what_cannot_be_recorded_then_is_put_right_at_the_next_start(
