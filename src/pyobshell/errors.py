@@ -248,6 +248,13 @@ KEY_NOT_WRITTEN = _E(
     "The agent keeps its present key, for a new one cannot be written to {file}: {cause}",
     "新密钥无法写入 {file}：{cause}，agent 仍使用现有密钥",
 )
+KEY_WOULD_BE_UNKNOWN = _E(
+    "Agent.Key.WouldBeUnknown",
+    500,
+    "The agent keeps its present key: {agents} cannot be reached, and may have missed so many that a "
+    "new one could not be proven to them; start or remove them first",
+    "agent 仍使用现有密钥：无法连接 {agents}，可能已错过过多次密钥轮换，新密钥将无法向其证明；请先启动或移除",
+)
 AGENT_NO_MASTER = _E("Agent.NoMaster", 500, "This agent follows no master", "该 agent 没有 master")
 AGENT_ALREADY_EXISTS = _E(
     "Agent.AlreadyExists", 500, "Agent {agent} is a member already", "agent {agent} 已经是成员"

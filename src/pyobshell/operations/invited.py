@@ -292,6 +292,11 @@ class Fate(BaseModel):
 @procedure("scale_out/fate", for_guests=True)
 async def fate(site: Site, caller: Caller, undoing: Undoing) -> Fate:
     """What became of one of the cluster's DAGs, as its database says."""
+    async with site.guests:
+        return await _fate(site, caller, undoing)
+
+
+async def _fate(site: Site, caller: Caller, undoing: Undoing) -> Fate:
     ocs = site.require_ocs()
     listed = await ocs.members()
     member = any(_is(caller, one) for one in listed.members)

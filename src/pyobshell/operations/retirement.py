@@ -157,6 +157,11 @@ class _Concerned(BaseModel):
 async def standing(site: Site, caller: Caller, question: Question) -> Standing:
     """What the cluster's own database and views say of the agent that asks."""
     site.cluster.view.require(Identity.CLUSTER_AGENT)
+    async with site.guests:
+        return await _standing(site, caller, question)
+
+
+async def _standing(site: Site, caller: Caller, question: Question) -> Standing:
     listed = await site.require_ocs().members()
     me = next((m for m in listed.members if m.address == caller.address), None)
     known = me is not None and (

@@ -21,7 +21,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations.ocs import persistently
 from pyobshell.operations.reached import unreachable
 from pyobshell.operations.site import Site
-from pyobshell.security.keyring import Keyring, has_succeeded
+from pyobshell.security.keyring import MOST_KEPT, Keyring, has_succeeded
 from pyobshell.whole_file import replace_secret_file
 from pyobshell.wire import RotatedKey, UnreachableAgent
 
@@ -33,10 +33,23 @@ async def rotate_key(site: Site, bits: int) -> RotatedKey:
     """Give this agent a new key of so many bits; tasks and locks are left as they are.
 
     Raises ``Agent.Identify.NotSupportOperation`` while it joins or leaves a cluster, and
-    ``Agent.Key.NotWritten`` if the key cannot be written: then the old one is in use still.
+    ``Agent.Key.NotWritten`` if the key cannot be written, ``Agent.Key.WouldBeUnknown`` if somebody
+    could never learn it: then the old one is in use still.
     """
     site.cluster.view.require(*_SETTLED)
+    if site.ocs is None and len(site.keyring.successions) >= MOST_KEPT:
+        await _require_all_to_know_the_key(site)
     return await site.background.do(_rotate(site, bits))
+
+
+async def _require_all_to_know_the_key(site: Site) -> None:
+    """Raise if a member is out of reach that may know only a key of which no proof will be left.
+
+    Where a database is shared the key is in there as well.
+    """
+    away = await _tell(site)
+    if away:
+        raise errors.KEY_WOULD_BE_UNKNOWN(agents=", ".join(one.agent for one in away))
 
 
 async def _rotate(site: Site, bits: int) -> RotatedKey:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pyobshell.operations.ocs import Ocs
 
 _LOGINS = 8  # at once
+_GUESTS = 2  # at once
 Application = Callable[..., Awaitable[None]]
 """The routes of the API, as an ASGI application."""
 
@@ -48,7 +49,8 @@ class Site:
     ``works`` has for each kind of work that all agents do together the name of the sub DAG and
     the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
-    ``logging_in`` are those who try a password at the server: strangers can have them do so.
+    ``logging_in`` are those who try a password at the server, ``guests`` those who have it asked
+    for what anybody may know: of neither there are many at once.
     ``logins`` has whoever offers wrong passwords wait, ``replays`` knows the headers used so far.
     ``health``, which anybody may ask for, is the server's state and whether the agent is locked.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
@@ -67,6 +69,7 @@ class Site:
     background: Undivided = field(default_factory=Undivided)
     line: Line = field(default_factory=Line)
     logging_in: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOGINS))
+    guests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_GUESTS))
     refused: WeakValueDictionary[int, asyncio.Event] = field(default_factory=WeakValueDictionary)
     releasing: OnceForAll = field(default_factory=OnceForAll)
     tasks: TaskEngine[Site] = field(init=False)

@@ -13,8 +13,10 @@ from pyobshell.cluster.procedures import Caller
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations import retirement
+from pyobshell.operations.invited import Undoing, fate
 from pyobshell.operations.join import LOCKED
-from pyobshell.operations.retirement import Retiring, retire
+from pyobshell.operations.retirement import Question, Retiring, retire
+from pyobshell.operations.site import Site
 from pyobshell.operations.sub_dag import ADVANCE, start_preparations
 from pyobshell.tasks.model import DagPlan, NodePlan, Operator, State
 from support.agents import a_member
@@ -26,7 +28,7 @@ from support.undertakings import (
     a_waiting_sub_dag,
     locked,
 )
-from support.waiting import PATIENCE_S
+from support.waiting import PATIENCE_S, Gate, soon
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +104,36 @@ async def test_something_else_is_not_ended(departing):
     await departing.site.tasks.wait_end(dag.id, Deadline.after(PATIENCE_S))
     await asyncio.gather(asked(departing), asked(departing))
     await is_single(departing)
+
+
+# --- what anybody may ask ------------------------------------------------------------------------
+
+
+async def test_of_those_who_ask_what_anybody_may_two_at_once_have_the_database_asked(
+    departing, monkeypatch
+):
+    gate, asking, most = Gate(), [], []
+
+    async def members():
+        asking.append(1)
+        most.append(len(asking))
+        await gate.pass_through()
+        asking.pop()
+        raise errors.STORE_UNAVAILABLE(file="ocs", cause="it is enough")
+
+    monkeypatch.setattr(Site, "require_ocs", lambda _: SimpleNamespace(members=members))
+    view = departing.site.cluster.view.model_copy(update={"identity": Identity.CLUSTER_AGENT})
+    monkeypatch.setattr(departing.site.cluster, "view", view)
+    guest = Caller(departing.address, "a key", False, Deadline.after(PATIENCE_S), print)
+    questions = [
+        *(retirement.standing.handler(departing.site, guest, Question(rpc_port=1)) for _ in "abc"),
+        *(fate.handler(departing.site, guest, Undoing(cluster_dag_id="17")) for _ in "abc"),
+    ]
+    answers = asyncio.gather(*questions, return_exceptions=True)
+    await gate.reached()
+    gate.open()
+    assert len(await soon(answers)) == len(most) == 6
+    assert max(most) == 2
 
 
 # --- the files of a server that is none of the cluster -------------------------------------------

@@ -264,12 +264,28 @@ async def test_cut_short_before_it_was_written_the_old_one_works(pair, keys, mon
     assert key_of(second, first) == first.site.key.public_text == known
 
 
+async def test_no_key_is_made_that_a_member_which_is_down_could_never_learn(hosts, listen, keys):
+    own, other = free_address(), free_address()
+    members = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    first = await listen(0, MEMBER, members, KNOWN, own)
+    for _ in range(keyring.MOST_KEPT):
+        assert len((await rotate(first))["unreachable"]) == 1
+    before = first.site.key.public_text
+    answer = await first.local.post(PATH, BODY)
+    assert answer.refusal == (errors.KEY_WOULD_BE_UNKNOWN.name, 500)
+    assert str(other) in answer.message
+    assert first.site.key.public_text == before
+    async with listening(hosts, 1, MEMBER, members, KNOWN, other) as second:
+        assert (await rotate(first))["unreachable"] == []
+        assert key_of(second, first) == first.site.key.public_text
+
+
 class KilledError(BaseException):
     """The process is no more."""
 
 
 class Scythe:
-    """Ends a rotation before the write of a number, counted from 0; ``seen`` are those that came."""
+    """Ends a rotation before the write of a number, from 0; ``seen`` are those that came."""
 
     def __init__(self, number: int) -> None:
         self.seen: list[str] = []
