@@ -52,6 +52,7 @@ class FirstByte(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell it on."""
         self._failed = True
+        self._tls.forget(self._http.shutdown)
         self._http.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -63,6 +64,7 @@ class FirstByte(asyncio.Protocol):
             if data[0] == _HANDSHAKE:
                 self._http.scheme = "https"
                 self._line.secure(self._tls.serving)
+                self._tls.serve(self._http.shutdown)
             else:
                 self._line.leave_plain()
         if self._line.is_shaking_hands:

@@ -1,4 +1,6 @@
-"""Takes up renewed certificates without a restart; connections that are open stay as they are."""
+"""Takes up renewed certificates without a restart; connections that are open go on, unless
+a CA is trusted no more: then they end when what is asked on them is answered.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ async def renew_tls(site: Site) -> TlsCertificate:
     if site.tls is None:
         raise errors.TLS_NOT_RELOADED(cause="the agent was started without TLS")
     try:
-        await asyncio.to_thread(site.tls.reload)
+        site.tls.renew(await asyncio.to_thread(site.tls.read))
     except TlsFileError as error:
         raise errors.TLS_NOT_RELOADED(cause=error) from None
     shown = site.tls.certificate

@@ -10,6 +10,7 @@ import contextlib
 import os
 import ssl
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -52,10 +53,17 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
+    """What was read of the files: a certificate, contexts made with it, and the CAs (DER)."""
+
     certificate: Certificate
     serving: ssl.SSLContext
     calling: ssl.SSLContext
+
+    @property
+    def trusted(self) -> set[bytes]:
+        """The CAs by whose certificates one comes in."""
+        return set(self.serving.get_ca_certs(binary_form=True))
 
 
 class Tls:
@@ -73,6 +81,7 @@ class Tls:
         self.required = settings.tls == "required"
         self._loaded = self._load(expired_too=True)
         self._told: date | None = None
+        self._served: set[Callable[[], None]] = set()
         if not quiet:
             self._tell()
 
@@ -96,14 +105,32 @@ class Tls:
         """For other agents, whom this one connects to."""
         return self._loaded.calling
 
-    def reload(self) -> None:
-        """Read the files anew, for connections to come.
+    def serve(self, end: Callable[[], None]) -> None:
+        """Note a connection that is served, and how it is ended when nothing is asked on it."""
+        self._served.add(end)
+
+    def forget(self, end: Callable[[], None]) -> None:
+        """It has ended by itself."""
+        self._served.discard(end)
+
+    def renew(self, read: Loaded) -> None:
+        """Take up what was ``read`` anew, for connections to come; on the event loop.
+
+        Those that are open go on, unless a CA is trusted no more: it may be whose they came by.
+        """
+        before, self._loaded = self._loaded, read
+        self._tell()
+        if not before.trusted <= read.trusted:
+            for end in list(self._served):
+                end()
+
+    def read(self) -> Loaded:
+        """The files as they are now; takes a moment.
 
         Raises ``TlsFileError`` if they cannot be used, or no other agent with the same ones would
-        accept the certificate: then all stays as it was.
+        accept the certificate.
         """
-        self._loaded = self._load(expired_too=False)
-        self._tell()
+        return self._load(expired_too=False)
 
     def remind(self) -> None:
         """Log, once a day, that the certificate has to be renewed, if it has."""
@@ -119,7 +146,7 @@ class Tls:
         self._told = None
         self.remind()
 
-    def _load(self, *, expired_too: bool) -> _Loaded:
+    def _load(self, *, expired_too: bool) -> Loaded:
         declared = self._settings
         cert, key, ca = declared.tls_cert, declared.tls_key, declared.tls_ca
         assert cert is not None  # noqa: S101 - settings that speak TLS have both
@@ -150,7 +177,7 @@ class Tls:
                 ) from None
         except ssl.SSLError as error:
             raise TlsFileError(f"no TLS can be spoken with {cert}: {reason_of(error)}") from None
-        return _Loaded(certificate, serving, calling)
+        return Loaded(certificate, serving, calling)
 
 
 def calling_context(

@@ -202,6 +202,35 @@ async def test_a_renewed_certificate_is_shown_to_new_connections_and_the_others_
         one.close()
 
 
+async def test_when_a_ca_is_trusted_no_more_open_connections_end(
+    start, certified, foreign, tmp_path
+):
+    both, new = tmp_path / "both.crt", foreign.files
+    both.write_bytes(certified.ca.read_bytes() + foreign.ca.read_bytes())
+    host = await start(own=lambda own: {**certified.mutual(own), "tls_ca": both})
+    _, reader, writer = await certificate_of(host, certified)
+    _, asking, busy = await certificate_of(host, certified)
+    busy.write(HALF)
+    assert (await soon(asking.readuntil(b"\r\n\r\n"))).startswith(b"HTTP/1.1 100 ")
+
+    declared, shown = host.agent.settings, new(host.address)
+    declared.tls_cert.write_bytes(shown["tls_cert"].read_bytes())
+    declared.tls_key.write_bytes(shown["tls_key"].read_bytes())
+    assert (await host.local.post("/agent/tls/reload")).status == 200
+    writer.write(STATUS)
+    assert (await soon(reader.readuntil(b"\r\n"))).startswith(b"HTTP/1.1 200 ")
+
+    both.write_bytes(foreign.ca.read_bytes())
+    assert (await host.local.post("/agent/tls/reload")).status == 200
+    await soon(reader.read())  # to its end
+    busy.write(b"123456789")
+    answer = await soon(asking.read())
+    assert b"HTTP/1.1 400 " in answer
+    assert b"connection: close" in answer
+    for one in (writer, busy):
+        one.close()
+
+
 async def test_a_certificate_that_cannot_be_used_is_not_taken_up(start, certified):
     host = await start(own=certified.mutual)
     before, _, one = await certificate_of(host, certified)

@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_used_is_named_and_nothing_changes(
     certified.directory.joinpath("k").write_bytes(foreign.client[1].read_bytes())
     files = {"cert": declared.tls_cert, "key": declared.tls_key, "ca": certified.ca}
     do(*files.values())
-    for load in (running.reload, lambda: Tls(declared)):
+    for load in (running.read, lambda: Tls(declared)):
         with pytest.raises(TlsFileError, match=words.format(**files)) as refused:
             load()
         assert "secret" not in str(refused.value)
@@ -106,7 +106,7 @@ def test_new_connections_get_the_new_certificate(settings, certified):
     running, client = Tls(settings()), certified.context(*certified.client)
     before = shown_by(running, client)
     settings()
-    running.reload()
+    running.renew(running.read())
     assert shown_by(running, client) != before
 
 
@@ -115,7 +115,7 @@ def test_a_client_of_a_new_ca_is_let_in_and_one_of_the_old_no_longer(settings, c
     shown_by(running, old)
     new = Certified(certified.directory)  # in the place of the old
     new.files(OWN)
-    running.reload()
+    running.renew(running.read())
     shown_by(running, new.context(*new.client))
     with pytest.raises(ssl.SSLError):
         shown_by(running, old)
@@ -125,7 +125,7 @@ def test_what_has_expired_is_used_at_a_start_and_refused_when_renewed(settings, 
     running = Tls(settings(days=-1))
     assert "the certificate has expired" in capsys.readouterr().out
     with pytest.raises(TlsFileError, match="expired on 2"):
-        running.reload()
+        running.renew(running.read())
 
 
 def test_that_a_certificate_will_expire_is_said_in_time(settings, capsys):
