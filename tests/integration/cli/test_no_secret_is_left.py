@@ -18,10 +18,12 @@ from pyobshell.engines.process import lock_owner
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
-ROOT, WRONG, PROXYRO = (f"canary-of-{name}-7c1f" for name in ("root", "wrong", "ro"))
+ROOT, WRONG, PROXYRO, AGENT, NEXT = (
+    f"canary-of-{name}-7c1f" for name in ("root", "wrong", "ro", "agent", "next")
+)
 SECRETS = [
     form
-    for word in (ROOT, WRONG, PROXYRO)
+    for word in (ROOT, WRONG, PROXYRO, AGENT, NEXT)
     for form in (word.encode(), base64.b64encode(word.encode()).rstrip(b"="))
 ]
 # What the server writes is the server's: it checks passwords, and needs some of them.
@@ -62,7 +64,8 @@ def home(obshell, tmp_path):
 def test_whatever_an_agent_does_with_them(obshell, home, tmp_path, processes_in, ended):
     at = ("--base-dir", home)
     files = {}
-    for name, secret in (("wrong", WRONG), ("proxyro", PROXYRO), ("root", ROOT)):
+    secrets = {"wrong": WRONG, "proxyro": PROXYRO, "root": ROOT, "agent": AGENT, "next": NEXT}
+    for name, secret in secrets.items():
         files[name] = tmp_path / name
         files[name].write_text(secret + "\n")
         files[name].chmod(0o600)
@@ -75,7 +78,8 @@ def test_whatever_an_agent_does_with_them(obshell, home, tmp_path, processes_in,
 
     with ports.hold(3) as (port, sql_port, rpc_port):
         own = f"127.0.0.1:{port}"
-        run("agent", "start", *at, "--ip", "127.0.0.1", "--port", port, OB_ROOT_PASSWORD=ROOT)
+        given = {"OB_ROOT_PASSWORD": ROOT, "OB_AGENT_PASSWORD": AGENT}
+        run("agent", "start", *at, "--ip", "127.0.0.1", "--port", port, **given)
         run("cluster", "join", *at, "-s", own, "-z", "zone1", "-p", sql_port, "-P", rpc_port)
         words = ("-n", "mine", "-i", 7, "-o", "memory_budget=1G", "--create-proxyro-user")
         words = (*words, "--proxyro-password-file", files["proxyro"])
@@ -89,6 +93,14 @@ def test_whatever_an_agent_does_with_them(obshell, home, tmp_path, processes_in,
             there = ("--host", own, "--password-file", file)
             run("cluster", "show", *there, exit_code=0 if file == files["root"] else 3)
         run("cluster", "init", *at, *words, exit_code=3, OB_ROOT_PASSWORD=ROOT)
+        # What is the agent's own: its password is used, missed, changed, and gone.
+        for name, exit_code in (("wrong", 3), ("agent", 0)):
+            there = ("--host", own, "--agent-password-file", files[name])
+            run("agent", "rotate-key", *there, exit_code=exit_code)
+        run("agent", "password", *there, "--new-password-file", files["next"])
+        run("agent", "rotate-key", *there, exit_code=3)
+        run("agent", "rotate-key", "--host", own, OB_AGENT_PASSWORD=NEXT)
+        run("agent", "password", *at, OB_NEW_AGENT_PASSWORD=AGENT)
         for words in (("--help",), ("agent", "start", "--help"), ("cluster", "init", "--help")):
             run(*words, OB_ROOT_PASSWORD=ROOT)
         running = processes_in(home)
