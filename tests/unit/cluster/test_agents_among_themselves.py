@@ -5,29 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
-import json
-from string import Formatter
 
 import pytest
 
 from pyobshell import errors
-from pyobshell.address import Address
-from pyobshell.agent import procedures
 from pyobshell.api import forward, rpc
 from pyobshell.api.call import Call
 from pyobshell.cluster import exchange, peers
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import (
     Nothing,
-    ProcedureTable,
-    error_from_wire,
-    error_to_wire,
     procedure,
 )
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.errors import ErrorCode
-from pyobshell.operations import inquire, server, sub_dag
+from pyobshell.operations import server, sub_dag
 from pyobshell.security.peer import PeerSession
 from pyobshell.security.verify import Passwords
 from support.agents import a_member, a_view, free_address
@@ -391,39 +384,3 @@ async def test_an_api_can_be_asked_of_another_agent_without_a_session(pair):
     for address, path in [(asked.address, "/api/v1/nothing"), (free_address(), "/api/v1/info")]:
         error = await refusal(asking.site.peers.ask(address, path))
         assert error.code is errors.RPC_REQUEST_FAILED
-
-
-# --- errors on their way -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("code", CODES.values(), ids=CODES.keys())
-def test_every_error_arrives_as_itself(code):
-    fields = [(name, spec) for _, name, spec, _ in Formatter().parse(code.en) if name]
-    error = code(**{n: 2.5 if spec else Address("10.0.0.1", 2886) for n, spec in fields})
-    wire = json.loads(json.dumps(error_to_wire(error)))
-    arrived = error_from_wire(wire, Address("10.0.0.2", 2886), "any")
-    assert arrived.code is code
-    for language in ("en", "zh"):
-        assert arrived.text(language) == error.text(language)
-
-
-def test_an_error_of_another_release_is_told_with_its_text():
-    wire = {"code": "Of.Another.Release", "arguments": {"x": 1}, "message": "what it says"}
-    error = error_from_wire(wire, Address("10.0.0.2", 2886), "server/status")
-    assert error.code is errors.RPC_REQUEST_ERROR
-    assert str(error) == "Agent 10.0.0.2:2886 answered server/status with an error: what it says"
-
-
-def test_procedures_are_known_by_their_names():
-    table = ProcedureTable([*server.PROCEDURES, *inquire.PROCEDURES])
-    assert len(table) == len(server.PROCEDURES) + len(inquire.PROCEDURES)
-    assert table["server/status"] is server.status
-    assert server.status.request is Nothing
-    assert not any(one.for_guests for one in table.values())
-
-
-def test_only_those_who_come_together_or_part_may_ask_as_guests():
-    guests = {name for name, one in procedures().items() if one.for_guests}
-    coming = {"agent/admit", "agent/refresh", "scale_out/probe", "scale_out/begin"}
-    left_alone = {"scale_out/fate", "agent/standing"}
-    assert guests == coming | left_alone
