@@ -48,6 +48,7 @@ class Seekdb(LocalServer):
         layout = self._layout(config)
         process = await self.process()
         if process is None:
+            await asyncio.to_thread(self._first_boot.require_data, layout)
             await asyncio.to_thread(check_start, self._binary, config, layout)
         else:
             process.close()  # it runs: nothing is left to be checked
@@ -56,12 +57,13 @@ class Seekdb(LocalServer):
         layout = self._layout(config)
         log(f"making the directories of the server in {layout.home}")
         await asyncio.to_thread(make_directories, layout)
+        await asyncio.to_thread(self._first_boot.forget)
 
     async def destroy(self, config: ServerConfig, log: Log) -> None:
         await asyncio.to_thread(self._require_no_holders, config)
         log(f"removing the server's files from {self.home}")
         await asyncio.to_thread(self._layout(config).remove_all)
-        await asyncio.to_thread(self._first_boot.end)
+        await asyncio.to_thread(self._first_boot.forget)
 
     # --- start -----------------------------------------------------------------------------------
 
@@ -70,6 +72,7 @@ class Seekdb(LocalServer):
 
     async def _prepare(self, config: ServerConfig, log: Log) -> None:
         layout = self._layout(config)
+        await asyncio.to_thread(self._first_boot.require_data, layout)
         if await asyncio.to_thread(self._first_boot.is_ruined, layout):
             log("the first boot was cut off, which leaves a useless base: removing it")
             await asyncio.to_thread(layout.remove_server_files)

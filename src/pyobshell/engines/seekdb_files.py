@@ -62,6 +62,16 @@ class Layout:
         """Whether there is nothing at all of a server here: no start can harm data."""
         return not any(os.path.lexists(tree) for tree in self._trees())
 
+    def missing(self) -> list[Path]:
+        """What a server that has been up must have, and is not here: parameters, log, data."""
+        whole = (
+            self.home / "store/sstable/meta.db",
+            self.redo / "sys",
+            self.data / "slog",
+            self.data / "sstable/block_file",
+        )
+        return [path for path in whole if not path.exists()]
+
     def remove_server_files(self) -> None:
         """Remove what the server has made, by name, but for its pid file.
 
@@ -111,29 +121,50 @@ class Layout:
 
 
 class FirstBoot:
-    """The durable note that a first boot was begun and has not been seen to end.
+    """The durable notes that a first boot was begun, and that the server has been up.
 
     A kill during the first boot leaves a base that never starts again, and nothing else tells it
-    from one with data in it. Removing data is the worst that could happen here, so the note alone
-    is not believed: the socket is made when the boot is complete, before anybody can log in.
+    from one with data in it. Removing data is the worst that could happen here, so the first note
+    alone is not believed: the socket is made when the boot is complete, before anybody can log in.
+    And a server that has been up has data: there is no first boot any more, even if none is found,
+    for then a file system may not be mounted.
     """
 
     def __init__(self, state_dir: Path) -> None:
-        text = "The first boot of the server was begun and has not been seen to end.\n"
-        self._note = Note(state_dir / "first-boot", text)
+        begun = "The first boot of the server was begun and has not been seen to end.\n"
+        been_up = "The server has been up. It is not made anew if its data is not found.\n"
+        self._begun = Note(state_dir / "first-boot", begun)
+        self._been_up = Note(state_dir / "been-up", been_up)
 
     def is_ruined(self, layout: Layout) -> bool:
         """Whether the base of a server that does not run can be given up without loss."""
-        return self._note.is_there() and not layout.socket.exists()
+        begun = self._begun.is_there() and not self._been_up.is_there()
+        return begun and not layout.socket.exists()
+
+    def require_data(self, layout: Layout) -> None:
+        """Raise ``OB.Server.Unavailable`` if the server has been up, and its data is not there."""
+        missing = layout.missing() if self._been_up.is_there() else []
+        if missing:
+            raise errors.SERVER_UNAVAILABLE(
+                reason=f"it has been up, but {missing[0]} is missing: without its data it would be "
+                "made anew, empty and without a password; mount the file system, or restore it"
+            )
 
     def begin(self, layout: Layout) -> None:
         """Note that a first boot begins; on disk when it returns."""
         layout.socket.unlink(missing_ok=True)
-        self._note.make()
+        self._begun.make()
 
     def end(self) -> None:
-        """Note that the first boot is complete; on disk when it returns."""
-        self._note.remove()
+        """Note that the server is up; on disk when it returns."""
+        if not self._been_up.is_there():
+            self._been_up.make()
+        self._begun.remove()
+
+    def forget(self) -> None:
+        """Note nothing: a server is to be made, or its files are removed."""
+        self._begun.remove()
+        self._been_up.remove()
 
 
 def make_directories(layout: Layout) -> None:

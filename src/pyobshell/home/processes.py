@@ -169,10 +169,13 @@ async def look_at_server(settings: Settings, ordered: Ordered, running: Running 
     if not ordered.runs:
         return ok("server", "it is down, as was asked for")
     if running is None:
-        start = shlex.join(["obshell", "agent", "start", *of_home])
-        return warning("server", "it shall run, but is down", f"its agent starts it: {start}")
+        its_agent = shlex.join(["obshell", "agent", "start", *of_home])
+        return warning("server", "it shall run, but is down", f"its agent starts it: {its_agent}")
     said = "it shall run, but is down"
-    return problem("server", said, f"its agent tries to start it; see {settings.paths.log_file}")
+    if ordered.failed_start is not None:
+        said += f"; it cannot be started: {ordered.failed_start}"
+    again = f"mend that: its agent tries it again and again; see {settings.paths.log_file}"
+    return problem("server", said, again)
 
 
 def look_at_tasks(tasks: list[Task], running: Running | None, home: Path) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import time
 from collections.abc import Awaitable, Callable
@@ -73,6 +74,7 @@ class ServerKeeper:
         self._under_way: dict[asyncio.Task[None], bool] = {}  # whether it is for a server that runs
         self._last_order: asyncio.Task[None] | None = None
         self._restart: asyncio.Future[None] | None = None
+        self._failed_restart: str | None = ""  # an earlier life may have noted anything
 
     @property
     def config(self) -> ServerConfig:
@@ -102,7 +104,8 @@ class ServerKeeper:
     def knows_server(self) -> bool:
         """Whether there is a server that can be started and stopped, whoever deployed it."""
         known = self.deployed or self._engine.recorded() is not None
-        return known and self._engine.is_initialized()
+        is_member = self._cluster.view.identity is Identity.CLUSTER_AGENT
+        return known and (is_member or self._engine.is_initialized())
 
     @property
     def has_password(self) -> bool:
@@ -234,10 +237,19 @@ class ServerKeeper:
                     pause_s = _FIRST_PAUSE_S
                 _log.warning("the server is down, starting it", action="server.restart")
                 await self._start_again()
+                await self._note_restart(None)
             except (OBShellError, OSError) as error:
                 _log.error("restart failed", action="server.restart.failed", cause=str(error))
+                await self._note_restart(str(error))
             await asyncio.sleep(pause_s)  # the clock is meant: do not hammer what dies at once
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _note_restart(self, failed: str | None) -> None:
+        """Record why the server could not be started again, or that it was."""
+        if failed != self._failed_restart:
+            self._failed_restart = failed
+            with contextlib.suppress(OBShellError):  # the disk is full: it is in the log
+                await self._cluster.want_server(True, failed)
 
     async def _start_again(self) -> None:
         self._restart = asyncio.get_running_loop().create_future()

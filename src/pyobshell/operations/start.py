@@ -25,7 +25,8 @@ async def start_cluster(site: Site, request: StartRequest) -> Dag:
     """Validate a start in OBShell's order, and begin it; an error leaves nothing recorded."""
     view = site.cluster.view
     targets = resolve(request.scope, view)
-    if not site.engine.is_initialized():
+    # A member's server whose files are not found is none that was never made.
+    if view.identity is not Identity.CLUSTER_AGENT and not site.engine.is_initialized():
         raise errors.CLUSTER_NOT_INITIALIZED()
     view.require(Identity.CLUSTER_AGENT)
     return await site.submit(plan(view, targets, request.forcePassDag.id))

@@ -39,3 +39,18 @@ async def test_a_note_that_was_left_behind_costs_no_data(server):
     assert REMOVED not in server.lines
     assert not server.marker.exists()
     assert server.rows("select * from test.precious") == ((1,),)
+
+
+async def test_a_server_whose_data_is_away_is_not_made_anew_and_loses_none(server):
+    """As when its file system is not mounted after the host has come up again."""
+    server.rows("create table test.precious(a int)", "insert into test.precious values (1)")
+    await server.kill()
+    store, elsewhere = server.home / "store", server.home / "away"
+    store.rename(elsewhere)
+    for attempt in (server.start, lambda: server.engine.check_start(server.config)):
+        with pytest.raises(errors.OBShellError, match=r"it has been up, but .*meta.db is missing"):
+            await attempt()
+    assert not store.exists()
+    elsewhere.rename(store)
+    await server.start()
+    assert server.rows("select * from test.precious") == ((1,),)

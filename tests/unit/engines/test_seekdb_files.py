@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -144,6 +145,26 @@ def test_a_first_boot_is_ruined_only_if_it_was_begun_here_and_not_completed(tmp_
     first_boot.end()
     first_boot.end()
     assert not first_boot.is_ruined(layout)
+    first_boot.begin(layout)
+    assert not first_boot.is_ruined(layout)
+
+
+def test_a_server_that_has_been_up_must_find_all_of_its_data_until_it_is_removed(tmp_path):
+    layout = Layout.of(tmp_path, tmp_path / "data", tmp_path / "redo")
+    first_boot = FirstBoot(tmp_path / ".obshell")
+    first_boot.require_data(layout)
+    first_boot.end()
+    for file in ("store/sstable/meta.db", "redo/sys/x", "data/slog/x", "data/sstable/block_file"):
+        with pytest.raises(errors.OBShellError) as refusal:
+            first_boot.require_data(layout)
+        assert refusal.value.code is errors.SERVER_UNAVAILABLE
+        assert str(tmp_path / file.removesuffix("/x")) in str(refusal.value)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    first_boot.require_data(layout)
+    shutil.rmtree(tmp_path / "data")
+    first_boot.forget()
+    first_boot.require_data(layout)
 
 
 @pytest.mark.parametrize(

@@ -188,9 +188,15 @@ async def test_a_restart_that_fails_does_not_end_the_watch(host, monkeypatch):
     again = Gate()
     host.engine._gates["start"] = again
     await again.reached()
+    assert failed_start(host) == "full"
     host.engine.failures.clear()
     again.open()
     await host.engine.serves()
+    once_more = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await once_more.reached()
+    assert failed_start(host) is None
+    once_more.open()
 
 
 async def test_a_server_that_was_never_deployed_cannot_be_started(start_host):
