@@ -185,14 +185,17 @@ async def test_a_restart_that_fails_does_not_end_the_watch(host, monkeypatch):
     host.engine.failures["start"] = OSError("full")
     await host.site.cluster.want_server(True)
     await host.site.keeper.resume()
-    again = Gate()
+    first, again = Gate(), Gate()
+    host.engine._gates["start"] = first
+    await first.reached()
     host.engine._gates["start"] = again
+    first.open()
     await again.reached()
     assert failed_start(host) == "full"
     host.engine.failures.clear()
     again.open()
     await host.engine.serves()
-    once_more = host.engine.hold("start")
+    once_more = host.engine._gates["start"] = Gate()
     host.engine.set_state(DOWN)
     await once_more.reached()
     assert failed_start(host) is None
