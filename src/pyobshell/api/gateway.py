@@ -28,6 +28,7 @@ from pyobshell import errors, log
 from pyobshell.api.body import read_body
 from pyobshell.api.call import Call
 from pyobshell.api.door import Door
+from pyobshell.api.hung_up import has_hung_up
 from pyobshell.api.local_caller import is_foreign
 from pyobshell.api.masking import masked_target
 from pyobshell.api.network import client_of
@@ -154,6 +155,8 @@ class Gateway:
                 if unopened is not None:
                     raise unopened
                 body = await self._read(call, scope, receive)
+                if scope["method"] != "GET" and await has_hung_up(receive):
+                    raise errors.BAD_REQUEST(cause="whoever asked has hung up")
                 receive = _replay(body, receive)
                 scope["headers"] = _as_json(scope["headers"], body)
         except OBShellError as error:

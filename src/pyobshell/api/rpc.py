@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from pyobshell import errors
 from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
+from pyobshell.api.hung_up import has_hung_up
 from pyobshell.api.network import client_of, note_proven
 from pyobshell.cluster.doorway import Asked
 from pyobshell.cluster.exchange import (
@@ -84,6 +85,8 @@ class Rpc:
             frame = await read_body(request.receive, min(length, _LARGEST_FRAME))
         else:
             frame = await self._read_anybodys(request)
+        if await has_hung_up(request.receive):
+            raise errors.BAD_REQUEST(cause="whoever asked has hung up")
         asked = doorway.open(session_id, name, frame, binding, client_of(request.scope))
         if known:
             note_proven(request.scope)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import json
+import socket
 
 import pytest
 
 from pyobshell import errors
 from pyobshell.api import forward, rpc
 from pyobshell.api.call import Call
+from pyobshell.api.hung_up import has_hung_up
 from pyobshell.cluster import exchange, peers
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import (
@@ -260,6 +263,34 @@ async def test_an_announcement_counts_once_for_as_much_as_it_says(pair):
     await soon(asking.site.peers.call(asked.address, sub_dag.ready, MUCH, in_time()))
 
 
+async def test_what_another_agent_has_given_up_before_it_was_looked_at_is_not_done(
+    pair, monkeypatch
+):
+    asking, asked = pair
+    await soon(asking.site.peers.call(asked.address, server.status, Nothing(), in_time()))
+    session, _, _ = seen_on_the_wire(asking, asked)
+    found, looked = [], Gate()
+
+    async def look(receive):
+        found.append(await has_hung_up(receive))
+        looked.open()
+        return found[-1]
+
+    monkeypatch.setattr(rpc, "has_hung_up", look)
+    path = exchange.RPC_PREFIX + server.freeze.name
+    content = json.dumps({"timeout_s": 60, "request": {}}).encode()
+    frame = session.seal(content, exchange.frame_binding("POST", path))
+    head = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(frame)}"]
+    head += [f"{exchange.SESSION_HEADER}: {session.id}", "", ""]
+    with socket.socket() as sending:  # all of it before the other one can have a look
+        sending.connect(asked.address)
+        sending.sendall("\r\n".join(head).encode() + frame)
+    await soon(looked._opened.wait())
+    assert found == [True]
+    await soon(asking.site.peers.call(asked.address, server.status, Nothing(), in_time()))
+    assert asked.engine.deeds == []
+
+
 async def test_of_one_address_only_so_many_large_frames_are_read_before_they_are_proven(
     pair, monkeypatch
 ):
@@ -273,6 +304,8 @@ async def test_of_one_address_only_so_many_large_frames_are_read_before_they_are
         said = [frame, b""]
 
         async def receive():
+            if not said:
+                await asyncio.Event().wait()  # nobody hangs up
             if not whole and len(said) == 1:
                 await gate.pass_through()
             return {"type": "http.request", "body": said.pop(0), "more_body": bool(said)}
