@@ -255,6 +255,12 @@ KEY_WOULD_BE_UNKNOWN = _E(
     "new one could not be proven to them; start or remove them first",
     "agent 仍使用现有密钥：无法连接 {agents}，可能已错过过多次密钥轮换，新密钥将无法向其证明；请先启动或移除",
 )
+ORDER_SUPERSEDED = _E(
+    "Agent.Order.Superseded",
+    500,
+    "Agent {agent} was given an order alone, in an emergency, which is newer than this task",
+    "agent {agent} 在紧急模式下单独执行过比该任务更新的指令",
+)
 AGENT_NO_MASTER = _E("Agent.NoMaster", 500, "This agent follows no master", "该 agent 没有 master")
 AGENT_ALREADY_EXISTS = _E(
     "Agent.AlreadyExists", 500, "Agent {agent} is a member already", "agent {agent} 已经是成员"

@@ -37,6 +37,7 @@ COUNT_CHANGE = text(
 )
 WANTED = "server_wanted"
 FAILED_START = "failed_start"  # why the server could not be started when that was asked for last
+_ACTED_ALONE = "acted_alone"
 SECRETS = ("root_password", "agent_password")
 AlterPasswords = Callable[[Passwords], Passwords]
 _WANTED_AS = {"yes": True, "no": False}
@@ -65,6 +66,7 @@ class ClusterState:
         self.passwords = Passwords(root=None, agent=None)
         self.server_wanted: bool | None = None  # none: nobody has said yet whether it shall run
         self.server_settings: str | None = None
+        self.acted_alone_at = 0  # nanoseconds since the epoch, of the newest order in an emergency
         # Agents that are no members yet but may ask already: the master that took this agent in.
         self.acquaintances: dict[Address, str] = {}
 
@@ -91,6 +93,7 @@ class ClusterState:
         self.passwords = Passwords(root=root, agent=agent)
         self.server_wanted = _WANTED_AS.get(settings.get(WANTED, ""))
         self.server_settings = settings.get("server_settings")
+        self.acted_alone_at = int(settings.get(_ACTED_ALONE, 0))
 
     async def save(
         self, view: ClusterView, passwords: Passwords | AlterPasswords | None = None
@@ -155,6 +158,15 @@ class ClusterState:
             self.server_wanted = wanted
 
         await self._undivided.do(want())
+
+    async def note_acted_alone(self, moment: int) -> None:
+        """Record when an order was given to this agent alone: older ones no longer count."""
+
+        async def note() -> None:
+            await self._change(lambda c: _put(c, {_ACTED_ALONE: str(moment)}))
+            self.acted_alone_at = moment
+
+        await self._undivided.do(note())
 
     async def remember_server(self, settings: str | None) -> None:
         """Record how the server here was deployed (JSON), or that there is none."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -294,7 +295,11 @@ async def stop_observer(run: Run, task: Alone) -> None:
 
 
 async def _mind_lock(run: Run, task: Alone) -> None:
-    """Give up an older order that has this agent locked, or else name it; no lock is taken."""
+    """Give up an older order that has this agent locked, or else name it; no lock is taken.
+
+    One that comes to this agent only later is refused (``sub_dag.prepare``).
+    """
+    await run.site.cluster.note_acted_alone(time.time_ns())
     holder = await run.site.tasks.lock_holder(LOCKED)
     if holder is None:
         return

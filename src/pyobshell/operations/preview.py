@@ -15,13 +15,13 @@ from pyobshell.engines.log_streams import LogStream
 from pyobshell.engines.ob_cluster import ACTIVE, INACTIVE
 from pyobshell.errors import Language, OBShellError
 from pyobshell.operations import server, stop, views
-from pyobshell.operations.reached import pointing
+from pyobshell.operations.reached import is_lost, pointing
 from pyobshell.operations.scope import ScopeType
 from pyobshell.operations.server import ServerLook
 from pyobshell.operations.site import Site
 from pyobshell.operations.stop import Mode, Order
 from pyobshell.operations.sub_dag import Wanting, ready
-from pyobshell.operations.together import Undertaking, is_lost
+from pyobshell.operations.together import Undertaking
 from pyobshell.operations.views import Reading, Views
 from pyobshell.requests import StopRequest
 from pyobshell.tasks.model import Dag, DagPlan, Operator, State

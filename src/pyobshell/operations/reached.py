@@ -35,3 +35,8 @@ def unreachable(view: ClusterView, answers: Mapping[Address, object]) -> list[Un
         for agent, answer in answers.items()
         if isinstance(answer, OBShellError)
     ]
+
+
+def is_lost(error: OBShellError) -> bool:
+    """Whether an agent is out of reach, or can keep no record: nobody is to wait for it."""
+    return error.code in (errors.RPC_REQUEST_FAILED, errors.STORE_UNAVAILABLE)

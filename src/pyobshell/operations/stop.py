@@ -19,6 +19,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations import in_sql, majority, server, together, views
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.majority import Leaving
+from pyobshell.operations.reached import is_lost
 from pyobshell.operations.scope import ScopeType, Targets, resolve
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import Part
@@ -198,7 +199,7 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
 
     reachable = [agent for agent in task.targets if str(agent) in run.data["sub_dags"]]
     await asyncio.gather(*map(flush, reachable))
-    lost = {agent for agent, error in failed.items() if together.is_lost(error)}
+    lost = {agent for agent, error in failed.items() if is_lost(error)}
     if len(failed) > len(lost) or (lost and len(lost) == len(reachable)):
         detail = "; ".join(f"{agent}: {error}" for agent, error in failed.items())
         flushed = ",".join(agent for agent in map(str, task.targets) if agent not in failed)

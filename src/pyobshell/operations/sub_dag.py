@@ -47,7 +47,8 @@ class Part(BaseModel):
     """Parameters of a sub DAG: one member's part of an undertaking.
 
     ``leaving`` is what the cluster of servers has to spare for it; none: it is not asked.
-    ``attempt`` grows when the main DAG begins anew.
+    ``attempt`` grows when the main DAG begins anew; ``age_s`` is how long ago it did, if its
+    coordinator has been away since.
     """
 
     main_dag_id: str
@@ -57,6 +58,7 @@ class Part(BaseModel):
     leaving: Leaving | None = None
     force_pass: list[str]
     attempt: int = 1
+    age_s: float = 0.0
 
 
 class SubDag(BaseModel):
@@ -142,8 +144,11 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
 
     A lock that its own main DAG no longer needs does not count. Raises
     ``Agent.UnderMaintenanceDag`` (the DAG to name in forcePassDag) or ``Agent.UnderMaintenance``
-    when something else holds the lock.
+    when something else holds the lock, ``Agent.Order.Superseded`` if this agent, which has work in
+    it, was given a newer order in an emergency.
     """
+    if part.works and time.time_ns() - part.age_s * NANOSECONDS < site.cluster.acted_alone_at:
+        raise errors.ORDER_SUPERSEDED(agent=site.own)
     name, work = site.works[part.work]
     life = caller.life
     plan = sub_dag_plan(name, part, work, life)

@@ -32,7 +32,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.line import Claimant
 from pyobshell.operations.majority import Leaving
-from pyobshell.operations.reached import pointing
+from pyobshell.operations.reached import is_lost, pointing
 from pyobshell.operations.release import is_over
 from pyobshell.operations.site import Run, Site
 from pyobshell.operations.sub_dag import (
@@ -113,6 +113,7 @@ async def inform(run: Run, task: Undertaking) -> None:
         leaving=task.leaving,
         force_pass=task.force_pass,
         attempt=run.attempt,
+        age_s=await _age_s(run) if run.continuing else 0.0,
     )
     patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
     refused = run.site.refused.setdefault(run.dag_id, asyncio.Event())
@@ -126,7 +127,7 @@ async def inform(run: Run, task: Undertaking) -> None:
     except OBShellError as refusal:
         error = pointing(run.site.cluster.view, run.agent, refusal)
         run.log(f"{run.agent} {error.logged()}")
-        unreachable = is_lost(error)
+        unreachable = is_lost(error) or error.code is errors.ORDER_SUPERSEDED
         run.publish(**{"unreachable" if unreachable else "refused": {str(run.agent): str(error)}})
         if not unreachable:
             refused.set()
@@ -313,9 +314,14 @@ def require_held(released: Mapping[str, str | None]) -> None:
 
 async def _has_just_begun(run: Run) -> bool:
     """Whether nobody can have given the task up since it began."""
-    head = await run.site.tasks.head(run.dag_id)
     # A clock that was set back makes it begin in the future: then it is not known.
-    return 0 <= time.time() - head.start_time / NANOSECONDS < _MOMENT_S
+    return 0 <= await _age_s(run) < _MOMENT_S
+
+
+async def _age_s(run: Run) -> float:
+    """How long ago the task was begun, or begun anew, in seconds."""
+    head = await run.site.tasks.head(run.dag_id)
+    return time.time() - head.start_time / NANOSECONDS
 
 
 async def _end_all(run: Run, sub_dags: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -384,11 +390,6 @@ async def watch_agent(run: Run, sub_dag: SubDag) -> Progress:
 
 def _prompt(run: Run) -> float:
     return run.site.settings.rpc_timeout_s
-
-
-def is_lost(error: OBShellError) -> bool:
-    """Whether an agent is out of reach, or can keep no record: nobody is to wait for it."""
-    return error.code in (errors.RPC_REQUEST_FAILED, errors.STORE_UNAVAILABLE)
 
 
 def _works(agent: str, task: Undertaking) -> bool:

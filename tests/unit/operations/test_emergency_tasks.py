@@ -6,12 +6,15 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
+from pyobshell.cluster.procedures import Caller
+from pyobshell.deadline import Deadline
 from pyobshell.operations import emergency, takeover
-from pyobshell.operations.sub_dag import ADVANCE
+from pyobshell.operations.sub_dag import ADVANCE, prepare
 from pyobshell.tasks.ids import GenericId
 from pyobshell.tasks.model import State
 from support.emergencies import DOWN, RUNNING, UP, seen_through, start, stop
 from support.undertakings import (
+    a_part,
     a_waiting_sub_dag,
     id_of,
     locked,
@@ -167,6 +170,27 @@ async def test_an_older_order_that_the_agent_coordinates_itself_is_given_up(star
     holder = await a_waiting_sub_dag(host, id_of(host, 99))
     assert (await seen_through(host, await stop(host)))["state"] == "SUCCEED"
     assert (await host.site.tasks.dag(holder.id)).state is State.SUCCEED
+
+
+async def prepared(host, age_s):
+    """What is made of a part of an operation that began so long ago."""
+    key = host.site.key.public_text
+    caller = Caller(host.address, key, True, Deadline.after(PATIENCE_S), print)
+    part = a_part(of_a_lost_agent(host)).model_copy(update={"age_s": age_s})
+    return await prepare.handler(host.site, caller, part)
+
+
+@pytest.mark.parametrize("order", [start, stop])
+async def test_an_older_order_that_comes_later_is_refused_a_newer_one_is_not(start_member, order):
+    """As of a coordinator that was killed, and goes on when it is back."""
+    host = await start_member()
+    await seen_through(host, await order(host))
+    with pytest.raises(errors.OBShellError) as refused:
+        await prepared(host, PATIENCE_S)
+    assert refused.value.code is errors.ORDER_SUPERSEDED
+    assert await locked([host]) == [False]
+    await prepared(host, 0.0)
+    assert await locked([host]) == [True]
 
 
 async def test_an_order_whose_coordinator_is_there_is_named_and_left_alone(start_member, pursued):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
+from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.log import current_trace
@@ -175,6 +177,24 @@ async def test_terminate_kills_a_server_that_gives_no_answer_any_more_and_says_s
     (warning,) = [line for line in logs_of(newest.data["nodes"][1]) if "WARNING" in line]
     assert "transactions may be open" in warning
     assert "silent" in warning
+
+
+async def test_a_target_that_was_given_a_newer_order_in_an_emergency_fails_alone(
+    cluster, monkeypatch
+):
+    def later(state):
+        return time.time_ns() + 3_600_000_000_000 if state.view.own == cluster[2].address else 0
+
+    moment = property(later, lambda *_: None)
+    monkeypatch.setattr(ClusterState, "acted_alone_at", moment, raising=False)
+    dag = await stop(cluster[0], {"type": "GLOBAL"}, force=True)
+    assert dag["state"] == "FAILED"
+    assert await states(cluster) == [0, 0, 3]
+    assert f"{cluster[2].address}: Agent {cluster[2].address} was given an order alone" in str(dag)
+    assert await locked(cluster) == [False] * 3
+    monkeypatch.undo()
+    await cluster[0].api.post(f"/task/dag/{dag['id']}", {"operator": "RETRY"})
+    assert (await wait_end(cluster[0], dag["id"]))["state"] == "SUCCEED"
 
 
 async def test_a_gentle_stop_never_kills(cluster):
