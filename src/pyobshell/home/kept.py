@@ -38,6 +38,10 @@ NUMBERS = "SELECT name, seq FROM sqlite_sequence"
 _NUMBER_ON = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)")
 
 
+HOME_ID = "home_id"
+"""A setting that tells the database and the copy of one agent from those of others."""
+
+
 class Essentials(BaseModel):
     """The tables' rows, the schema they are of, how often they had changed, the last ids given."""
 
@@ -57,6 +61,12 @@ class Essentials(BaseModel):
     def setting(self, name: str) -> str | None:
         """The value of a setting."""
         return next((r["value"] for r in self.tables["setting"] if r["name"] == name), None)
+
+
+def is_of_another(home_id: str | None, copy: Essentials) -> bool:
+    """Whether a database is another agent's than the copy; if one does not say, it is not known."""
+    own = copy.setting(HOME_ID)
+    return home_id is not None and own is not None and home_id != own
 
 
 def read_from(connection: Connection) -> Essentials:

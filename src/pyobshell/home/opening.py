@@ -12,6 +12,7 @@ import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, text
 
@@ -29,6 +30,10 @@ from pyobshell.whole_file import replace_file
 
 T = TypeVar("T")
 _CHANGES = f"SELECT value FROM setting WHERE name = '{CHANGES}'"  # noqa: S608 - a constant
+_HOME_ID = f"SELECT value FROM setting WHERE name = '{kept.HOME_ID}'"  # noqa: S608 - a constant
+_NAME_HOME = text(
+    "INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"
+)
 _SECRETS = text("SELECT value FROM setting WHERE name IN :names").bindparams(
     bindparam("names", SECRETS, expanding=True)
 )
@@ -76,6 +81,8 @@ def open_database(paths: Paths) -> Database:
         engine = sqlite_engine(file)
         try:
             migrate(engine)
+            with engine.begin() as connection:
+                connection.execute(_NAME_HOME, {"name": kept.HOME_ID, "value": uuid4().hex})
         finally:
             engine.dispose()
     except Exception as error:
@@ -101,15 +108,19 @@ def require_sound(paths: Paths) -> None:
         if revision is None:
             raise DamagedError(file, "it has lost its tables")
         require_known(file, revision)
+        sqlite.require_uncut(file, connection)
         damages = sqlite.damages(connection)
         if damages:
             raise DamagedError(file, f"it is damaged ({damages[0]})")
         row = connection.execute(_CHANGES).fetchone()
+        home_id = connection.execute(_HOME_ID).fetchone()
         numbers = dict(connection.execute(kept.NUMBERS).fetchall())
     copy = None
     with contextlib.suppress(DamagedError):  # a damaged copy is written anew
         copy = kept.load(paths.kept_copy)
     changes = int(row[0]) if row else 0
+    if copy is not None and kept.is_of_another(home_id and home_id[0], copy):
+        raise DamagedError(file, "it is another agent's, as the copy that is kept beside it says")
     if copy is not None and copy.is_ahead_of(changes, numbers, revision):
         raise DamagedError(file, _OLDER)
 

@@ -55,7 +55,7 @@ def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: boo
                 kept.write_to(connection, essentials, server_wanted=server_wanted)
             migrate(engine)
             with engine.begin() as connection:
-                has_whole_audit = salvage.copy_audit(paths.database, connection)
+                has_whole_audit = salvage.copy_audit(paths.database, connection, essentials)
                 written = kept.read_from(connection)
         finally:
             engine.dispose()  # which folds the log in
@@ -65,6 +65,8 @@ def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: boo
     except Exception as error:
         _remove(new)
         raise sqlite.coded(new, error) from None
+    for beside in paths.state_dir.glob(f"{new.name}-*"):  # the log is folded in, and empty
+        beside.unlink()
     aside = _aside(paths)
     for name in ("meta.db", "meta.db-wal", "meta.db-shm"):  # without the log it is not used again
         with contextlib.suppress(FileNotFoundError):

@@ -12,22 +12,27 @@ from typing import Any
 from sqlalchemy import Column, Connection, create_engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from pyobshell.cluster.state import CHANGES
 from pyobshell.errors import OBShellError
 from pyobshell.home import kept
-from pyobshell.home.kept import Essentials
+from pyobshell.home.kept import HOME_ID, Essentials, is_of_another
 from pyobshell.settings import Paths
 from pyobshell.store import sqlite
 from pyobshell.store.tables import audit_record
 
 _BATCH = 500
-_FROM_THE_OLDEST = "SELECT * FROM audit_record WHERE id > ? ORDER BY id"
-_FROM_THE_NEWEST = "SELECT * FROM audit_record WHERE id > ? ORDER BY id DESC"
+_AFTER = "SELECT * FROM audit_record WHERE id > ? ORDER BY id"
+_NEWEST = "SELECT seq FROM sqlite_sequence WHERE name = 'audit_record'"
 
 
 def best_essentials(paths: Paths, copy: Essentials | None) -> Essentials | None:
     """The newest that can be had: those of the copy, or what is whole in the broken database."""
-    found = [one for one in (copy, _essentials(paths.database)) if one is not None]
-    return max(found, key=lambda one: one.changes, default=None)
+    salvaged = _essentials(paths.database)
+    if copy is None or salvaged is None:
+        return copy or salvaged
+    if is_of_another(salvaged.setting(HOME_ID), copy):
+        return copy
+    return max(copy, salvaged, key=lambda one: one.changes)
 
 
 def _essentials(file: Path) -> Essentials | None:
@@ -45,52 +50,72 @@ def _essentials(file: Path) -> Essentials | None:
         engine.dispose()
 
 
-def copy_audit(broken: Path, connection: Connection) -> bool:
+def copy_audit(broken: Path, connection: Connection, essentials: Essentials) -> bool:
     """Copy what can be read of who did what into a database that has none; whether it is all.
 
-    It is read from the oldest record on, and what lies behind a damage from the newest back to it.
+    Nothing is taken from the database of another agent, or of an older one for all there was.
     """
     try:
         with sqlite.reading(broken) as looking:
+            # Else a file that has lost its last pages is not read at all.
+            looking.execute("PRAGMA writable_schema = ON")
             looking.row_factory = sqlite3.Row
-            oldest = _Readable(looking.execute(_FROM_THE_OLDEST, (0,)))
-            _insert(connection, oldest)
-            if not oldest.all_of_it:
-                newest = looking.execute(_FROM_THE_NEWEST, (oldest.last,))
-                _insert(connection, _Readable(newest))
-            return oldest.all_of_it
+            settings = _settings(looking)
+            if is_of_another(settings.get(HOME_ID), essentials):
+                return False
+            readable = _Readable(looking)
+            into = insert(audit_record).prefix_with(
+                "OR IGNORE"
+            )  # it may have one twice
+            records = iter(readable)
+            while some := list(islice(records, _BATCH)):
+                connection.execute(into, some)
+            is_newest = int(settings.get(CHANGES, essentials.changes)) >= essentials.changes
+            return readable.all_of_it and is_newest
     except (OBShellError, OSError, sqlite3.Error):
         return False
 
 
-class _Readable:
-    """Audit records up to the first that cannot be read; ``last`` is the number of the last one."""
+def _settings(looking: sqlite3.Connection) -> dict[str, str]:
+    try:
+        return dict(looking.execute("SELECT name, value FROM setting").fetchall())
+    except sqlite3.Error:
+        return {}
 
-    def __init__(self, rows: Iterator[sqlite3.Row]) -> None:
-        self._rows = rows
-        self.last = 0
-        self.all_of_it = False
+
+class _Readable:
+    """The audit records that can be read, in their order; those in between are passed over."""
+
+    def __init__(self, looking: sqlite3.Connection) -> None:
+        self._looking = looking
+        self.all_of_it = True
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
+        last, newest = 0, self._newest()
+        while True:
+            try:
+                for row in self._looking.execute(_AFTER, (last,)):
+                    last = row["id"]
+                    record = {name: row[name] for name in row.keys()}  # noqa: SIM118 - it is no dict
+                    if all(_fits(one, record.get(one.name)) for one in audit_record.columns):
+                        yield record
+                    else:
+                        self.all_of_it = False
+                return
+            except sqlite3.Error:
+                self.all_of_it = False
+                last += 1
+            if last >= newest:
+                return
+
+    def _newest(self) -> int:
+        """The number of the last record that there was."""
         try:
-            for row in self._rows:
-                record = {name: row[name] for name in row.keys()}  # noqa: SIM118 - it is no dict
-                if not all(_fits(one, record.get(one.name)) for one in audit_record.columns):
-                    return
-                self.last = record["id"]
-                yield record
-        except sqlite3.Error:
-            return
-        self.all_of_it = True
+            return int(self._looking.execute(_NEWEST).fetchone()[0])
+        except (sqlite3.Error, TypeError):
+            return 0
 
 
 def _fits(column: Column[Any], value: object) -> bool:
     """Whether a value can be what was written to a column."""
     return column.nullable is True if value is None else isinstance(value, column.type.python_type)
-
-
-def _insert(connection: Connection, records: _Readable) -> None:
-    into = insert(audit_record).prefix_with("OR IGNORE")  # of a damaged table one may come twice
-    remaining = iter(records)
-    while some := list(islice(remaining, _BATCH)):
-        connection.execute(into, some)

@@ -129,6 +129,12 @@ def damages(connection: sqlite3.Connection, tables: Collection[str] = ()) -> lis
     return found
 
 
+def require_uncut(file: Path, connection: sqlite3.Connection) -> None:
+    """Raise DamagedError if the file does not end with a page: SQLite would make up the rest."""
+    if file.stat().st_size % int(connection.execute("PRAGMA page_size").fetchone()[0]):
+        raise DamagedError(file, "it is damaged (its end is cut off)")
+
+
 def require_whole(file: Path, connection: sqlite3.Connection, *, indexes: bool = False) -> None:
     """Raise DamagedError if anything in the database is wrong; ``indexes``: or if one is."""
     check = "integrity_check" if indexes else "quick_check"
