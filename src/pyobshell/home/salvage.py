@@ -64,9 +64,7 @@ def copy_audit(broken: Path, connection: Connection, essentials: Essentials) -> 
             if is_of_another(settings.get(HOME_ID), essentials):
                 return False
             readable = _Readable(looking)
-            into = insert(audit_record).prefix_with(
-                "OR IGNORE"
-            )  # it may have one twice
+            into = insert(audit_record).prefix_with("OR IGNORE")  # it may have one twice
             records = iter(readable)
             while some := list(islice(records, _BATCH)):
                 connection.execute(into, some)
