@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from pyobshell import errors
 from pyobshell.api.call import Call, CallDep
-from pyobshell.api.network import client_of, note_proven
+from pyobshell.api.network import note_proven
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
@@ -109,32 +109,42 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
 
     They let it in once, as whom the same judge has said already.
     """
-    if call.admitted_by is judge:
-        return call.admitted_as
     credentials = call.credentials
     if credentials is None:
         raise errors.HEADER_NOT_FOUND()
     if call.door is None:  # who has forwarded it has let it in
         return await judge(site, credentials)
-    now, longest_s = time.time(), site.settings.header_lifetime_s
-    expiry = check_binding(credentials.header, call.target, now, longest_s)
-    async with call.door.logins.judging(client_of(scope)):
-        call.judged = True
+    if call.admitted_by is judge:  # it was used up then, but passwords may have changed since
+        _require_present_key(site, credentials)
+        return await judge(site, credentials)
+    longest_s = site.settings.header_lifetime_s
+    check_binding(credentials.header, call.target, time.time(), longest_s)
+    async with call.door.logins.judging(credentials.client):
         who = await judge(site, credentials)
+    _require_present_key(site, credentials)
+    now = time.time()  # it may have waited for long
+    expiry = check_binding(credentials.header, call.target, now, longest_s)
     replays, anybodys = call.door.replays, who == ANYBODY
     use = replays.note if anybodys and scope["method"] == "GET" else replays.admit
-    use(credentials.header.sections, expiry, now, by_anybody=anybodys)
+    of_anybody = credentials.client if anybodys else None
+    use(credentials.header.sections, expiry, now, of_anybody=of_anybody)
     if not anybodys:
         note_proven(scope)
     call.admitted_as, call.admitted_by = who, judge
     return who
 
 
-async def use_up(site: Site, call: Call, scope: Scope) -> None:
+def _require_present_key(site: Site, credentials: Credentials) -> None:
+    """Raise for what was made for a key that was given up: what it has opened is forgotten."""
+    if credentials.key != site.keyring.public_text:
+        raise errors.HEADER_DECRYPT_FAILED()
+
+
+async def use_up(site: Site, call: Call) -> None:
     """Have the credentials of a request that did not come in let nobody in later either.
 
     If their password is right: who has recorded them could use it. Of strangers nothing is kept.
-    What a password costs that is wrong it costs here too, if the request has not cost it yet.
+    Nobody is told what was found, so that it is no way to guess, and costs nobody a guess.
     """
     admitted = call.credentials if call.admitted_by is not None else None
     for credentials in (call.credentials, *call.beside):
@@ -146,12 +156,11 @@ async def use_up(site: Site, call: Call, scope: Scope) -> None:
             sections = tuple(one for one in sections if one.timeless)
         elif expiry > now + site.settings.header_lifetime_s:  # one day it will be good
             sections = tuple(replace(one, timeless=True) for one in sections)
-        judged = call.judged and credentials is call.credentials
         with suppress(OBShellError):
             if sections:
-                async with nullcontext() if judged else site.logins.judging(client_of(scope)):
-                    who = await _recognise(site, credentials)
-                site.replays.note(sections, expiry, now, by_anybody=who == ANYBODY)
+                who = await _recognise(site, credentials)
+                of_anybody = credentials.client if who == ANYBODY else None
+                site.replays.note(sections, expiry, now, of_anybody=of_anybody)
 
 
 async def _recognise(site: Site, credentials: Credentials) -> str:
@@ -211,11 +220,13 @@ def _concerns_obproxy(request: Request) -> bool:
 class Offered(BaseModel):
     """A password that a client has offered to a FOLLOWER, and as what.
 
-    ``only_known`` asks whether it is one that the master knows, whatever it was offered for.
+    ``client`` is the ip it came from, which pays for a wrong one. ``only_known`` asks whether it is
+    one that the master knows, whatever it was offered for.
     """
 
     kind: Literal["root", "agent", "v1"]
     password: str
+    client: str
     only_known: bool = False
 
 
@@ -228,7 +239,9 @@ class Accepted(BaseModel):
 async def _ask_master(site: Site, credentials: Credentials, *, only_known: bool = False) -> str:
     """Whose the credentials are that the master accepts; raises what it raises."""
     password = credentials.header.auth
-    offered = Offered(kind=credentials.kind, password=password, only_known=only_known)
+    offered = Offered(
+        kind=credentials.kind, password=password, client=credentials.client, only_known=only_known
+    )
     patience = Deadline.after(_PATIENCE_S)
     return (await site.peers.call(site.cluster.view.master, judge, offered, patience)).who
 
@@ -239,9 +252,11 @@ async def judge(site: Site, caller: Caller, offered: Offered) -> Accepted:
     if site.cluster.view.identity is Identity.FOLLOWER:
         raise errors.AGENT_NO_MASTER()
     header = RequestHeader(auth=offered.password, ts="", uri="")
-    accepting = _recognise if offered.only_known else accept
-    async with site.logins.judging(caller.host):
-        return Accepted(who=await accepting(site, Credentials(offered.kind, header)))
+    credentials = Credentials(offered.kind, header, client=offered.client)
+    if offered.only_known:
+        return Accepted(who=await _recognise(site, credentials))
+    async with site.logins.judging(offered.client):
+        return Accepted(who=await accept(site, credentials))
 
 
 async def for_master(call: CallDep, site: SiteDep) -> None:

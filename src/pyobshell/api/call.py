@@ -33,8 +33,8 @@ class Call:
     them; all others must carry ``credentials``. ``forwarder`` is the FOLLOWER that handed a request
     to its master. ``unreadable`` is what is wrong with the body, told to the rightful user alone:
     who has a recorded request must not learn from it. ``door`` is the one it came to with
-    credentials, ``judged`` whether they have counted as a guess, ``admitted_as`` whose they are,
-    once they were right in the eyes of the judge ``admitted_by``. ``beside`` are further
+    credentials, ``admitted_as`` whose they are, once they were right in the eyes of the judge
+    ``admitted_by``. ``beside`` are further
     credentials, which let nobody in. ``recording`` is for what this agent was asked by a client,
     and may change.
     """
@@ -48,7 +48,6 @@ class Call:
     beside: tuple[Credentials, ...] = ()
     unreadable: OBShellError | None = None
     door: Door | None = None
-    judged: bool = False
     admitted_as: str = ""
     admitted_by: object = None
     recording: Recording | None = None

@@ -31,7 +31,7 @@ from pyobshell.api.door import Door
 from pyobshell.api.hung_up import has_hung_up
 from pyobshell.api.local_caller import is_foreign
 from pyobshell.api.masking import masked_target
-from pyobshell.api.network import client_of
+from pyobshell.api.network import client_of, gone_of
 from pyobshell.cluster.exchange import RPC_PREFIX
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import (
@@ -73,7 +73,7 @@ class Gateway:
         crypto: CryptoTurns,
         door: Door,
         let_in: Callable[[Call, Scope], Awaitable[object]],
-        use_up: Callable[[Call, Scope], Awaitable[object]],
+        use_up: Callable[[Call], Awaitable[object]],
         *,
         trusted: bool,
     ) -> None:
@@ -108,26 +108,31 @@ class Gateway:
                     await self._serve(call, unopened, scope, receive, logged)
             finally:
                 if call.credentials is not None or call.beside:
-                    await self._use_up(call, scope)
+                    await self._use_up(call)
 
     async def _open_headers(self, call: Call, scope: Scope) -> OBShellError | None:
         """Have the call learn its credentials; returns why it has none, if they cannot be opened.
 
-        Others that were sent along are opened as well, for they have passwords in them too.
+        Those of other kinds that were sent along are opened as well, for they have passwords in
+        them too; if one kind comes twice none is.
         """
-        key, client = self._keyring.key, client_of(scope)
+        try:
+            _require_one_of_each(scope["headers"])
+        except OBShellError as error:
+            return error
+        key, client, gone = self._keyring.key, client_of(scope), gone_of(scope)
+        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         opened: list[Credentials | OBShellError] = []
         for header_name, kind, opener in _HEADERS:
-            for name, value in scope["headers"]:
-                if name.decode("latin-1") != header_name:
-                    continue
-                cost = len(value) * 3 // 4 // key.section_bytes  # it is base64
-                try:
-                    text = value.decode("latin-1")
-                    header = await self._crypto.run(client, cost, opener, key, text)
-                    opened.append(Credentials(kind, header))
-                except OBShellError as error:
-                    opened.append(error)
+            text = sent.get(header_name)
+            if text is None:
+                continue
+            cost = len(text) * 3 // 4 // key.section_bytes  # it is base64
+            try:
+                header = await self._crypto.run(client, cost, opener, key, text, gone=gone)
+                opened.append(Credentials(kind, header, key.public_text, client))
+            except OBShellError as error:
+                opened.append(error)
         first = opened[0] if opened else None
         if isinstance(first, Credentials):
             call.credentials, call.door = first, self._door
@@ -150,8 +155,6 @@ class Gateway:
     ) -> None:
         try:
             if scope["path"].startswith(f"{API_PREFIX}/"):
-                if not self._trusted:
-                    _require_one_of_each(scope["headers"])
                 if unopened is not None:
                     raise unopened
                 body = await self._read(call, scope, receive)

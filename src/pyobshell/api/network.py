@@ -27,7 +27,7 @@ UNREAD_S: Final = 30.0
 """How long what is answered may wait to be read; to a stranger, from when it first has to."""
 
 _FAREWELL_S = 5.0  # for what was said last to be read
-_PROVEN = "proven"
+_PROVEN, _GONE = "proven", "gone"
 
 
 class Strangers:
@@ -101,13 +101,15 @@ class NetworkHttp(StrictHttp):
         self._unread: asyncio.TimerHandle | None = None
         self._is_strangers = True
         self._dropped = False
+        self._gone: asyncio.Future[None]
         self.address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let it in, or not."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
-        self.app_state = {**self.app_state, _PROVEN: self._proven}
+        self._gone = self.loop.create_future()
+        self.app_state = {**self.app_state, _PROVEN: self._proven, _GONE: self._gone}
         if self._strangers.enter(self):
             self._expect()
         else:
@@ -116,6 +118,7 @@ class NetworkHttp(StrictHttp):
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it no longer."""
         self._strangers.leave(self)
+        self._gone.set_result(None)
         self._expect_nothing()
         self._is_read()
         super().connection_lost(exc)
@@ -223,6 +226,12 @@ class NetworkHttp(StrictHttp):
 def client_of(scope: Scope) -> str:
     """The ip a request comes from; empty on the local socket."""
     return scope["client"][0] if scope.get("client") else ""
+
+
+def gone_of(scope: Scope) -> asyncio.Future[None] | None:
+    """What is done when whoever asks has hung up."""
+    gone: asyncio.Future[None] | None = scope.get("state", {}).get(_GONE)
+    return gone
 
 
 def note_proven(scope: Scope) -> None:

@@ -191,13 +191,14 @@ def _decrypt_fields(
 def _timeless(pieces: Sequence[bytes]) -> Iterator[bool]:
     """Which pieces of a header's JSON have some of the password without the whole time.
 
-    Where the password cannot be found it may be in any.
+    Where the password cannot be found it may be in any. A time that comes before it counts for
+    nothing: what a stranger sets before the piece can make another word of it.
     """
     whole = b"".join(pieces)
     end = max((found.end() for found in _PASSWORD.finditer(whole)), default=len(whole))
     begin = 0
     for piece in pieces:
-        yield begin < end and _TIME.search(piece) is None
+        yield begin < end and _TIME.search(piece, end - begin) is None
         begin += len(piece)
 
 

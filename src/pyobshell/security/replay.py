@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import heapq
 import struct
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,9 @@ MOST: Final = 200_000
 
 MOST_OF_ANYBODY: Final = 20_000
 """How many of those are of requests that anybody could make, where nothing is guarded yet."""
+
+MOST_OF_ADDRESS: Final = 2_000
+"""How many of these are of one address; then the oldest of it make way."""
 
 _DIGEST_BYTES = 16
 _RECORD = struct.Struct(f">{_DIGEST_BYTES}sQ")
@@ -52,15 +56,17 @@ class ReplayGuard:
         now: float,
         most: int = MOST,
         most_of_anybody: int = MOST_OF_ANYBODY,
+        most_of_address: int = MOST_OF_ADDRESS,
     ) -> None:
         """Go on from what is in the files, at ``now`` (Unix seconds); raises OSError."""
         self._file = file
         self._timeless = TimelessDigests(timeless)
         self._most = most
         self._most_of_anybody = most_of_anybody
+        self._most_of_address = most_of_address
         self._expiries: dict[bytes, int] = {}
         self._by_expiry: list[tuple[int, bytes]] = []
-        self._anybodys: set[bytes] = set()
+        self._anybodys: dict[str, deque[bytes]] = {}  # by address, the oldest first
         for digest, expiry in _read(file):
             self._remember(digest, expiry)
         self._forget_expired(now)
@@ -71,11 +77,17 @@ class ReplayGuard:
                 self._write([])
 
     def admit(
-        self, sections: Sequence[Section], expiry: int, now: float, *, by_anybody: bool = False
+        self,
+        sections: Sequence[Section],
+        expiry: int,
+        now: float,
+        *,
+        of_anybody: str | None = None,
     ) -> None:
         """Take the sections of a header for used, which expires in that Unix second.
 
-        Raises ``Security.Authentication.Header.Replayed`` if one was used before,
+        ``of_anybody`` is the address it came from if anybody's would have been let in. Raises
+        ``Security.Authentication.Header.Replayed`` if one was used before,
         ``Security.Authentication.Header.TooMany`` if no more can be remembered.
         """
         self._forget_expired(now)
@@ -86,12 +98,10 @@ class ReplayGuard:
         expiring = [one for one, of in zip(digests, sections, strict=True) if not of.timeless]
         if len(self._expiries) + len(expiring) > self._most:
             raise errors.TOO_MANY_HEADERS()
-        if by_anybody:
-            if len(self._anybodys) + len(expiring) > self._most_of_anybody:
-                raise errors.TOO_MANY_HEADERS()
-            self._anybodys.update(expiring)
         for digest in expiring:
             self._remember(digest, expiry)
+        if of_anybody is not None:
+            self._share(of_anybody, expiring)
         if timeless:
             self._timeless.add(timeless)
         if expiring:
@@ -99,15 +109,31 @@ class ReplayGuard:
                 self._write([(digest, expiry) for digest in expiring])
 
     def note(
-        self, sections: Sequence[Section], expiry: int, now: float, *, by_anybody: bool = False
+        self,
+        sections: Sequence[Section],
+        expiry: int,
+        now: float,
+        *,
+        of_anybody: str | None = None,
     ) -> None:
         """As ``admit``, for a header that let nobody in; of one that is refused nothing is kept."""
         with contextlib.suppress(OBShellError):
-            self.admit(sections, expiry, now, by_anybody=by_anybody)
+            self.admit(sections, expiry, now, of_anybody=of_anybody)
 
     def forget_timeless(self) -> None:
         """Forget the sections that do not expire: the key they were made for has been given up."""
         self._timeless.forget_all()
+
+    def _share(self, address: str, digests: Iterable[bytes]) -> None:
+        """Have what anybody sends push out no more than what the same address, or a flood, sent."""
+        self._anybodys.setdefault(address, deque()).extend(digests)
+        while len(self._anybodys[address]) > self._most_of_address:
+            self._expiries.pop(self._anybodys[address].popleft(), None)
+        while sum(map(len, self._anybodys.values())) > self._most_of_anybody:
+            largest = max(self._anybodys, key=lambda one: len(self._anybodys[one]))
+            self._expiries.pop(self._anybodys[largest].popleft(), None)
+            if not self._anybodys[largest]:
+                del self._anybodys[largest]
 
     def _remember(self, digest: bytes, expiry: int) -> None:
         self._expiries[digest] = expiry
@@ -118,7 +144,6 @@ class ReplayGuard:
             expiry, digest = heapq.heappop(self._by_expiry)
             if self._expiries.get(digest) == expiry:
                 del self._expiries[digest]
-                self._anybodys.discard(digest)
 
     def _write(self, added: Sequence[tuple[bytes, int]]) -> None:
         anew = self._is_behind or self._records > 2 * len(self._expiries) + _SLACK

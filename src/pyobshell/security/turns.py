@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pyobshell import errors
+
 T = TypeVar("T")
 
 _AT_ONCE = 2
@@ -56,14 +58,24 @@ class CryptoTurns:
         self._senders: dict[str, _Sender] = {}
         self._order = 0  # where the piece that was begun last stood in it
 
-    async def run(self, sender: str, cost: int, work: Callable[..., T], *arguments: object) -> T:
-        """Do it when it is its turn; ``cost`` counts RSA operations."""
+    async def run(
+        self,
+        sender: str,
+        cost: int,
+        work: Callable[..., T],
+        *arguments: object,
+        gone: asyncio.Future[None] | None = None,
+    ) -> T:
+        """Do it when it is its turn; ``cost`` counts RSA operations.
+
+        Raises ``Common.BadRequest`` if its sender is ``gone`` before that.
+        """
         loop = asyncio.get_running_loop()
         threads = self._prompt if self._free else self._patient
         if self._free:
             self._free -= 1
         else:
-            await self._my_turn(sender, cost)
+            await self._my_turn(sender, cost, gone)
         try:
             return await loop.run_in_executor(threads, work, *arguments)
         finally:
@@ -74,19 +86,29 @@ class CryptoTurns:
         self._prompt.shutdown()
         self._patient.shutdown()
 
-    async def _my_turn(self, name: str, cost: int) -> None:
+    async def _my_turn(self, name: str, cost: int, gone: asyncio.Future[None] | None) -> None:
         come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sender = self._senders.setdefault(name, _Sender())
         begin = max(self._order, sender.next)
         sender.waiting, sender.next = sender.waiting + 1, begin + max(1, cost)
         turn = _Turn(cost > _SMALL, begin, next(self._arrivals), name, come)
         heapq.heappush(self._waiting, turn)
+
+        def leave(_: object) -> None:
+            if not come.done():
+                come.set_exception(errors.BAD_REQUEST(cause="whoever asked has hung up"))
+
+        if gone is not None:
+            gone.add_done_callback(leave)
         try:
             await come
         except asyncio.CancelledError:
             if come.done() and not come.cancelled():  # it had just come
                 self._pass_on()
             raise
+        finally:
+            if gone is not None:
+                gone.remove_done_callback(leave)
 
     def _pass_on(self) -> None:
         while self._waiting:

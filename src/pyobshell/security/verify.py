@@ -26,11 +26,14 @@ class Credentials:
     """A decrypted header, and which one it was.
 
     ``root`` is ``X-OCS-Header``, ``agent`` is ``X-OCS-Agent-Header``, ``v1`` is ``X-OCS-Auth``
-    (a root password as well).
+    (a root password as well). ``key`` is the public key it was made for, ``client`` the ip that
+    it came from.
     """
 
     kind: Literal["root", "agent", "v1"]
     header: RequestHeader
+    key: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pyobshell import errors
 from pyobshell.security.turns import CryptoTurns
 from support.staging import turns as loop_turns
 from support.waiting import soon
@@ -87,6 +88,19 @@ async def test_who_has_given_up_takes_nobodys_turn(turns, blocked):
     await soon(last)
     assert done == ["last"]
     assert await soon(asyncio.gather(*(turns.run(HOST, 1, abs, -1) for _ in range(10)))) == [1] * 10
+
+
+async def test_for_who_has_hung_up_before_his_turn_nothing_is_done(turns, blocked):
+    done, gone = [], asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(turns.run(HOST, 1, done.append, "gone", gone=gone))
+    await loop_turns(3)
+    gone.set_result(None)
+    with pytest.raises(errors.OBShellError, match="hung up"):
+        await soon(waiting)
+    blocked.set()
+    await soon(turns.run(HOST, 1, done.append, "last"))
+    assert done == ["last"]
+    assert turns._waiting == []
 
 
 async def test_a_turn_that_has_just_come_to_who_gives_up_goes_to_the_next(turns, blocked):

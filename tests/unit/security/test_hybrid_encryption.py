@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyobshell import errors
+from pyobshell.security import hybrid
 from pyobshell.security.hybrid import (
     MAX_HEADER_CHARS,
     UNREADABLE_BODY,
@@ -326,3 +327,9 @@ def test_an_encrypted_nothing_never_becomes_an_empty_root_password(
     own_key: PrivateKey, golden: dict[str, Any]
 ) -> None:
     assert decrypt_password(own_key, golden["sealed_nothing"]) == golden["sealed_nothing"]
+
+
+def test_a_time_that_comes_before_the_password_does_not_bind_it() -> None:
+    """What a stranger sets before such a piece can make another word of it."""
+    assert list(hybrid._timeless([b'{"uri":"x",', b'"ts":"12","auth":"apw"}'])) == [True, True]
+    assert list(hybrid._timeless([b'{"auth":"apw","ts":"12",', b'"uri":"x"}'])) == [False, False]

@@ -162,14 +162,17 @@ def test_they_are_forgotten_when_the_key_is_changed(file: Path) -> None:
     assert admits(a_guard(file, 0), timeless=ONE)
 
 
-def test_anybody_fills_no_more_than_his_part_and_that_until_it_expires(file: Path) -> None:
-    guard = a_guard(file, 0, most=5, most_of_anybody=2)
-    guard.admit([Section(ONE), Section(TWO)], 10, 0, by_anybody=True)
-    with pytest.raises(errors.OBShellError) as refused:
-        guard.admit([Section(THREE)], 10, 0, by_anybody=True)
-    assert refused.value.code is errors.TOO_MANY_HEADERS
-    assert admits(guard, THREE, b"4", b"5")
-    guard.admit([Section(b"6")], 20, 11, by_anybody=True)
+def test_of_what_anybody_sends_the_oldest_of_the_same_address_make_way(file: Path) -> None:
+    guard = a_guard(file, 0, most=9, most_of_anybody=3, most_of_address=2)
+    guard.admit([Section(ONE)], 10, 0, of_anybody="a")
+    for section in (TWO, THREE, b"4"):
+        guard.admit([Section(section)], 10, 0, of_anybody="b")
+    assert not admits(guard, ONE)
+    assert not admits(guard, b"4")
+    assert admits(guard, TWO)
+    guard.admit([Section(b"5")], 10, 0, of_anybody="c")  # then of the address that has most
+    assert not admits(guard, ONE)
+    assert admits(guard, THREE)
 
 
 def test_of_a_repetition_that_is_noted_nothing_more_is_kept(file: Path) -> None:
