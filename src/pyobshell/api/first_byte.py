@@ -71,8 +71,8 @@ class FirstByte(asyncio.Protocol):
             if not self._waiting:
                 self._handshakes.later(self._http.address, self._step)
             self._waiting += data
-            if len(self._waiting) > LARGEST_HEAD:
-                self._http.drop()
+            if len(self._waiting) > LARGEST_HEAD:  # its end, and a request that came with it
+                self._line.pause_reading()
         else:
             self._take(data)
 
@@ -80,6 +80,7 @@ class FirstByte(asyncio.Protocol):
         """It is the turn of this handshake."""
         data, self._waiting = bytes(self._waiting), bytearray()
         if not (self._failed or self._line.is_closing()):
+            self._line.resume_reading()
             self._take(data)
 
     def _take(self, data: bytes) -> None:

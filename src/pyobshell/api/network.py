@@ -97,6 +97,7 @@ class NetworkHttp(StrictHttp):
         super().__init__(**given)
         self._strangers = strangers
         self._head_bytes: int | None = 0  # of a request whose head is not complete
+        self._told_bytes = 0  # of what its head says
         self._due: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._is_strangers = True
@@ -140,13 +141,26 @@ class NetworkHttp(StrictHttp):
             self.cycle.disconnected = True  # what it answers is for nobody
             raise ValueError("one request at a time")
         super().on_message_begin()
-        self._head_bytes = 0
+        self._head_bytes = self._told_bytes = 0
         if self._due is None:
             self._expect()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of what it asks for has come."""
+        self._told_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header has come."""
+        self._told_bytes += len(name) + len(value)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head has come."""
         self._head_bytes = None
+        if self._told_bytes > LARGEST_HEAD:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise ValueError("the head is too large")
         self._strangers.ask(self)
         super().on_headers_complete()
 
@@ -177,6 +191,8 @@ class NetworkHttp(StrictHttp):
 
     def send_400_response(self, msg: str) -> None:
         """End it with a word about what cannot be read."""
+        if self._dropped:
+            return  # it was told already
         super().send_400_response(msg)
         self._must_be_read()
 

@@ -27,6 +27,14 @@ class StrictHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Refuse what is no HTTP/1, or would have what follows be read as something else."""
         self._in_head = False
-        if self.parser.get_http_version() not in _VERSIONS or self.parser.should_upgrade():
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        if version not in _VERSIONS or method == b"CONNECT":
             raise ValueError("no other protocol is spoken here")
         super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Nothing is: who offers it, as some clients always do, is answered as any other."""
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """It is nothing to warn of."""

@@ -26,7 +26,7 @@ async def start_cluster(site: Site, request: StartRequest) -> Dag:
     view = site.cluster.view
     targets = resolve(request.scope, view)
     # A member's server whose files are not found is none that was never made.
-    if view.identity is not Identity.CLUSTER_AGENT and not site.engine.is_initialized():
+    if not site.engine.is_initialized() and not site.keeper.knows_server:
         raise errors.CLUSTER_NOT_INITIALIZED()
     view.require(Identity.CLUSTER_AGENT)
     return await site.submit(plan(view, targets, request.forcePassDag.id))

@@ -55,8 +55,6 @@ UNREADABLE = {
     "HTTP/0.9": b"GET /api/v1/time\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/9": b"GET /api/v1/time HTTP/9.9\r\n\r\n",
-    "an upgrade to HTTP/2": TIME + UPGRADE + b"h2c\r\n\r\n",
-    "an upgrade to a websocket": STOP + UPGRADE + b"websocket\r\n" + LENGTH + b"\r\n" + BODY,
     "an unknown method": b"FOO /api/v1/time HTTP/1.1\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(range(200)),
     "all bytes": bytes(range(256)) * 4,
@@ -160,6 +158,16 @@ REFUSED: dict[str, tuple[bytes, Any, Any]] = {
         b"POST /rpc/v1/%ff%00 HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
         NOT_FOUND,
         NOT_FOUND,
+    ),
+    "an upgrade to HTTP/2": (
+        AGENTS + UPGRADE + b"h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+        NO_HEADER,
+        200,
+    ),
+    "an upgrade to a websocket": (
+        stop(b'{"scope": {"type": "NONE"}}', UPGRADE + b"websocket"),
+        NO_HEADER,
+        ("OB.Cluster.Scope.Invalid", 400),
     ),
     "a hello to agents": (
         b"POST /rpc/v1/session HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",

@@ -35,13 +35,18 @@ async def refusal(host, body):
         ({"scope": {"type": "SERVER", "target": ["x:2886"]}}, "Common.InvalidIp"),
         ({"scope": {"type": "SERVER", "target": ["10.0.0.9:1"]}}, "Common.InvalidPort"),
         ({"scope": {"type": "SERVER", "target": ["10.0.0.9:2886"]}}, "Agent.NotExist"),
-        (GLOBAL, "OB.Cluster.NotInitialized"),
     ],
     ids=str,
 )
 async def test_shape_and_scope_count_before_whether_there_is_a_server(start_member, body, code):
     host = await start_member(running=False)
     assert await refusal(host, body) == (code, 400)
+
+
+async def test_a_member_whose_server_has_lost_its_files_is_none_that_never_had_one(start_member):
+    host = await start_member(running=False)
+    answer = await host.local.post("/ob/start", GLOBAL)  # its task says what is missing
+    assert (answer.status, answer.data["name"]) == (200, "Start OB")
 
 
 @pytest.mark.parametrize("identity", [one for one in Identity if one is not Identity.CLUSTER_AGENT])

@@ -326,6 +326,30 @@ async def test_large_requests_and_answers_come_whole(unchanged, certified):
         assert (await api.post("/ob/stop", large)).refusal[0] == "OB.Zone.NotExist"
 
 
+async def test_a_large_request_may_come_together_with_the_end_of_the_handshake(start, certified):
+    """As of TLS 1.3 clients do not wait between the two."""
+    host = await start()
+    reader, writer = await asyncio.open_connection(*host.address)
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = certified.context().wrap_bio(received, sent, server_hostname=host.address.ip)
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            writer.write(sent.read())
+            received.write(await soon(reader.read(100_000)))
+    body = b"x" * 300_000
+    tls.write(b"POST /api/v1/ob/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + body)
+    writer.write(sent.read())
+    answer = b""
+    while b"Request.Header.NotFound" not in answer:
+        received.write(await soon(reader.read(100_000)))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            answer += tls.read(100_000)
+    writer.close()
+
+
 async def test_a_client_that_says_farewell_is_answered_in_kind(unchanged, certified):
     reader, writer = await asyncio.open_connection(
         *unchanged.address, ssl=certified.context(), server_hostname=unchanged.address.ip
