@@ -1,8 +1,8 @@
 """Takes the secrets out of a request, and what is too long, before it is written down.
 
 A secret is known by its name, in any case: as a key of an object, as the ``name`` beside a
-``value``, in the query. Of a text that names one, such as SQL or ``host=…&access_key=…``, all
-that follows the name is taken for it.
+``value``, as an item of a list, in the query. Of a text that names one, such as SQL, a command or
+``host=…&access_key=…``, all that follows the name is taken for it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,21 @@ _NAMES = frozenset(
         "encryption",
         "aes_key",
         "ssl_external_kms_info",
+        "pass",
+        "pswd",
+        "pw",
     }
 )
 _WORDS = (
     r"passw|passphrase|pwd|secret|token|credential|kms|access_?key|access_?id|aes_?key|private_?key"
 )
 _LIKE = re.compile(_WORDS)
-_IN_TEXT = re.compile(rf"(?:{_WORDS})\w*|identified\s{{1,9}}by", re.IGNORECASE)
+_IN_TEXT = re.compile(
+    rf"(?:{_WORDS})\w*|identified\s{{1,9}}by|(?:^|\s)(?:-p(?=\S)|--rp\b)|\b(?:pass|pswd|pw)\b",
+    re.IGNORECASE,
+)
+_A_NAME = re.compile(r"[\w.-]{1,64}")
+_NAMING = ("name", "key", "parameter", "param", "option", "variable")
 
 
 def is_secret(name: str) -> bool:
@@ -62,15 +70,16 @@ def masked_body(body: bytes) -> str:
 def masked_target(target: str) -> str:
     """Path and query without the secrets of the query."""
     path, question, query = target.partition("?")
-    parts = [_masked_parameter(part) for part in query.split("&")]
-    return _cut(path + question + "&".join(parts))
+    parts = [_masked_parameter(part) for part in re.split("([&;])", query)]
+    return _cut(path + question + "".join(parts))
 
 
 def _masked_parameter(part: str) -> str:
     name, equals, value = part.partition("=")
     if is_secret(unquote_plus(name)):
         return f"{name}{equals}{MASK}"
-    return f"{name}{equals}{value}"
+    plain = unquote_plus(value)
+    return part if _masked_text(plain) == plain else f"{name}{equals}{MASK}"
 
 
 def _masked(value: Any, depth: int) -> Any:
@@ -79,14 +88,18 @@ def _masked(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         named = _named_secret(value)
         shown = {
-            _cut(name): MASK
-            if is_secret(name) or (named and name.casefold() != "name")
+            _masked_text(_cut(name)): MASK
+            if is_secret(name) or (named and name.casefold() not in _NAMING)
             else _masked(inner, depth - 1)
             for name, inner in islice(value.items(), _MOST_ITEMS)
         }
         return shown if len(value) <= _MOST_ITEMS else {**shown, _LEFT_OUT: _LEFT_OUT}
     if isinstance(value, list):
-        items = [_masked(one, depth - 1) for one in value[:_MOST_ITEMS]]
+        named = any(map(_names_secret, value))
+        items = [
+            MASK if named and not _names_secret(one) else _masked(one, depth - 1)
+            for one in value[:_MOST_ITEMS]
+        ]
         return items if len(value) <= _MOST_ITEMS else [*items, _LEFT_OUT]
     if isinstance(value, str):
         return _masked_text(_cut(value))
@@ -101,8 +114,11 @@ def _masked_text(text: str) -> str:
 
 def _named_secret(item: dict[str, Any]) -> bool:
     """Whether an object gives a secret as a parameter is given: its name, and its value."""
-    names = [inner for name, inner in item.items() if name.casefold() == "name"]
-    return any(isinstance(one, str) and is_secret(one) for one in names)
+    return any(_names_secret(inner) for name, inner in item.items() if name.casefold() in _NAMING)
+
+
+def _names_secret(value: Any) -> bool:
+    return isinstance(value, str) and _A_NAME.fullmatch(value) is not None and is_secret(value)
 
 
 def _cut(text: str) -> str:

@@ -34,6 +34,7 @@ from pyobshell.security.turns import CryptoTurns
 Site = TypeVar("Site")
 
 _log = structlog.get_logger(__name__)
+_LONGEST_LENGTH = 18  # digits
 _SESSIONS = 4096
 _GUEST_SESSIONS = 64
 _LONGEST_CALL_S = 86400.0
@@ -129,7 +130,7 @@ class Doorway(Generic[Site]):
         except ValueError:
             raise errors.INCORRECT_TOKEN(cause="what announces the frame is no base64") from None
         length = session.open(sealed, binding)
-        if not length.isdigit():
+        if not (length.isdigit() and len(length) <= _LONGEST_LENGTH):
             raise errors.BAD_REQUEST(cause="what announces the frame is no length")
         return int(length)
 

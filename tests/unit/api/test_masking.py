@@ -136,3 +136,36 @@ def test_no_secret_has_an_example_or_a_default_in_the_openapi_document():
     for secret in secrets:
         assert not {"example", "examples", "enum", "const"} & secret.keys()
         assert not secret.get("default")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"pass": SECRET},
+        {"pw": SECRET},
+        {"key": "root_password", "value": SECRET},
+        {"items": ["password", SECRET]},
+        {f"password={SECRET}": 1},
+        {"run": f"mysql -uroot -p{SECRET} -h x"},
+        {"run": f"obshell cluster init --rp {SECRET}"},
+    ],
+    ids=str,
+)
+def test_nor_one_that_is_spelled_in_another_way(body):
+    assert SECRET not in masked_body(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "query", [f"pw={SECRET}", f"pass={SECRET}", f"q=password%3D{SECRET}", f"a=1;password={SECRET}"]
+)
+def test_nor_one_in_a_query(query):
+    assert SECRET not in masked_target(f"/api/v1/time?{query}")
+
+
+def test_what_is_no_secret_is_shown():
+    body = {
+        "scope": {"type": "ZONE", "target": ["zone1", "compass"]},
+        "forcePassDag": {"id": ["1"]},
+    }
+    assert json.loads(masked_body(json.dumps(body).encode())) == body
+    assert masked_target("/api/v1/x?a=1;b=2&c=3") == "/api/v1/x?a=1;b=2&c=3"
