@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyobshell.cli import secrets
 from pyobshell.cli.outcome import CommandError, Exit
+from pyobshell.cli.rightful import require_own_home, require_rightful
 from pyobshell.cli.trust import Trust
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Place:
                 f"no agent runs on {self.base_dir}; start it: "
                 f"obshell agent start --base-dir {shlex.quote(str(self.base_dir))}",
             )
+        require_rightful(self.base_dir, socket)
         return Client.local(socket, patience_s)
 
     def with_password(self, password: str) -> Place:
@@ -124,6 +126,7 @@ def find_base_dir(given: Path | None) -> Path:
         return Path(named).expanduser().absolute()
     for directory in (Path.cwd(), Path.home() / ".obshell"):
         if (directory / _SOCKET).is_socket():
+            require_own_home(directory)
             return directory
     raise CommandError(
         Exit.UNREACHABLE,
@@ -138,6 +141,7 @@ def home_for_start(given: Path | None) -> Path:
         return find_base_dir(given)
     for directory in (Path.cwd(), Path.home() / ".obshell"):
         if (directory / ".obshell/settings.json").exists():
+            require_own_home(directory)
             return directory
     raise CommandError(Exit.USAGE, f"which home? Give --base-dir, or set {ENVIRONMENT}")
 
