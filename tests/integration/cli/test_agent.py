@@ -95,6 +95,7 @@ def test_one_that_is_paused_can_be_stopped_too(obshell, home, port, ended):
     assert ended(pid, 0)
 
 
+@pytest.mark.long
 def test_a_foreseen_refusal_leaves_no_traceback_in_the_foreground_either(obshell, home, port):
     at = ("--base-dir", home)
     obshell("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)

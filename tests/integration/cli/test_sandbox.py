@@ -62,6 +62,7 @@ def test_one_that_speaks_tls_can_be_asked_with_its_certificates_alone(obshell, b
     assert sdk.stop_sync("GLOBAL", [], force=True).state == "SUCCEED"
 
 
+@pytest.mark.long
 def test_one_that_does_not_come_up_leaves_nothing_and_says_why(obshell, tmp_path, processes_in):
     directory = tmp_path / "box"
     words = ("--base-dir", directory, "--nodes", 2, "--observer", "/bin/false")

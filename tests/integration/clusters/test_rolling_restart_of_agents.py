@@ -84,6 +84,7 @@ def unreadable(file: Path) -> Iterator[None]:
         kept.rename(file)
 
 
+@pytest.mark.long
 def test_rows_are_inserted_all_the_time_though_coordinator_and_members_are_killed(
     cluster: SixServers,
 ) -> None:

@@ -117,6 +117,7 @@ def test_the_last_agent_that_comes_makes_members_of_all(agents):
     assert (dag.name, dag.state) == ("Take over", "SUCCEED")
 
 
+@pytest.mark.long
 def test_a_cluster_that_was_taken_over_is_stopped_and_started(members, deployed):
     sdk = members[1].sdk(PASSWORD)
     dag = sdk.stop_sync("SERVER", [members[2].address], force=True)
