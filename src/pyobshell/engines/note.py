@@ -23,7 +23,8 @@ class Note:
     def make(self) -> None:
         """Make it; on disk when it returns."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("w") as file:
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             file.write(self._text)
             file.flush()
             os.fsync(file.fileno())
