@@ -96,7 +96,7 @@ class Gateway:
         call = Call.of(headers, _target(scope), trusted=self._trusted)
         scope["call"] = call
         with log.tracing(call.trace_id):
-            unopened = None if self._trusted else await self._open_headers(call, scope)
+            unopened = None if self._trusted else await self._open_headers(call, headers, scope)
             try:
                 refusal = self._not_here(scope)
                 if refusal is not None:
@@ -110,7 +110,9 @@ class Gateway:
                 if call.credentials is not None or call.beside:
                     await self._use_up(call)
 
-    async def _open_headers(self, call: Call, scope: Scope) -> OBShellError | None:
+    async def _open_headers(
+        self, call: Call, headers: dict[str, str], scope: Scope
+    ) -> OBShellError | None:
         """Have the call learn its credentials; returns why it has none, if they cannot be opened.
 
         Those of other kinds that were sent along are opened as well, for they have passwords in
@@ -121,10 +123,9 @@ class Gateway:
         except OBShellError as error:
             return error
         key, client, gone = self._keyring.key, client_of(scope), gone_of(scope)
-        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         opened: list[Credentials | OBShellError] = []
         for header_name, kind, opener in _HEADERS:
-            text = sent.get(header_name)
+            text = headers.get(header_name)
             if text is None:
                 continue
             cost = len(text) * 3 // 4 // key.section_bytes  # it is base64
@@ -132,7 +133,7 @@ class Gateway:
                 header = await self._crypto.run(client, cost, opener, key, text, gone=gone)
                 opened.append(Credentials(kind, header, key.public_text, client))
             except OBShellError as error:
-                opened.append(error)
+                opened.append(error.with_traceback(None))  # which leads here: a circle
         first = opened[0] if opened else None
         if isinstance(first, Credentials):
             call.credentials, call.door = first, self._door
@@ -153,10 +154,12 @@ class Gateway:
         receive: Receive,
         send: Send,
     ) -> None:
+        is_ours = scope["path"].startswith(f"{API_PREFIX}/")
+        if is_ours and unopened is not None:
+            await call.failure(unopened)(scope, receive, send)
+            return
         try:
-            if scope["path"].startswith(f"{API_PREFIX}/"):
-                if unopened is not None:
-                    raise unopened
+            if is_ours:
                 body = await self._read(call, scope, receive)
                 if scope["method"] != "GET" and await has_hung_up(receive):
                     raise errors.BAD_REQUEST(cause="whoever asked has hung up")
@@ -178,7 +181,7 @@ class Gateway:
         except OBShellError as error:
             if self._trusted:
                 raise
-            call.unreadable = error
+            call.unreadable = error.with_traceback(None)
             return b"{}"
 
     def _logged(self, call: Call, scope: Scope, send: Send) -> Send:

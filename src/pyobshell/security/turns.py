@@ -37,7 +37,7 @@ class _Turn:
     begin: int
     arrival: int
     sender: str = field(compare=False)
-    come: asyncio.Future[None] = field(compare=False)
+    come: asyncio.Future[bool] = field(compare=False)  # whether, or else its sender is gone
 
 
 class CryptoTurns:
@@ -87,7 +87,7 @@ class CryptoTurns:
         self._patient.shutdown()
 
     async def _my_turn(self, name: str, cost: int, gone: asyncio.Future[None] | None) -> None:
-        come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        come: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         sender = self._senders.setdefault(name, _Sender())
         begin = max(self._order, sender.next)
         sender.waiting, sender.next = sender.waiting + 1, begin + max(1, cost)
@@ -96,14 +96,15 @@ class CryptoTurns:
 
         def leave(_: object) -> None:
             if not come.done():
-                come.set_exception(errors.BAD_REQUEST(cause="whoever asked has hung up"))
+                come.set_result(False)
 
         if gone is not None:
             gone.add_done_callback(leave)
         try:
-            await come
+            if not await come:
+                raise errors.BAD_REQUEST(cause="whoever asked has hung up")
         except asyncio.CancelledError:
-            if come.done() and not come.cancelled():  # it had just come
+            if come.done() and not come.cancelled() and come.result():  # it had just come
                 self._pass_on()
             raise
         finally:
@@ -119,7 +120,7 @@ class CryptoTurns:
                 del self._senders[turn.sender]
             if not turn.come.done():
                 self._order = max(self._order, turn.begin)
-                turn.come.set_result(None)
+                turn.come.set_result(True)
                 return
         self._free += 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import time
 
@@ -11,7 +12,9 @@ import pytest
 from Crypto.Cipher import AES
 from Crypto.Util.Padding import pad
 
+from pyobshell.api.call import Call
 from pyobshell.cluster.model import Identity
+from pyobshell.errors import OBShellError
 from pyobshell.security.backoff import FREE
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
@@ -67,6 +70,19 @@ async def test_a_header_that_cannot_be_opened_has_clients_fetch_the_key_anew(
         "GET", TARGET, headers={header: value.encode("latin-1")}
     )
     assert outcome(answer) == DECRYPT_FAILED
+
+
+async def test_of_headers_that_cannot_be_opened_nothing_is_left_in_memory(unchanged_member):
+    """Not even until circles are looked for, which in a flood are as large as what was sent."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await unchanged_member.api.plain("GET", TARGET, headers={ROOT_HEADER: "garbage"})
+        kept = [one for one in gc.get_objects() if isinstance(one, OBShellError | Call)]
+        assert len(kept) <= 2  # the last one's, until the next
+    finally:
+        gc.enable()
 
 
 async def test_a_header_made_with_another_key_cannot_be_opened(unchanged_member, keys):
