@@ -151,7 +151,7 @@ class Agent:
         for directory, mode in ((paths.base_dir, 0o750), (paths.state_dir, 0o700)):
             directory.mkdir(mode=mode, parents=True, exist_ok=True)
         paths.run_dir.mkdir(mode=0o750, exist_ok=True)
-        require_own(paths.base_dir, paths.run_dir)
+        require_own(paths.base_dir, paths.run_dir, paths.state_dir)
         with (
             opening.holding(paths.lock),
             listening(own.ip, own.port, paths.socket) as sockets,

@@ -137,11 +137,20 @@ async def test_it_does_not_lie_where_everybody_can_replace_it(hosts, open_to_all
     settings.paths.run_dir.mkdir(parents=True)
     directory = getattr(settings.paths, open_to_all)
     directory.chmod(0o777)
-    with pytest.raises(PermissionError, match="take the place of the agent's socket") as refused:
+    with pytest.raises(PermissionError, match="take the place of the agent's own") as refused:
         await started(settings)
     assert refused.value.filename == str(directory)
     directory.chmod(0o1777)
     await started(settings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+async def test_nor_with_keys_that_another_user_has_put_there(hosts):
+    settings = hosts.settings(free_address())
+    settings.paths.state_dir.mkdir(parents=True)
+    os.chown(settings.paths.state_dir, 65534, -1)
+    with pytest.raises(PermissionError, match="take the place of the agent's own"):
+        await started(settings)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
@@ -156,7 +165,7 @@ async def test_nor_behind_a_link_of_another_user(hosts, tmp_path, whose):
     os.chown(
         settings.paths.run_dir if whose == "link" else target, 65534, -1, follow_symlinks=False
     )
-    with pytest.raises(PermissionError, match="take the place of the agent's socket"):
+    with pytest.raises(PermissionError, match="take the place of the agent's own"):
         await started(settings)
 
 

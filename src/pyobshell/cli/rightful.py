@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import stat
 import struct
 from pathlib import Path
 
@@ -27,6 +28,10 @@ def require_rightful(base_dir: Path, path: Path) -> None:
         owner, listener = base_dir.stat().st_uid, _listener(path)
     except PermissionError as error:
         raise CommandError(Exit.PERMISSION, f"nothing was sent: {words_of(error)}") from None
+    except OSError as error:
+        raise CommandError(
+            Exit.UNREACHABLE, f"nothing was sent: who listens on {path} is not known: {error}"
+        ) from None
     if listener is not None and listener not in (0, owner):
         raise CommandError(
             Exit.PERMISSION,
@@ -36,25 +41,27 @@ def require_rightful(base_dir: Path, path: Path) -> None:
 
 
 def require_own_home(base_dir: Path) -> None:
-    """Raise ``CommandError`` for a home that was not named, and is another user's than root's."""
-    owner = base_dir.stat().st_uid
-    if owner not in (0, os.geteuid()):
-        raise CommandError(
-            Exit.PERMISSION,
-            f"{base_dir} belongs to {_name(owner)}; if you mean the agent there give --base-dir",
-        )
+    """Raise ``CommandError`` for a home that was not named, and may be another user's than root's.
+
+    A directory in which everybody may make one, as ``/tmp``, is none.
+    """
+    hint = "if you mean the agent there give --base-dir"
+    if base_dir.stat().st_mode & stat.S_IWOTH:
+        raise CommandError(Exit.PERMISSION, f"everybody may write to {base_dir}; {hint}")
+    for place in (base_dir, base_dir / ".obshell", base_dir / "run"):
+        owner = place.stat().st_uid if place.exists() else 0
+        if owner not in (0, os.geteuid()):
+            raise CommandError(Exit.PERMISSION, f"{place} belongs to {_name(owner)}; {hint}")
 
 
 def _listener(path: Path) -> int | None:
-    """The user who listens; None if nobody does."""
+    """The user who listens; None if nobody does. Raises OSError if that does not show in time."""
     try:
         with short_name(path) as name, socket.socket(socket.AF_UNIX) as asking:
             asking.settimeout(_CONNECT_S)
             asking.connect(name)
             answer = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    except PermissionError:
-        raise
-    except OSError:
+    except (ConnectionRefusedError, FileNotFoundError):
         return None
     uid: int = _PEER.unpack(answer)[1]
     return uid

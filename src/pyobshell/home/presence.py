@@ -15,16 +15,18 @@ from pyobshell.socket_name import short_name
 BACKLOG = 1024
 
 
-def require_own(base_dir: Path, run_dir: Path) -> None:
-    """Raise ``PermissionError`` if another user could put a socket of his own in the place of the
-    agent's: the agent's own user would tell that one passwords.
+def require_own(base_dir: Path, *inside: Path) -> None:
+    """Raise ``PermissionError`` if another user could put what is his own in the place of the
+    agent's: a socket to which its user would tell passwords, or keys and a database.
+
+    ``inside`` are directories of it that must be of its owner, the caller or root as well.
     """
     owners = (0, os.geteuid(), base_dir.stat().st_uid)
-    for place in (base_dir, run_dir, run_dir.resolve()):
+    for place in (base_dir, *inside, *(one.resolve() for one in inside)):
         found = place.lstat()
         for_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
         if found.st_uid not in owners or (for_all and not stat.S_ISLNK(found.st_mode)):
-            why = "another user can change it, and so take the place of the agent's socket"
+            why = "another user can change it, and so take the place of the agent's own"
             raise PermissionError(errno.EPERM, why, str(place))
 
 
