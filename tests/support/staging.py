@@ -166,3 +166,8 @@ async def keep_busy(database: Database) -> threading.Event:
     database.submit(block)
     await soon(begun.wait())
     return end
+
+
+def states(dag):
+    """State and operator of each node."""
+    return [(str(node.state), str(node.operator)) for node in dag.nodes]
