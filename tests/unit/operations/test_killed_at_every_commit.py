@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from support.crashing import Mortal, mortals
+from support.undertakings import logs_of
 from support.waiting import soon
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +84,9 @@ async def came_to_its_end(agents, order: str, made: list[str]) -> None:
     assert len(made) <= 1
     for task_id in made:
         dag = await agents[0].ended(task_id)
-        assert dag["state"] == "SUCCEED", dag
+        assert dag["state"] == "SUCCEED", "\n".join(
+            f"{node['name']} {line}" for node in dag["nodes"] for line in logs_of(node)
+        )
     for agent in agents:
         await soon(agent.let_go())
     assert (await agents[0].ask("GET", "/task/dag/unfinish")).contents == []
