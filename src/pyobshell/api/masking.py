@@ -69,7 +69,7 @@ def masked_body(body: bytes) -> str:
 
 def masked_target(target: str) -> str:
     """Path and query without the secrets of the query."""
-    path, question, query = target.partition("?")
+    path, question, query = _cut(target).partition("?")
     parts = [_masked_parameter(part) for part in re.split("([&;])", query)]
     return _cut(path + question + "".join(parts))
 

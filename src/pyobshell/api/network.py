@@ -20,6 +20,8 @@ from pyobshell.api.strict_http import StrictHttp
 MOST_STRANGERS: Final = 2000
 MOST_OF_AN_ADDRESS: Final = 1000
 LARGEST_HEAD: Final = 64 * 1024
+LARGEST_TARGET: Final = 8 * 1024
+MOST_HEADERS: Final = 100
 REQUEST_S: Final = 20.0
 """How long a request may take to come, its body included."""
 
@@ -98,6 +100,7 @@ class NetworkHttp(StrictHttp):
         self._strangers = strangers
         self._head_bytes: int | None = 0  # of a request whose head is not complete
         self._told_bytes = 0  # of what its head says
+        self._told_headers = 0
         self._due: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._is_strangers = True
@@ -141,26 +144,29 @@ class NetworkHttp(StrictHttp):
             self.cycle.disconnected = True  # what it answers is for nobody
             raise ValueError("one request at a time")
         super().on_message_begin()
-        self._head_bytes = self._told_bytes = 0
+        self._head_bytes = self._told_bytes = self._told_headers = 0
         if self._due is None:
             self._expect()
 
     def on_url(self, url: bytes) -> None:
         """A part of what it asks for has come."""
         self._told_bytes += len(url)
+        if self._told_bytes > LARGEST_TARGET:
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
+            raise ValueError("the target is too long")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header has come."""
         self._told_bytes += len(name) + len(value)
+        self._told_headers += 1
+        self._require_moderate()
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head has come."""
         self._head_bytes = None
-        if self._told_bytes > LARGEST_HEAD:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            raise ValueError("the head is too large")
+        self._require_moderate()
         self._strangers.ask(self)
         super().on_headers_complete()
 
@@ -228,9 +234,14 @@ class NetworkHttp(StrictHttp):
             self._due.cancel()
             self._due = None
 
+    def _require_moderate(self) -> None:
+        if self._told_bytes > LARGEST_HEAD or self._told_headers > MOST_HEADERS:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise ValueError("the head is too large")
+
     def _refuse(self, status: HTTPStatus) -> None:
         """End it with an answer that needs no envelope: whoever reads it is no client of ours."""
-        self._due = None
+        self._expect_nothing()
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(
                 f"HTTP/1.1 {status.value} {status.phrase}\r\n"

@@ -42,6 +42,11 @@ class Knocking:
             return b"HTTP/1.1 reset"
 
 
+def connections_of(host):
+    """The agent's side of the connections of strangers on which nothing is asked."""
+    return [one for group in host.agent._door.strangers._idle.values() for one in group]
+
+
 @pytest.fixture
 async def agent(anyio_backend, hosts):
     async with hosts.serving(1, passwords=Passwords(root=ROOT_PASSWORD)) as (host,):
@@ -91,6 +96,75 @@ async def test_a_head_has_a_size(knock):
     large.writer.write(STATUS[:-2] + b"x: " + b"y" * 3 * network.LARGEST_HEAD)
     assert (await large.ended()).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 reset"))
     assert await (await knock()).ask(STATUS[:-2] + b"x: " + b"y" * 32_000 + b"\r\n\r\n") == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        (b"a: b\r\n" * (network.MOST_HEADERS - 1), 200),
+        (b"a: b\r\n" * network.MOST_HEADERS, 431),
+        (b"a:\r\n" * 16_000, 431),
+    ],
+)
+async def test_a_head_has_so_many_headers(knock, more, status):
+    assert await (await knock()).ask(STATUS[:-2] + more + b"\r\n") == status
+    assert await (await knock()).ask() == 200
+
+
+async def test_a_target_has_a_size(knock):
+    for size, status in ((8000, 200), (9000, 414)):
+        asking = STATUS.replace(b"/status", b"/status?" + b"&" * size)
+        assert await (await knock()).ask(asking) == status
+
+
+async def test_what_is_refused_is_over_and_nothing_of_it_is_left_to_come(agent, knock):
+    large = await knock()
+    assert await large.ask() == 200
+    (connection,) = connections_of(agent)
+    large.writer.write(STATUS[:-2] + b"x: " + b"y" * 3 * network.LARGEST_HEAD)
+    await large.ended()
+    assert connection._due is None
+
+
+async def test_cookies_are_not_looked_at(agent, knock):
+    seen = []
+
+    async def look(scope, receive, send):
+        seen.append([name for name, _ in scope["headers"]])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    connection = await knock()
+    assert await connection.ask() == 200
+    (ours,) = connections_of(agent)
+    ours.app = look
+    assert await connection.ask(STATUS[:-2] + b"COOKIE: a=" + b"\\" * 40_000 + b"\r\n\r\n") == 204
+    assert seen == [[b"host"]]
+
+
+@pytest.mark.parametrize("offer", [b"Upgrade", b"UPGRADE"])
+async def test_who_offers_another_protocol_has_its_body_read_as_such(knock, offer):
+    """A body that was taken for the next request would be obeyed."""
+    connection = await knock()
+    head = b"POST /api/v1/ob/stop HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    head += offer + b": h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: %d\r\n" % len(STATUS)
+    assert await connection.ask(head + b"\r\n" + STATUS) == 400
+    assert await connection.ask() == 200
+    connection.writer.write(head + b"Expect: 100-continue\r\n\r\n")
+    await soon(connection.reader.readuntil(b"\r\n\r\n"))  # it has come apart from its body
+    assert await connection.ask(STATUS) == 400
+    assert await connection.ask() == 200
+
+
+async def test_who_offers_it_in_pieces_is_refused_before_its_body_is_read(knock):
+    connection = await knock()
+    connection.writer.write(b"POST /api/v1/ob/stop HTTP/1.1\r\nExpect: 100-continue\r\nUp")
+    await asyncio.sleep(0.05)  # the clock is meant: what has come is read
+    rest = b"grade: h2c\r\nConnection: Upgrade\r\nContent-Length: %d\r\n\r\n" % len(STATUS)
+    connection.writer.write(rest + STATUS)
+    answers = await connection.ended()
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert answers.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_of_too_many_connections_the_oldest_on_which_nothing_is_asked_is_ended(agent, knock):
