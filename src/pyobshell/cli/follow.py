@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from pyobshell.cli import output, text
+from pyobshell.cli.again import once_mended
 from pyobshell.cli.outcome import CommandError, Exit, Finished
 from pyobshell.cli.place import Place
 from pyobshell.cli.progress import View, view
@@ -86,12 +87,10 @@ class Follower:
             shown.note(f"→ {line}")
 
     def _general_advice(self, dag: DagDetailDTO) -> list[str]:
-        retry, rollback = (
-            self.where.command("task", verb, "-i", dag.id) for verb in ("retry", "rollback")
-        )
         lines = [text.lock_advice(dag)] if text.stays_locked(dag) else []
-        further = f"to go on: {retry}"
-        if dag.name not in _NEVER_UNDONE:
+        further = f"to go on: {once_mended(dag, self.where)}"
+        if dag.name not in _NEVER_UNDONE and not text.emergency(dag):
+            rollback = self.where.command("task", "rollback", "-i", dag.id)
             further += f"   or, where its stages allow it, to undo it: {rollback}"
         return [*lines, further]
 

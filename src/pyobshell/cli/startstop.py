@@ -208,12 +208,11 @@ class Order:
     def advice(self, dag: DagDetailDTO) -> list[str]:
         """What to do when it failed: give up what stands in the way, or simply try again."""
         from pyobshell.cli import text
+        from pyobshell.cli.again import once_mended
 
         blocking = text.blocking_dags(dag)
         lines = text.emergency(dag)
-        # Not every stage of an emergency's task can be retried; to ask for it again is as good.
-        words = self.words if lines else ("task", "retry", "-i", dag.id)
-        mended = self.where.command(*words)
+        mended = once_mended(dag, self.where, self.words)
         lines.append(f"what succeeded stays done; once the cause is mended: {mended}")
         stuck, others = text.kept_from_stop(dag) or ("", "")
         if others:

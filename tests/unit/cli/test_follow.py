@@ -92,6 +92,21 @@ async def test_a_task_that_keeps_its_agents_says_what_releases_them(make_dag, ca
     assert "obshell task retry -i 22130706433028869" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("Start local observer", "start"), ("Stop local observer", "stop -f")],
+)
+async def test_what_an_agent_did_alone_is_neither_retried_nor_rolled_back(
+    make_dag, capsys, name, order
+):
+    data = {"emergency": "nobody answers"}
+    dag = make_dag(("A", "FAILED", ["no"]), state="FAILED", name=name, additional_data=data)
+    with pytest.raises(Finished):
+        await follower(FakeAgent(dag)).succeed(dag)
+    again = f"→ to go on: obshell cluster {order} -s 10.0.0.1:2886 --base-dir /home"
+    assert capsys.readouterr().out.splitlines()[-1] == again
+
+
 async def test_what_is_in_the_way_is_told_with_the_option_of_the_command(make_dag, capsys):
     log = "ERROR: [Agent.UnderMaintenanceDag]: of DAG 2277; name 2277 in forcePassDag to release it"
     dag = make_dag(("A", "FAILED", [log]), state="FAILED")
