@@ -201,8 +201,9 @@ async def minor_freeze(run: Run, task: Undertaking) -> None:
     await asyncio.gather(*map(flush, reachable))
     lost = {agent for agent, error in failed.items() if is_lost(error)}
     if len(failed) > len(lost) or (lost and len(lost) == len(reachable)):
-        detail = "; ".join(f"{agent}: {error}" for agent, error in failed.items())
-        flushed = ",".join(agent for agent in map(str, task.targets) if agent not in failed)
+        unreached = run.data.get("failures", {})
+        detail = "; ".join(f"{agent}: {why}" for agent, why in {**failed, **unreached}.items())
+        flushed = ",".join(agent for agent in map(str, reachable) if agent not in failed)
         which = f"not flushed: {','.join(failed)}; flushed: {flushed or 'none'}"
         raise errors.SERVER_UNAVAILABLE(reason=f"{detail}. No server was killed; {which}")
     run.publish(failures={agent: str(failed[agent]) for agent in lost})
