@@ -17,12 +17,13 @@ _TO_MICROSECONDS = re.compile(r"(\.\d{1,6})\d*")
 
 def elapsed_ms(begin: str | int, end: str | int | None = None) -> int:
     """Milliseconds between two timestamps of the API, the later of which may be now."""
-    first = _moment(begin)
-    last = datetime.now(UTC) if end is None else _moment(end)
+    first = moment(begin)
+    last = datetime.now(UTC) if end is None else moment(end)
     return max(0, round((last - first).total_seconds() * 1000))
 
 
-def _moment(timestamp: str | int) -> datetime:
+def moment(timestamp: str | int) -> datetime:
+    """A timestamp of the API, to be compared with others."""
     return datetime.fromisoformat(_TO_MICROSECONDS.sub(r"\1", str(timestamp)))
 
 
