@@ -13,6 +13,7 @@ from pyobshell.engines import make_engine
 from pyobshell.errors import OBShellError
 from pyobshell.home.findings import Finding, ok, problem, repaired, warning
 from pyobshell.settings import Paths, Settings
+from pyobshell.tasks.ids import GenericId
 
 
 @dataclass(frozen=True)
@@ -180,25 +181,40 @@ async def look_at_server(settings: Settings, ordered: Ordered, running: Running 
 
 def look_at_tasks(tasks: list[Task], running: Running | None, home: Path) -> Iterator[Finding]:
     """What is unfinished, and who holds the agent's lock."""
+    was_asked = running is not None and running.tasks is not None
     for task in tasks:
         said = f"'{task.name}' ({task.id}) is {task.state}, stage {task.stage}"
         if task.holds_lock:
             said += ", and holds the lock of this agent"
         if task.main:
-            said += f" for {task.main}{_of_main(task.main_state)}"
+            said += f" for {task.main}{_of_main(task, was_asked=was_asked)}"
+        give_up = f"--force-pass-dag {task.main or task.id} of the next start or stop"
         look = shlex.join(["obshell", "task", "show", "-i", task.id, "--base-dir", str(home)])
         if task.state == "FAILED":
-            give_up = f"--force-pass-dag {task.main or task.id} of the next start or stop"
             yield warning("tasks", said, f"{look}; then retry it, or give it up with {give_up}")
         elif running is None:
             yield warning("tasks", said, "it is taken up when the agent is started")
+        elif was_asked and task.main and not task.main_state:
+            start = f"start {_coordinator(task.main)} if it is down (obshell agent start, there)"
+            yield warning("tasks", said, f"{start}; or give it up with {give_up}")
         else:
             yield ok("tasks", said)
     if not tasks:
         yield ok("tasks", "none is unfinished, no lock is held")
 
 
-def _of_main(state: str) -> str:
-    if state == "gone":
+def _of_main(task: Task, *, was_asked: bool) -> str:
+    if task.main_state == "gone":
         return ", which is no more: the agent lets go by itself"
-    return f", which is {state}" if state else ""
+    if task.main_state:
+        return f", which is {task.main_state}"
+    return f"; {_coordinator(task.main)} could not be asked how that is" if was_asked else ""
+
+
+def _coordinator(main: str) -> str:
+    """The agent that runs a main task, which its id tells."""
+    try:
+        agent = GenericId.parse(main).agent
+    except OBShellError:
+        agent = None
+    return "its agent" if agent is None else f"agent {agent}"
