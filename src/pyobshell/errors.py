@@ -17,15 +17,23 @@ Language = Literal["en", "zh"]
 
 
 class OBShellError(Exception):
-    """An error with a code of the catalogue; ``str()`` gives the English text."""
+    """An error with a code of the catalogue; ``str()`` gives the English text.
 
-    def __init__(self, code: ErrorCode, arguments: dict[str, object]) -> None:
+    ``as_told`` is its text where that came from another release, whose arguments do not fit.
+    """
+
+    def __init__(
+        self, code: ErrorCode, arguments: dict[str, object], as_told: str | None = None
+    ) -> None:
         self.code = code
         self.arguments = arguments
+        self.as_told = as_told
         super().__init__(self.text("en"))
 
     def text(self, language: Language) -> str:
-        """The message for users, in the language asked for."""
+        """The message for users, in the language asked for if it can be had."""
+        if self.as_told is not None:
+            return self.as_told
         template = self.code.zh if language == "zh" else self.code.en
         return template.format(**self.arguments)
 

@@ -143,11 +143,20 @@ def error_to_wire(error: OBShellError) -> dict[str, Any]:
 
 
 def error_from_wire(data: dict[str, Any], agent: Address, name: str) -> OBShellError:
-    """The error that an agent answered; an unknown code becomes ``Agent.RPC.RequestError``."""
-    code = _catalogue().get(str(data.get("code")))
-    if code is not None:
-        return code(**data.get("arguments", {}))
-    return errors.RPC_REQUEST_ERROR(agent=agent, method=name, cause=data.get("message"))
+    """The error that an agent answered; an unknown code becomes ``Agent.RPC.RequestError``.
+
+    An agent of another release may have other arguments for a code than its text has here: then
+    that agent's own text is told.
+    """
+    code, message = _catalogue().get(str(data.get("code"))), data.get("message")
+    if code is None:
+        return errors.RPC_REQUEST_ERROR(agent=agent, method=name, cause=message)
+    given = data.get("arguments")
+    arguments = given if isinstance(given, dict) else {}
+    try:
+        return OBShellError(code, arguments)
+    except (LookupError, TypeError, ValueError):  # what filling in a text can raise
+        return OBShellError(code, arguments, as_told=str(message or arguments))
 
 
 def _catalogue() -> dict[str, ErrorCode]:

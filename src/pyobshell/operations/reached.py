@@ -15,10 +15,13 @@ from pyobshell.wire import UnreachableAgent
 def pointing(view: ClusterView, agent: Address, error: OBShellError) -> OBShellError:
     """The error with which an agent was not reached, with the host and home where it is to be.
 
-    Other errors, and those of agents that are no members, are as they are.
+    Other errors, those of agents that are no members, and those in the words of another release
+    are as they are.
     """
     member = view.member(agent)
     if error.code is not errors.RPC_REQUEST_FAILED or member is None or agent == view.own:
+        return error
+    if error.as_told is not None:
         return error
     home = shlex.quote(member.home_path)
     where = f"to see why, on {agent.ip}: obshell agent doctor --base-dir {home}"

@@ -40,6 +40,32 @@ def test_an_error_of_another_release_is_told_with_its_text():
     assert str(error) == "Agent 10.0.0.2:2886 answered server/status with an error: what it says"
 
 
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (errors.STORE_UNAVAILABLE, {"file": "meta.db", "cause": "it is full"}),
+        (errors.CLUSTER_ASYNC_TIMEOUT, {"operation": "it", "seconds": "five"}),
+        (errors.STORE_UNAVAILABLE, {}),
+        (errors.STORE_UNAVAILABLE, None),
+        (errors.STORE_UNAVAILABLE, ["it is full"]),
+    ],
+)
+def test_an_error_with_the_arguments_of_another_release_arrives_in_its_words(code, arguments):
+    wire = {"code": code.name, "arguments": arguments, "message": "it is full, it said"}
+    error = error_from_wire(wire, Address("10.0.0.2", 2886), "server/status")
+    assert error.code is code
+    assert {error.text("en"), error.text("zh"), str(error)} == {"it is full, it said"}
+    assert error.logged() == f"ERROR: [{code.name}]: it is full, it said"
+    handed_on = error_from_wire(error_to_wire(error), Address("10.0.0.3", 2886), "server/status")
+    assert (handed_on.code, str(handed_on)) == (code, str(error))
+
+
+def test_one_that_brings_no_words_is_told_by_its_arguments():
+    wire = {"code": "Agent.Store.Unavailable", "arguments": {"cause": "it is full"}}
+    error = error_from_wire(wire, Address("10.0.0.2", 2886), "server/status")
+    assert "it is full" in str(error)
+
+
 def test_procedures_are_known_by_their_names():
     table = ProcedureTable([*server.PROCEDURES, *inquire.PROCEDURES])
     assert len(table) == len(server.PROCEDURES) + len(inquire.PROCEDURES)
