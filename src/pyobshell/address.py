@@ -10,6 +10,7 @@ from pyobshell import errors
 DEFAULT_AGENT_PORT = 2886
 _LOWEST_PORT, _HIGHEST_PORT = 1025, 65535
 _PORT_DIGITS = 5
+_NETWORK_BITS = 64  # of IPv6
 
 
 class Address(NamedTuple):
@@ -62,6 +63,22 @@ class Address(NamedTuple):
                 raise errors.INVALID_ADDRESS(text=text)
             return cls.of(ip, default_port)
         return cls.of(ip, parse_port(port))
+
+
+def network_of(ip: str) -> str:
+    """Whose an ip is, as far as it shows: itself, of IPv6 the network of a host.
+
+    Less than that nobody has. IPv4 written as IPv6 is IPv4; what is no ip stays as it is.
+    """
+    if ":" not in ip:
+        return ip
+    try:
+        whole = ipaddress.IPv6Address(ip.partition("%")[0])
+    except ValueError:
+        return ip
+    if whole.ipv4_mapped is not None:
+        return str(whole.ipv4_mapped)
+    return str(ipaddress.ip_network((whole, _NETWORK_BITS), strict=False))
 
 
 def parse_port(text: str) -> int:

@@ -15,7 +15,8 @@ from starlette.types import Scope
 
 from pyobshell import errors
 from pyobshell.api.call import Call, CallDep
-from pyobshell.api.network import note_proven
+from pyobshell.api.hung_up import minding
+from pyobshell.api.network import gone_of, note_proven
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
@@ -119,7 +120,7 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
         return await judge(site, credentials)
     longest_s = site.settings.header_lifetime_s
     check_binding(credentials.header, call.target, time.time(), longest_s)
-    async with call.door.logins.judging(credentials.client):
+    async with minding(gone_of(scope)), call.door.logins.judging(credentials.client):
         who = await judge(site, credentials)
     _require_present_key(site, credentials)
     now = time.time()  # it may have waited for long
@@ -172,7 +173,7 @@ async def _recognise(site: Site, credentials: Credentials) -> str:
     if is_known(credentials.header.auth, passwords):
         return ROOT
     if identity is Identity.FOLLOWER:
-        return await _ask_master(site, credentials, only_known=True)
+        return await _ask_master_in_passing(site, credentials)
     if passwords.agent is None and _has_no_cluster_to_guard(site):
         return ANYBODY
     raise errors.INCORRECT_OCEANBASE_PASSWORD()
@@ -244,6 +245,17 @@ async def _ask_master(site: Site, credentials: Credentials, *, only_known: bool 
     )
     patience = Deadline.after(_PATIENCE_S)
     return (await site.peers.call(site.cluster.view.master, judge, offered, patience)).who
+
+
+async def _ask_master_in_passing(site: Site, credentials: Credentials) -> str:
+    """Whose a password is, unless the master is asked too much already: anybody can have it asked.
+
+    Raises ``Security.Authentication.IncorrectOceanbasePassword`` then, else as the master.
+    """
+    if site.in_passing.locked():
+        raise errors.INCORRECT_OCEANBASE_PASSWORD()
+    async with site.in_passing:
+        return await _ask_master(site, credentials, only_known=True)
 
 
 @procedure("api/judge")

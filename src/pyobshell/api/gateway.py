@@ -25,6 +25,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyobshell import errors, log
+from pyobshell.address import network_of
 from pyobshell.api.body import read_body
 from pyobshell.api.call import Call
 from pyobshell.api.door import Door
@@ -43,7 +44,7 @@ from pyobshell.security.hybrid import (
 )
 from pyobshell.security.keyring import Keyring
 from pyobshell.security.keys import PrivateKey
-from pyobshell.security.turns import CryptoTurns
+from pyobshell.security.turns import HUNG_UP, CryptoTurns
 from pyobshell.security.verify import Credentials
 from pyobshell.wire import API_PREFIX
 
@@ -130,7 +131,8 @@ class Gateway:
                 continue
             cost = len(text) * 3 // 4 // key.section_bytes  # it is base64
             try:
-                header = await self._crypto.run(client, cost, opener, key, text, gone=gone)
+                sender = network_of(client)
+                header = await self._crypto.run(sender, cost, opener, key, text, gone=gone)
                 opened.append(Credentials(kind, header, key.public_text, client))
             except OBShellError as error:
                 opened.append(error.with_traceback(None))  # which leads here: a circle
@@ -162,7 +164,7 @@ class Gateway:
             if is_ours:
                 body = await self._read(call, scope, receive)
                 if scope["method"] != "GET" and await has_hung_up(receive):
-                    raise errors.BAD_REQUEST(cause="whoever asked has hung up")
+                    raise errors.BAD_REQUEST(cause=HUNG_UP)
                 receive = _replay(body, receive)
                 scope["headers"] = _as_json(scope["headers"], body)
         except OBShellError as error:
@@ -198,7 +200,7 @@ class Gateway:
                 return
             level, more = _level(scope["method"], status), dict[str, Any]()
             if not (call.admitted_as or self._trusted) and level > logging.DEBUG:
-                left_out = self._door.refusals.left_out(client)
+                left_out = self._door.refusals.left_out(network_of(client))
                 if left_out is None:
                     return
                 more = {"left_out": left_out} if left_out else {}

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 from starlette.types import Receive
+
+from pyobshell import errors
+from pyobshell.security.turns import HUNG_UP
 
 _ROUNDS = 3  # of the event loop: one after the data the end is read, one later it is told
 _GONE = "http.disconnect"
@@ -27,3 +31,31 @@ async def has_hung_up(receive: Receive) -> bool:
     with contextlib.suppress(asyncio.CancelledError):
         await listening
     return False
+
+
+@contextlib.asynccontextmanager
+async def minding(gone: asyncio.Future[None] | None) -> AsyncIterator[None]:
+    """Give the body of this up when whoever asked is ``gone``.
+
+    Raises ``Common.BadRequest`` then, for whoever waits for the same.
+    """
+    task, hung_up = asyncio.current_task(), False
+    if gone is None or task is None:
+        yield
+        return
+    before = task.cancelling()
+
+    def give_up(_: object) -> None:
+        nonlocal hung_up
+        hung_up = True
+        task.cancel()
+
+    gone.add_done_callback(give_up)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if hung_up and task.uncancel() <= before:
+            raise errors.BAD_REQUEST(cause=HUNG_UP) from None
+        raise
+    finally:
+        gone.remove_done_callback(give_up)

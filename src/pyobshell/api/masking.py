@@ -36,18 +36,24 @@ _NAMES = frozenset(
         "pass",
         "pswd",
         "pw",
+        "auth",
+        "keys",
+        "rp",
     }
 )
 _WORDS = (
     r"passw|passphrase|pwd|secret|token|credential|kms|access_?key|access_?id|aes_?key|private_?key"
+    r"|api_?key|authorization|ocs_?auth|cookie"
 )
 _LIKE = re.compile(_WORDS)
 _IN_TEXT = re.compile(
-    rf"(?:{_WORDS})\w*|identified\s{{1,9}}by|(?:^|\s)(?:-p(?=\S)|--rp\b)|\b(?:pass|pswd|pw)\b",
+    rf"(?:{_WORDS})\w*|identified\s{{1,9}}by|(?:^|\s)(?:-p(?=\s?\S)|--rp\b)"
+    r"|\b(?:pass|pswd|pw|auth)\b|://[^\s/:@]{0,64}(?=:[^\s/@]{0,256}@)"
+    r"|-----BEGIN [A-Z ]{0,32}PRIVATE KEY",
     re.IGNORECASE,
 )
 _A_NAME = re.compile(r"[\w.-]{1,64}")
-_NAMING = ("name", "key", "parameter", "param", "option", "variable")
+_NAMING = ("name", "key", "parameter", "param", "option", "variable", "field", "id", "target")
 
 
 def is_secret(name: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from starlette.types import Scope
 
+from pyobshell.address import network_of
 from pyobshell.api.strict_http import StrictHttp
 
 MOST_STRANGERS: Final = 2000
@@ -111,7 +112,7 @@ class NetworkHttp(StrictHttp):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let it in, or not."""
         super().connection_made(transport)
-        self.address = self.client[0] if self.client else ""
+        self.address = network_of(self.client[0]) if self.client else ""
         self._gone = self.loop.create_future()
         self.app_state = {**self.app_state, _PROVEN: self._proven, _GONE: self._gone}
         if self._strangers.enter(self):

@@ -12,10 +12,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pyobshell import errors
+from pyobshell.address import network_of
 from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
 from pyobshell.api.hung_up import has_hung_up
-from pyobshell.api.network import client_of, note_proven
+from pyobshell.api.network import client_of, gone_of, note_proven
 from pyobshell.cluster.doorway import Asked
 from pyobshell.cluster.exchange import (
     ANNOUNCEMENT_HEADER,
@@ -27,6 +28,7 @@ from pyobshell.cluster.exchange import (
     frame_binding,
 )
 from pyobshell.operations.site import Site
+from pyobshell.security.turns import HUNG_UP
 
 _FRAMES = "application/octet-stream"
 _LARGEST_HELLO = 16 * 1024
@@ -69,7 +71,10 @@ class Rpc:
                 raise TypeError
         except (ValueError, TypeError, RecursionError):
             raise errors.BIND_JSON_FAILED(cause="it is no hello") from None
-        session_id = await self._site.doorway.welcome(hello, client_of(request.scope))
+        if await has_hung_up(request.receive):
+            raise errors.BAD_REQUEST(cause=HUNG_UP)
+        scope = request.scope
+        session_id = await self._site.doorway.welcome(hello, client_of(scope), gone_of(scope))
         return Response(json.dumps({"session": session_id}), media_type="application/json")
 
     async def _asked(self, request: Request) -> Asked:
@@ -86,7 +91,7 @@ class Rpc:
         else:
             frame = await self._read_anybodys(request)
         if await has_hung_up(request.receive):
-            raise errors.BAD_REQUEST(cause="whoever asked has hung up")
+            raise errors.BAD_REQUEST(cause=HUNG_UP)
         asked = doorway.open(session_id, name, frame, binding, client_of(request.scope))
         if known:
             note_proven(request.scope)
@@ -94,7 +99,7 @@ class Rpc:
 
     async def _read_anybodys(self, request: Request) -> bytes:
         """A frame that anybody could send who has seen the id of a session, or has opened one."""
-        address, counted = client_of(request.scope), False
+        address, counted = network_of(client_of(request.scope)), False
 
         async def count() -> None:
             nonlocal counted

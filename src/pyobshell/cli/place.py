@@ -54,13 +54,12 @@ class Place:
             )
         assert self.base_dir is not None  # noqa: S101 - one of the two is set
         socket = self.base_dir / _SOCKET
-        if not socket.is_socket():
+        if not (socket.is_socket() and require_rightful(self.base_dir, socket)):
             raise CommandError(
                 Exit.UNREACHABLE,
                 f"no agent runs on {self.base_dir}; start it: "
                 f"obshell agent start --base-dir {shlex.quote(str(self.base_dir))}",
             )
-        require_rightful(self.base_dir, socket)
         return Client.local(socket, patience_s)
 
     def with_password(self, password: str) -> Place:

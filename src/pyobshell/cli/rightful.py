@@ -17,8 +17,8 @@ _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _CONNECT_S = 5.0
 
 
-def require_rightful(base_dir: Path, path: Path) -> None:
-    """Raise ``CommandError`` if another user can be the one who listens there.
+def require_rightful(base_dir: Path, path: Path) -> bool:
+    """Whether somebody listens there; raises ``CommandError`` if that can be another user.
 
     Rightful are root and the owner of the home: where its agent runs as another user than the
     caller, that user has the home.
@@ -38,6 +38,7 @@ def require_rightful(base_dir: Path, path: Path) -> None:
             f"nothing was sent: {_name(listener)} listens on {path}, and {base_dir} belongs to "
             f"{_name(owner)}",
         )
+    return listener is not None
 
 
 def require_own_home(base_dir: Path) -> None:

@@ -16,6 +16,8 @@ from pyobshell.security.keys import PublicKey
 from pyobshell.security.peer import PeerSession
 
 _LARGEST_OPEN_ANSWER = 64 * 1024
+_LARGEST_FRAME = 64 * 1024 * 1024
+_TOO_LONG = "its answer is too long"
 _KEY = "public_key"
 _TEXTS = ("identity", "version", "obVersion", _KEY)
 
@@ -30,6 +32,8 @@ async def read_answer(
     while True:
         try:
             length = int.from_bytes(await stream.readexactly(LENGTH_BYTES))
+            if length > _LARGEST_FRAME:
+                raise aiohttp.ClientPayloadError(_TOO_LONG)
             frame = await stream.readexactly(length)
         except asyncio.IncompleteReadError as error:
             raise aiohttp.ClientPayloadError("the answer broke off") from error
@@ -41,12 +45,12 @@ async def read_answer(
 
 
 async def read_little(stream: aiohttp.StreamReader) -> bytes:
-    """A whole answer of an open route; raises ``ClientPayloadError`` for more than that can be."""
+    """A whole answer that is not sealed; raises ``ClientPayloadError`` for more than it can be."""
     content = b""
     async for some in stream.iter_any():
         content += some
         if len(content) > _LARGEST_OPEN_ANSWER:
-            raise aiohttp.ClientPayloadError("its answer is too long")
+            raise aiohttp.ClientPayloadError(_TOO_LONG)
     return content
 
 

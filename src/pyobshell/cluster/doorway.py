@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -14,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from pyobshell import errors
-from pyobshell.address import Address
+from pyobshell.address import Address, network_of
 from pyobshell.cluster.procedures import (
     Caller,
     Log,
@@ -81,22 +82,26 @@ class Doorway(Generic[Site]):
         self._members: OrderedDict[str, _Visitor] = OrderedDict()
         self._guests: OrderedDict[str, _Visitor] = OrderedDict()
 
-    async def welcome(self, hello: Mapping[str, object], client: str) -> str:
+    async def welcome(
+        self, hello: Mapping[str, object], client: str, gone: asyncio.Future[None] | None = None
+    ) -> str:
         """Open a session for who knocks from the address ``client``; returns its id.
+
+        Who is ``gone`` before it is his turn is not looked at.
 
         Raises ``Security.Authentication.IncorrectToken`` for a hello that proves nothing, and for
         one that speaks in the name of a member with another key than that member's, unless it
         proves as well that this is the successor of the member's.
         """
-        own = self._cluster.view.own
+        own, sender = self._cluster.view.own, network_of(client)
         session, caller, claimed, life = await self._crypto.run(
-            client, 1, accept_hello, own, self._keyring.key, hello, time.time()
+            sender, 1, accept_hello, own, self._keyring.key, hello, time.time(), gone=gone
         )
         known = self._cluster.known_key(caller)
         if known is not None and known != claimed.text:
             successions = read_successions(hello.get("successions"))
             if not await self._crypto.run(
-                client, 1, has_succeeded, known, claimed.text, successions
+                sender, 1, has_succeeded, known, claimed.text, successions, gone=gone
             ):
                 raise errors.INCORRECT_TOKEN(cause=f"{caller} is a member with another key")
             await self._cluster.learn_key(caller, known, claimed.text)

@@ -318,7 +318,7 @@ class Peers(Generic[Site]):
                     self._silence.heard(peer)
                     if said.status == HTTPStatus.OK:
                         return await read_answer(said.content, session, binding, log)
-                    cause = refusal_of(said.status, await said.read())
+                    cause = refusal_of(said.status, await read_little(said.content))
             except aiohttp.ClientConnectorSSLError as error:
                 cause = why(error)  # it may speak no TLS any more: a new session finds that out
             if self._sessions.get(peer) is opened:
@@ -326,8 +326,9 @@ class Peers(Generic[Site]):
         raise errors.RPC_REQUEST_FAILED(agent=peer, method=path, cause=cause)
 
     def _how(self, scheme: str) -> dict[str, Any]:
-        """With what TLS and which limits a request is made."""
-        return {"ssl": self._roads.context, "timeout": _limit(scheme)}
+        """With what TLS and which limits a request is made, which goes nowhere else."""
+        tls = self._roads.context
+        return {"ssl": tls, "timeout": _limit(scheme), "allow_redirects": False}
 
     async def _session(self, peer: Address) -> tuple[PeerSession, str]:
         async with self._opening.setdefault(peer, asyncio.Lock()):
@@ -374,7 +375,7 @@ class Peers(Generic[Site]):
             url = f"{scheme}://{peer}{SESSION_PATH}"
             async with self._http.post(url, json=hello, **self._how(scheme)) as response:
                 self._silence.heard(peer)
-                return response.status, await response.read(), scheme
+                return response.status, await read_little(response.content), scheme
 
         status, content, scheme = await self._roads.find(peer, post)
         if status != HTTPStatus.OK:

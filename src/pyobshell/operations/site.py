@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _LOGINS = 8  # at once
 _GUESTS = 2  # at once
+_IN_PASSING = 8  # at once
 Application = Callable[..., Awaitable[None]]
 """The routes of the API, as an ASGI application."""
 
@@ -50,7 +51,8 @@ class Site:
     the stages a target runs. ``line`` waits for this agent's lock; ``refused`` tells, by number, of
     main DAGs that an agent has refused, ``releasing`` are those whose agents are just released.
     ``logging_in`` are those who try a password at the server, ``guests`` those who have it asked
-    for what anybody may know: of neither there are many at once.
+    for what anybody may know, ``in_passing`` those whose password the master is asked for
+    though they were let in: of none there are many at once.
     ``logins`` has whoever offers wrong passwords wait, ``replays`` knows the headers used so far.
     ``health``, which anybody may ask for, is the server's state and whether the agent is locked.
     ``ocs`` is the cluster's own database, where servers share one. ``unidentified`` says of an
@@ -70,6 +72,7 @@ class Site:
     line: Line = field(default_factory=Line)
     logging_in: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOGINS))
     guests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_GUESTS))
+    in_passing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_IN_PASSING))
     refused: WeakValueDictionary[int, asyncio.Event] = field(default_factory=WeakValueDictionary)
     releasing: OnceForAll = field(default_factory=OnceForAll)
     tasks: TaskEngine[Site] = field(init=False)

@@ -10,7 +10,6 @@ however many wrong ones come from the same place, and as many guesses as can wai
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyobshell import errors
+from pyobshell.address import network_of
 from pyobshell.errors import OBShellError
 
 FREE: Final = 10
@@ -35,7 +35,6 @@ MOST_WAITING: Final = 1000
 
 _MOST_ADDRESSES = 10_000
 _WRONG = (errors.INCORRECT_OCEANBASE_PASSWORD, errors.INCORRECT_AGENT_PASSWORD)
-_NETWORK_BITS = 64  # of IPv6: less than that nobody has
 
 
 @dataclass(slots=True)
@@ -69,7 +68,7 @@ class LoginBackoff:
         The error of a wrong password, raised there, is noted. Raises
         ``Security.Authentication.TooManyFailures`` if too many wait already.
         """
-        network = _network(address)
+        network = network_of(address)
         debtor = self._debtors.get(network)
         if debtor is not None and (debtor.due or self._delay(debtor) > 0):
             if len(debtor.due) >= MOST_WAITING:
@@ -114,14 +113,3 @@ class LoginBackoff:
     def _delay(self, debtor: _Debtor) -> float:
         """The seconds until one more wrong password is not too many."""
         return debtor.paid_at - self._clock() - (FREE - 1) / PER_S
-
-
-def _network(address: str) -> str:
-    """An address, or of IPv6 the network of its host."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return address
-    return str(ipaddress.ip_network((ip, _NETWORK_BITS), strict=False))

@@ -15,12 +15,13 @@ import contextlib
 import hashlib
 import heapq
 import struct
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from pyobshell import errors
+from pyobshell.address import network_of
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import Section
 from pyobshell.security.timeless import DIGEST_BYTES as SHORT
@@ -36,9 +37,13 @@ MOST_OF_ANYBODY: Final = 20_000
 MOST_OF_ADDRESS: Final = 2_000
 """How many of these are of one address; then the oldest of it make way."""
 
+KEPT_S: Final = 60
+"""How long sections are kept past their expiry, for a clock that is set back a little."""
+
 _DIGEST_BYTES = 16
 _RECORD = struct.Struct(f">{_DIGEST_BYTES}sQ")
-_SLACK = 10_000  # records of the file that may be of no more use
+_SLACK = 10_000  # records of the file, and entries in memory, that may be of no more use
+_MOST_ADDRESSES = 1000
 
 
 class ReplayGuard:
@@ -66,10 +71,11 @@ class ReplayGuard:
         self._most_of_address = most_of_address
         self._expiries: dict[bytes, int] = {}
         self._by_expiry: list[tuple[int, bytes]] = []
-        self._anybodys: dict[str, deque[bytes]] = {}  # by address, the oldest first
+        self._anybodys: OrderedDict[str, deque[bytes]] = OrderedDict()  # by network, both by age
+        self._shared = 0  # how many are in these
         for digest, expiry in _read(file):
             self._remember(digest, expiry)
-        self._forget_expired(now)
+        self._forget(now - KEPT_S)
         self._records = 0
         self._is_behind = file.exists()
         if self._is_behind:
@@ -90,12 +96,14 @@ class ReplayGuard:
         ``Security.Authentication.Header.Replayed`` if one was used before,
         ``Security.Authentication.Header.TooMany`` if no more can be remembered.
         """
-        self._forget_expired(now)
+        self._forget(now - KEPT_S)
         digests = [_digest(one) for one in sections]
         if any(one in self._expiries or one[:SHORT] in self._timeless for one in digests):
             raise errors.HEADER_REPLAYED()
         timeless = [one[:SHORT] for one, of in zip(digests, sections, strict=True) if of.timeless]
         expiring = [one for one, of in zip(digests, sections, strict=True) if not of.timeless]
+        if len(self._expiries) + len(expiring) > self._most:
+            self._forget(now)
         if len(self._expiries) + len(expiring) > self._most:
             raise errors.TOO_MANY_HEADERS()
         for digest in expiring:
@@ -124,23 +132,38 @@ class ReplayGuard:
         """Forget the sections that do not expire: the key they were made for has been given up."""
         self._timeless.forget_all()
 
-    def _share(self, address: str, digests: Iterable[bytes]) -> None:
+    def _share(self, address: str, digests: Sequence[bytes]) -> None:
         """Have what anybody sends push out no more than what the same address, or a flood, sent."""
-        self._anybodys.setdefault(address, deque()).extend(digests)
-        while len(self._anybodys[address]) > self._most_of_address:
-            self._expiries.pop(self._anybodys[address].popleft(), None)
-        while sum(map(len, self._anybodys.values())) > self._most_of_anybody:
-            largest = max(self._anybodys, key=lambda one: len(self._anybodys[one]))
-            self._expiries.pop(self._anybodys[largest].popleft(), None)
-            if not self._anybodys[largest]:
-                del self._anybodys[largest]
+        network = network_of(address)
+        own = self._anybodys.setdefault(network, deque())
+        self._anybodys.move_to_end(network)
+        own.extend(digests)
+        self._shared += len(digests)
+        while len(own) > self._most_of_address:
+            self._drop_oldest(network)
+        while self._shared > self._most_of_anybody:
+            self._drop_oldest(max(self._anybodys, key=lambda one: len(self._anybodys[one])))
+        while len(self._anybodys) > _MOST_ADDRESSES:
+            self._drop_oldest(next(iter(self._anybodys)))
+
+    def _drop_oldest(self, network: str) -> None:
+        own = self._anybodys[network]
+        if own:
+            self._expiries.pop(own.popleft(), None)
+            self._shared -= 1
+        if not own:
+            del self._anybodys[network]
 
     def _remember(self, digest: bytes, expiry: int) -> None:
         self._expiries[digest] = expiry
         heapq.heappush(self._by_expiry, (expiry, digest))
+        if len(self._by_expiry) > 2 * len(self._expiries) + _SLACK:  # of those that made way
+            self._by_expiry = [(until, one) for one, until in self._expiries.items()]
+            heapq.heapify(self._by_expiry)
 
-    def _forget_expired(self, now: float) -> None:
-        while self._by_expiry and self._by_expiry[0][0] < int(now):
+    def _forget(self, moment: float) -> None:
+        """Forget what expires before a moment."""
+        while self._by_expiry and self._by_expiry[0][0] < int(moment):
             expiry, digest = heapq.heappop(self._by_expiry)
             if self._expiries.get(digest) == expiry:
                 del self._expiries[digest]

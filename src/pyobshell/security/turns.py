@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pyobshell import errors
 
 T = TypeVar("T")
+
+HUNG_UP: Final = "whoever asked has hung up"
 
 _AT_ONCE = 2
 _SMALL = 8  # sections; what clients really send costs no more, and waits for nothing larger
@@ -102,7 +104,7 @@ class CryptoTurns:
             gone.add_done_callback(leave)
         try:
             if not await come:
-                raise errors.BAD_REQUEST(cause="whoever asked has hung up")
+                raise errors.BAD_REQUEST(cause=HUNG_UP)
         except asyncio.CancelledError:
             if come.done() and not come.cancelled() and come.result():  # it had just come
                 self._pass_on()

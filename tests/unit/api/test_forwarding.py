@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import pytest
 
+from pyobshell.api import access
 from pyobshell.cluster.model import Identity
 from pyobshell.security.verify import Passwords
 from pyobshell.tasks.ids import GenericId
 from support.agents import ROOT_PASSWORD, a_member, free_address
 from support.asking import V1_HEADER, check_envelope
 from support.undertakings import wait_end
+from support.waiting import soon
 
 pytestmark = pytest.mark.anyio
 
@@ -157,6 +160,30 @@ async def test_a_follower_of_nobody_says_so(start_host, keys):
     answer = await host.api.get("/ob/agents")
     check_envelope(answer)
     assert answer.refusal == ("Agent.NoMaster", 500)
+
+
+async def test_the_master_is_not_asked_for_strangers_more_than_it_can_bear(
+    start_host, keys, monkeypatch
+):
+    own = free_address()
+    members = [
+        a_member(free_address(), keys[1], "zone1", MASTER),
+        a_member(own, keys[0], "zone2", FOLLOWER),
+    ]
+    follower = await start_host(FOLLOWER, members, address=own)
+    asked, once = [], asyncio.Event()
+
+    async def ask(site, credentials, **_):
+        asked.append(credentials.header.uri)
+        once.set()
+        return access.ROOT
+
+    monkeypatch.setattr(access, "_ask_master", ask)
+    for at_once, path in enumerate(("/time", "/info")):
+        monkeypatch.setattr(follower.site, "in_passing", asyncio.Semaphore(at_once))
+        assert (await follower.api.get(path)).status == 200
+    await soon(once.wait())
+    assert asked == ["/api/v1/info"]
 
 
 async def test_a_trace_id_goes_along_whatever_is_in_it(agents):

@@ -148,6 +148,19 @@ def test_no_secret_has_an_example_or_a_default_in_the_openapi_document():
         {f"password={SECRET}": 1},
         {"run": f"mysql -uroot -p{SECRET} -h x"},
         {"run": f"obshell cluster init --rp {SECRET}"},
+        {"run": f"mysql -uroot -p {SECRET} -h x"},
+        {"run": f"curl -H 'Authorization: Basic {SECRET}'"},
+        {"auth": SECRET},
+        {"X-OCS-Auth": SECRET},
+        {"apiKey": SECRET},
+        {"api_key": SECRET},
+        {"Cookie": f"session={SECRET}"},
+        {"rp": SECRET},
+        {"dest": f"mysql://root:{SECRET}@10.0.0.1:2881/oceanbase"},
+        {"field": "password", "value": SECRET},
+        {"id": "password", "value": SECRET},
+        {"target": "password", "value": SECRET},
+        {"pem": f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----"},
     ],
     ids=str,
 )
@@ -169,3 +182,6 @@ def test_what_is_no_secret_is_shown():
     }
     assert json.loads(masked_body(json.dumps(body).encode())) == body
     assert masked_target("/api/v1/x?a=1;b=2&c=3") == "/api/v1/x?a=1;b=2&c=3"
+    assert masked_body(b'{"see": "http://10.0.0.1:2886/docs"}') == (
+        '{"see":"http://10.0.0.1:2886/docs"}'
+    )

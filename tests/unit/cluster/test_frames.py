@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 import socket
+import threading
 
 import pytest
 
@@ -20,6 +21,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.operations import server, sub_dag
 from pyobshell.security.peer import PeerSession
 from support.asking import check_envelope
+from support.staging import turns
 from support.waiting import PATIENCE_S, Gate, soon
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +51,22 @@ async def test_members_may_say_much_and_are_no_strangers(pair):
     asking, asked = pair
     await soon(asking.site.peers.call(asked.address, sub_dag.ready, MUCH, in_time()))
     assert asked.agent._door.strangers._count == 0
+
+
+async def test_a_hello_of_whoever_has_hung_up_is_not_looked_at(pair):
+    doorway = pair[0].site.doorway
+    end, gone = threading.Event(), asyncio.get_running_loop().create_future()
+    busy = [asyncio.create_task(doorway._crypto.run("x", 1, end.wait)) for _ in range(2)]
+    await turns(3)
+    waiting = asyncio.create_task(doorway.welcome({}, "10.0.0.1", gone))
+    await turns(3)
+    gone.set_result(None)
+    try:
+        with pytest.raises(errors.OBShellError, match="hung up"):
+            await soon(waiting)
+    finally:
+        end.set()
+        await soon(asyncio.gather(*busy))
 
 
 async def test_of_a_stranger_who_has_seen_a_session_little_is_read(pair):

@@ -7,12 +7,14 @@ import contextlib
 import json
 import time
 
+import aiohttp
 import pytest
 from pydantic import BaseModel
 
 from pyobshell import errors
-from pyobshell.cluster.exchange import frame_binding
-from pyobshell.cluster.procedures import parsed
+from pyobshell.cluster.answers import read_answer
+from pyobshell.cluster.exchange import SESSION_PATH, frame_binding
+from pyobshell.cluster.procedures import LENGTH_BYTES, parsed
 from pyobshell.security.keys import PublicKey
 from pyobshell.security.peer import make_hello
 from pyobshell.settings import API_VERSION
@@ -50,14 +52,17 @@ ANSWERS = {
 
 
 @contextlib.asynccontextmanager
-async def answering(answer: bytes):
-    """The address of something that answers all that is asked of it so, and how often it was."""
+async def answering(answer: bytes, hello: bytes | None = None):
+    """The address of something that answers all that is asked of it so, and what it was.
+
+    A ``hello`` may be answered otherwise.
+    """
     address, asked = free_address(), []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readline())
         with contextlib.suppress(OSError):
-            writer.write(answer)
+            writer.write(hello if hello and SESSION_PATH.encode() in asked[-1] else answer)
             await writer.drain()
         writer.close()
 
@@ -115,6 +120,31 @@ def test_what_does_not_fit_is_told_without_what_it_was():
     assert "root_password: " in str(refused.value)
     assert "s3cret" not in str(refused.value)
     assert refused.value.__cause__ is None
+
+
+async def test_nor_with_what_a_hello_is_answered(unchanged_single, keys):
+    known = ok({**INFO, "public_key": keys[1].public.text})
+    async with answering(ok(INFO)) as (elsewhere, asked):
+        there = f"location: http://{elsewhere}/x\r\n".encode()
+        hello = b"HTTP/1.1 307 Found\r\ncontent-length: 0\r\n" + there + b"\r\n"
+        async with answering(known, hello) as (address, _):
+            with pytest.raises(errors.OBShellError, match="HTTP 307"):
+                await unchanged_single.site.peers.proven_key(address)
+    assert asked == []
+
+
+async def test_what_a_hello_is_answered_has_an_end(unchanged_single, keys):
+    known = ok({**INFO, "public_key": keys[1].public.text})
+    async with answering(known, ANSWERS["an answer without end"]) as (address, _):
+        with pytest.raises(errors.OBShellError, match="too long"):
+            await unchanged_single.site.peers.proven_key(address)
+
+
+async def test_a_frame_of_an_answer_has_a_size():
+    stream = asyncio.StreamReader()
+    stream.feed_data((65 << 20).to_bytes(LENGTH_BYTES))
+    with pytest.raises(aiohttp.ClientPayloadError, match="too long"):
+        await read_answer(stream, None, b"", print)
 
 
 async def test_nobody_sends_an_agent_elsewhere(unchanged_single):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyobshell import errors
 from pyobshell.security import replay
 from pyobshell.security.hybrid import Section
-from pyobshell.security.replay import ReplayGuard
+from pyobshell.security.replay import KEPT_S, ReplayGuard
 
 ONE, TWO, THREE = b"1" * 256, b"2" * 256, b"3" * 256
 RECORD_BYTES = 24
@@ -63,12 +63,41 @@ def test_what_was_refused_has_not_been_used(file: Path) -> None:
     assert admits(guard, TWO)
 
 
-def test_it_is_remembered_to_the_end_of_the_last_second_and_no_longer(file: Path) -> None:
+def test_it_is_remembered_a_little_longer_than_it_is_valid_for_clocks_are_set_back(
+    file: Path,
+) -> None:
     guard = a_guard(file, 0)
     assert admits(guard, ONE, expiry=100)
-    assert not admits(guard, ONE, expiry=100, now=100.9)
-    assert admits(guard, ONE, expiry=200, now=101)  # for it is expired, which others check
-    assert a_guard(file, 201)._expiries == {}
+    assert admits(guard, TWO, expiry=200, now=100.9 + KEPT_S)
+    for one in (guard, a_guard(file, 100.9 + KEPT_S)):
+        assert not admits(one, ONE, expiry=100, now=99)
+    assert admits(guard, ONE, expiry=200, now=101 + KEPT_S)  # for others see that it is expired
+    assert a_guard(file, 201 + KEPT_S)._expiries == {}
+
+
+def test_those_that_are_only_kept_for_that_make_way(file: Path) -> None:
+    guard = a_guard(file, 0, most=1)
+    assert admits(guard, ONE, expiry=10)
+    assert admits(guard, TWO, expiry=100, now=11)
+
+
+def test_of_what_anybody_sends_no_more_is_in_memory_than_is_remembered(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_SLACK", 10)
+    monkeypatch.setattr(replay, "_MOST_ADDRESSES", 8)
+    guard = a_guard(file, 0, most_of_anybody=6, most_of_address=2)
+    for number in range(1000):
+        address = f"10.0.{number % 7}.{number % 16}"
+        guard.admit([Section(number.to_bytes(256))], 100, 0, of_anybody=address)
+        assert len(guard._expiries) == guard._shared <= 6
+    assert len(guard._by_expiry) <= 2 * 6 + 10
+    assert sum(map(len, guard._anybodys.values())) == guard._shared
+    assert len(guard._anybodys) <= 8
+    for number in range(1000):
+        address = f"fd00::{number:x}"
+        guard.admit([Section(b"6" + number.to_bytes(255))], 100, 0, of_anybody=address)
+    assert [one for one in guard._anybodys if ":" in one] == ["fd00::/64"]  # it is one host's
 
 
 def test_the_next_life_of_the_agent_knows_it_too(file: Path) -> None:
@@ -103,6 +132,7 @@ def test_the_file_has_no_more_of_what_is_expired_than_a_little(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "_SLACK", 10)
+    monkeypatch.setattr(replay, "KEPT_S", 0)
     guard = a_guard(file, 0)
     longest = 0
     for second in range(100):
@@ -144,7 +174,7 @@ def test_a_timeless_section_is_known_for_ever_and_by_the_next_life(file: Path) -
     for late in (guard, a_guard(file, 10**9)):
         assert not admits(late, THREE, timeless=TWO, expiry=10**9 + 1, now=10**9)
         assert not admits(late, TWO, expiry=10**9 + 1, now=10**9)
-        assert admits(late, ONE, expiry=10**9, now=10**9 + 1)  # it is expired, which others check
+        assert admits(late, ONE, expiry=10**9, now=10**9 + 1 + KEPT_S)
 
 
 def test_timeless_sections_keep_nobody_out_however_many_there_are(file: Path) -> None:
@@ -194,10 +224,11 @@ def test_nothing_is_admitted_twice_within_its_time(
 ) -> None:
     file = tmp_path_factory.mktemp("guard") / "headers.used"
     guard, used = a_guard(file, 0), dict[int, int]()
-    for now, (number, lifetime, restarts) in enumerate(uses):
+    for step, (number, lifetime, restarts) in enumerate(uses):
+        now, lifetime = step * KEPT_S // 2, lifetime * KEPT_S // 2
         if restarts:
             guard = a_guard(file, now)
-        fresh = used.get(number, -1) < now
+        fresh = used.get(number, -KEPT_S - 1) + KEPT_S < now
         assert admits(guard, number.to_bytes(256), expiry=now + lifetime, now=now) == fresh
         if fresh:
             used[number] = now + lifetime
