@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, text
@@ -37,7 +38,7 @@ COUNT_CHANGE = text(
 )
 WANTED = "server_wanted"
 FAILED_START = "failed_start"  # why the server could not be started when that was asked for last
-_ACTED_ALONE = "acted_alone"
+ACTED_ALONE = "acted_alone"
 SECRETS = ("root_password", "agent_password")
 AlterPasswords = Callable[[Passwords], Passwords]
 _WANTED_AS = {"yes": True, "no": False}
@@ -93,7 +94,7 @@ class ClusterState:
         self.passwords = Passwords(root=root, agent=agent)
         self.server_wanted = _WANTED_AS.get(settings.get(WANTED, ""))
         self.server_settings = settings.get("server_settings")
-        self.acted_alone_at = int(settings.get(_ACTED_ALONE, 0))
+        self.acted_alone_at = int(settings.get(ACTED_ALONE, 0))
 
     async def save(
         self, view: ClusterView, passwords: Passwords | AlterPasswords | None = None
@@ -160,11 +161,16 @@ class ClusterState:
         await self._undivided.do(want())
 
     async def note_acted_alone(self, moment: int) -> None:
-        """Record when an order was given to this agent alone: older ones no longer count."""
+        """Record when an order was given to this agent alone: older ones no longer count.
+
+        The latest of those counts, unless it lies in the future: the clock was ahead then.
+        """
 
         async def note() -> None:
-            await self._change(lambda c: _put(c, {_ACTED_ALONE: str(moment)}))
-            self.acted_alone_at = moment
+            known = self.acted_alone_at
+            latest = max(moment, known) if known <= time.time_ns() else moment
+            await self._change(lambda c: _put(c, {ACTED_ALONE: str(latest)}))
+            self.acted_alone_at = latest
 
         await self._undivided.do(note())
 

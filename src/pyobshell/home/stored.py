@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pyobshell.cluster.model import Identity
-from pyobshell.cluster.state import CHANGES, FAILED_START, SECRETS, WANTED
+from pyobshell.cluster.state import ACTED_ALONE, CHANGES, FAILED_START, SECRETS, WANTED
 from pyobshell.errors import OBShellError
 from pyobshell.home import kept
 from pyobshell.home.findings import Finding, ok, problem, warning
@@ -36,7 +36,8 @@ _UNFINISHED = (
 )
 _NEWEST = (
     "SELECT MAX((SELECT COALESCE(MAX(MAX(start_time, end_time)), 0) FROM dag),"
-    " (SELECT COALESCE(MAX(create_time), 0) FROM sub_task_log))"
+    " (SELECT COALESCE(MAX(create_time), 0) FROM sub_task_log),"
+    " (SELECT COALESCE(MAX(CAST(value AS INTEGER)), 0) FROM setting WHERE name = ?))"
 )
 _JUMP_S = 60
 
@@ -110,7 +111,7 @@ def _read(stored: Stored, connection: sqlite3.Connection, own: Settings | None) 
     stored.settings = dict(connection.execute("SELECT name, value FROM setting"))
     stored.changes = int(stored.settings.get(CHANGES, 0))
     stored.members = {(ip, port) for ip, port in connection.execute("SELECT ip, port FROM member")}
-    stored.newest = connection.execute(_NEWEST).fetchone()[0]
+    stored.newest = connection.execute(_NEWEST, (ACTED_ALONE,)).fetchone()[0]
     address = None if own is None else own.address
     for number, name, state, stage, last, data, locks in connection.execute(_UNFINISHED):
         main = json.loads(data).get("main_dag_id", "")

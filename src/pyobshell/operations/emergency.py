@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -299,7 +298,7 @@ async def _mind_lock(run: Run, task: Alone) -> None:
 
     One that comes to this agent only later is refused (``sub_dag.prepare``).
     """
-    await run.site.cluster.note_acted_alone(time.time_ns())
+    await run.site.cluster.note_acted_alone(run.ordered_at)
     holder = await run.site.tasks.lock_holder(LOCKED)
     if holder is None:
         return

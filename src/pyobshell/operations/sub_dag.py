@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
+import structlog
 from pydantic import BaseModel
 
 from pyobshell import errors
@@ -37,6 +38,7 @@ from pyobshell.tasks.stage import Stage, stage
 from pyobshell.undivided import done_unless
 from pyobshell.wire import NANOSECONDS
 
+_log = structlog.get_logger(__name__)
 ADVANCE, END = "advance", "end"
 _LOCK = Maintenance(MaintenanceType.GLOBAL)
 FRESH_S = 5.0  # half of what a server that is lost stays ACTIVE
@@ -47,8 +49,8 @@ class Part(BaseModel):
     """Parameters of a sub DAG: one member's part of an undertaking.
 
     ``leaving`` is what the cluster of servers has to spare for it; none: it is not asked.
-    ``attempt`` grows when the main DAG begins anew; ``age_s`` is how long ago it did, if its
-    coordinator has been away since.
+    ``attempt`` grows when the main DAG begins anew; ``age_s`` is how long ago it was ordered, or
+    ordered anew, when this was asked: clocks of hosts differ.
     """
 
     main_dag_id: str
@@ -65,6 +67,15 @@ class SubDag(BaseModel):
     """The sub DAG of a member, by its generic id."""
 
     id: str
+
+
+class Prepared(SubDag):
+    """A sub DAG that holds its agent's lock.
+
+    ``alone_s`` is how long ago that agent, if it has work to do, was given an order alone.
+    """
+
+    alone_s: float | None = None
 
 
 class GoAhead(SubDag):
@@ -139,7 +150,7 @@ async def ready(site: Site, caller: Caller, wanting: Wanting) -> Nothing:
 
 
 @procedure("sub_dag/prepare")
-async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
+async def prepare(site: Site, caller: Caller, part: Part) -> Prepared:
     """Take this agent's lock for a main DAG; asked twice, the answer is the same sub DAG.
 
     A lock that its own main DAG no longer needs does not count. Raises
@@ -147,27 +158,33 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
     when something else holds the lock, ``Agent.Order.Superseded`` if this agent, which has work in
     it, was given a newer order in an emergency.
     """
-    if part.works and time.time_ns() - part.age_s * NANOSECONDS < site.cluster.acted_alone_at:
-        raise errors.ORDER_SUPERSEDED(agent=site.own)
+    ordered_at = time.time_ns() - round(part.age_s * NANOSECONDS)
     name, work = site.works[part.work]
     life = caller.life
     plan = sub_dag_plan(name, part, work, life)
     while True:
+        if part.works and _is_superseded(site, ordered_at):
+            raise errors.ORDER_SUPERSEDED(agent=site.own)
         first = site.line.before(part.main_dag_id)
         if first is not None and first not in part.force_pass:
             raise errors.AGENT_UNDER_MAINTENANCE_DAG(
                 agent=site.own, main_dag_id=first, dag_name="a task that comes first"
             )
         try:
-            return SubDag(id=_id(site, await begin(site, plan)))
+            made = await begin(site, plan)
         except MaintenanceConflictError as conflict:
             holder = await site.tasks.dag(conflict.dag_id, logs=False)
+        else:
+            if part.works and _is_superseded(site, ordered_at):  # just then
+                await release(site, made.id, caller.deadline)
+                continue
+            return _prepared(site, part, made)
         main_dag_id = holder.data.get("main_dag_id")
         same = main_dag_id == part.main_dag_id
         if same and holder.data.get(LIFE) == life:
             attempt = Part.model_validate_json(holder.params).attempt
             if attempt == part.attempt:
-                return SubDag(id=_id(site, holder))
+                return _prepared(site, part, holder)
             if attempt > part.attempt:  # this was asked long ago
                 raise refusal(site.own, holder)
         if not (same or main_dag_id in part.force_pass):
@@ -176,6 +193,27 @@ async def prepare(site: Site, caller: Caller, part: Part) -> SubDag:
             if not await _is_left_behind(site, holder, caller.deadline.within(_LOOK_S)):
                 raise refusal(site.own, holder)
         await release(site, holder.id, caller.deadline)
+
+
+def _is_superseded(site: Site, ordered_at: int) -> bool:
+    """Whether this agent was given an order alone after that moment (by its own clock)."""
+    alone_at, now = site.cluster.acted_alone_at, time.time_ns()
+    if alone_at > now:
+        _log.warning(
+            "the newest order in an emergency lies in the future and counts for nothing: the clock "
+            "has been set back",
+            action="sub_dag.prepare",
+            ahead_s=(alone_at - now) / NANOSECONDS,
+        )
+        return False
+    return ordered_at < alone_at
+
+
+def _prepared(site: Site, part: Part, dag: Dag) -> Prepared:
+    alone_at, now = site.cluster.acted_alone_at, time.time_ns()
+    counts = part.works and 0 < alone_at <= now
+    alone_s = (now - alone_at) / NANOSECONDS if counts else None
+    return Prepared(id=_id(site, dag), alone_s=alone_s)
 
 
 async def _is_left_behind(site: Site, holder: Dag, deadline: Deadline) -> bool:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, TypeVar
 
@@ -32,6 +31,7 @@ from pyobshell.errors import OBShellError
 from pyobshell.operations.held import ask_until_done
 from pyobshell.operations.line import Claimant
 from pyobshell.operations.majority import Leaving
+from pyobshell.operations.ordered import has_just_begun, prepared
 from pyobshell.operations.reached import is_lost, pointing
 from pyobshell.operations.release import is_over
 from pyobshell.operations.site import Run, Site
@@ -45,12 +45,10 @@ from pyobshell.operations.sub_dag import (
     end,
     holds,
     leave_line,
-    prepare,
     watch,
 )
 from pyobshell.tasks.model import Ability, Dag, State
 from pyobshell.undivided import done_unless
-from pyobshell.wire import NANOSECONDS
 
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
@@ -61,7 +59,6 @@ COORDINATION = Ability.CONTINUE | Ability.CANCEL | Ability.RETRY | Ability.PASS 
 
 _log = structlog.get_logger(__name__)
 _RELEASE_TIMEOUT_S = 300.0
-_MOMENT_S = 1.0
 
 
 class Undertaking(BaseModel):
@@ -113,13 +110,10 @@ async def inform(run: Run, task: Undertaking) -> None:
         leaving=task.leaving,
         force_pass=task.force_pass,
         attempt=run.attempt,
-        age_s=await _age_s(run) if run.continuing else 0.0,
     )
-    patience = Deadline.after(_RELEASE_TIMEOUT_S if task.force_pass else _prompt(run))
+    patience_s = _RELEASE_TIMEOUT_S if task.force_pass else _prompt(run)
     refused = run.site.refused.setdefault(run.dag_id, asyncio.Event())
-    idle = not task.works(run.agent)
-    call = run.site.peers.call(run.agent, prepare, part, patience, again=True, if_there=idle)
-    asking = asyncio.create_task(call)
+    asking = asyncio.create_task(prepared(run, part, patience_s))
     try:
         if not await done_unless(asking, refused):
             await _no_longer_wanted(run)  # then it is answered at once
@@ -202,7 +196,7 @@ async def advance_all_after(
 
     Not if the task has been given up meanwhile: that is ``checked``, or it has just begun.
     """
-    if not checked and (run.continuing or not await _has_just_begun(run)):
+    if not checked and (run.continuing or not has_just_begun(run)):
         await require_locks(run)
     shared = Shared.model_validate(run.data)
     ready = {one: sub_dag for one, sub_dag in shared.sub_dags.items() if one not in shared.failures}
@@ -310,18 +304,6 @@ def require_held(released: Mapping[str, str | None]) -> None:
     gone = {agent: why for agent, why in released.items() if why is not None}
     if gone:
         raise errors.SUB_DAG_NOT_ALL_ADVANCED(agents=_listed(gone))
-
-
-async def _has_just_begun(run: Run) -> bool:
-    """Whether nobody can have given the task up since it began."""
-    # A clock that was set back makes it begin in the future: then it is not known.
-    return 0 <= await _age_s(run) < _MOMENT_S
-
-
-async def _age_s(run: Run) -> float:
-    """How long ago the task was begun, or begun anew, in seconds."""
-    head = await run.site.tasks.head(run.dag_id)
-    return time.time() - head.start_time / NANOSECONDS
 
 
 async def _end_all(run: Run, sub_dags: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:

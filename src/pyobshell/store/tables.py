@@ -40,6 +40,8 @@ dag = Table(
     Column("signals", Text, nullable=False),
     Column("start_time", BigInteger, nullable=False),
     Column("end_time", BigInteger, nullable=False),
+    # When it was recorded, or RETRY was asked for; ``start_time`` is when it was taken into work.
+    Column("ordered_at", BigInteger, nullable=False, server_default="0"),
     Index("dag_state", "state"),
     sqlite_autoincrement=True,
 )

@@ -153,7 +153,7 @@ class TaskEngine(TaskWatcher, Generic[Site]):
             if operator is Operator.CANCEL:
                 transitions.cancel(connection, dag_id, now)
             elif operator is Operator.RETRY:
-                transitions.retry(connection, dag_id)
+                transitions.retry(connection, dag_id, now)
             elif operator is Operator.ROLLBACK:
                 transitions.roll_back(connection, dag_id)
             else:
@@ -342,6 +342,7 @@ class TaskEngine(TaskWatcher, Generic[Site]):
             deadline=deadline,
             continuing=claim.continuing,
             attempt=claim.execute_times,
+            ordered_at=claim.ordered_at,
             log=log,
             _signals=_Signals(self),
             cancelled=lambda: claim.dag_id in self._cancelling,

@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, text
 
 DAG = text("SELECT * FROM dag WHERE id = :id")
 DAG_HEAD = text(
-    "SELECT id, stage, max_stage, state, operator, params, data, signals FROM dag WHERE id = :id"
+    "SELECT id, stage, max_stage, state, operator, params, data, signals, ordered_at FROM dag"
+    " WHERE id = :id"
 )
 NODE = text("SELECT * FROM node WHERE id = :id")
 NODE_AT = text(
@@ -52,9 +53,9 @@ NEWEST_MAINTENANCE_DAG_ID = text(
 
 INSERT_DAG = text(
     "INSERT INTO dag (name, stage, max_stage, state, operator, maintenance_type, maintenance_key,"
-    " params, data, signals, start_time, end_time)"
+    " params, data, signals, start_time, end_time, ordered_at)"
     " VALUES (:name, 1, :max_stage, 'READY', 'RUN', :maintenance_type, :maintenance_key,"
-    " :params, :data, '[]', :now, :now)"
+    " :params, :data, '[]', :now, :now, :now)"
 )
 INSERT_NODE = text(
     "INSERT INTO node (dag_id, stage, name, stage_key, parallel, state, operator, start_time,"
@@ -121,8 +122,8 @@ FAIL_PENDING_SUB_TASKS = text(
     " WHERE node_id = :node_id AND state = 'PENDING'"
 )
 RETRY_DAG = text(
-    "UPDATE dag SET state = 'READY', operator = 'RUN', start_time = :now, end_time = :now"
-    " WHERE id = :id"
+    "UPDATE dag SET state = 'READY', operator = 'RUN', start_time = :now, end_time = :now,"
+    " ordered_at = :ordered_at WHERE id = :id"
 )
 RETRY_NODE = text(
     "UPDATE node SET state = 'PENDING', operator = 'RETRY', start_time = :now, end_time = :now"

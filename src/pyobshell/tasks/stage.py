@@ -32,8 +32,10 @@ class Run(Generic[Site]):
 
     ``site`` is what the engine was built with; ``agent`` the agent this sub task is for; ``data``
     what earlier stages published; ``continuing`` whether a killed agent left this run half done,
-    ``attempt`` how often it has been begun, this time included. ``cancelled`` tells a body that is
-    being cancelled whether an operator wants it so.
+    ``attempt`` how often it has been begun, this time included, ``ordered_at`` when the DAG was
+    recorded, or its RETRY asked for (nanoseconds since the epoch; 0 where only the agent that runs
+    the DAG knows). ``cancelled`` tells a body that is being cancelled whether an operator wants it
+    so.
     """
 
     site: Site
@@ -46,6 +48,7 @@ class Run(Generic[Site]):
     log: Callable[[str], None]
     _signals: Signals
     attempt: int = 1
+    ordered_at: int = 0
     cancelled: Callable[[], bool] = lambda: False
     published: dict[str, Any] = field(default_factory=dict)
 

@@ -30,7 +30,8 @@ EPOCH = 0
 class Claim:
     """The right to run one sub task once.
 
-    ``parallel`` says that its agent was named when the DAG was made.
+    ``parallel`` says that its agent was named when the DAG was made; ``ordered_at`` when the DAG
+    was recorded, or its RETRY asked for, in nanoseconds since the epoch.
     """
 
     sub_task_id: int
@@ -42,6 +43,7 @@ class Claim:
     agent: Address
     params: str
     data: dict[str, Any]
+    ordered_at: int
     continuing: bool = False
     parallel: bool = False
 
@@ -188,13 +190,13 @@ def cancel(connection: Connection, dag_id: int, now: int) -> None:
         _leave_stage(connection, dag, node.id, True, now)
 
 
-def retry(connection: Connection, dag_id: int) -> None:
+def retry(connection: Connection, dag_id: int, now: int) -> None:
     """Make a FAILED DAG READY at its stage; what succeeded there is not run again.
 
     One whose stage says ANEW is READY at its first stage, and knows nothing of what was published.
     """
     node = _node_at(connection, dag_id, _dag(connection, dag_id).stage)
-    connection.execute(sql.RETRY_DAG, {"id": dag_id, "now": EPOCH})
+    connection.execute(sql.RETRY_DAG, {"id": dag_id, "now": EPOCH, "ordered_at": now})
     failed = _sub_tasks(connection, node.id, State.FAILED)
     if any(Ability.ANEW in Ability(task.abilities) for task in failed):
         at = {"dag_id": dag_id, "stage": node.stage, "now": EPOCH}
@@ -300,6 +302,7 @@ def _claim(dag: _Head, node: Row[Any], task: Row[Any], *, continuing: bool = Fal
         agent=Address(task.agent_ip, task.agent_port),
         params=dag.params,
         data=json.loads(dag.data),
+        ordered_at=dag.ordered_at,
         continuing=continuing,
         parallel=bool(node.parallel),
     )
@@ -317,6 +320,7 @@ class _Head:
     params: str
     data: str
     signals: str
+    ordered_at: int
 
 
 def _dag(connection: Connection, dag_id: int) -> _Head:

@@ -338,6 +338,15 @@ async def test_a_clock_that_was_set_back_is_noticed(home):
     assert "the clock has been set back" in finding.message
 
 
+async def test_an_order_alone_by_a_clock_that_was_set_back_is_noticed(home):
+    with home.database() as connection:
+        later = str(time.time_ns() + 3600 * 10**9)
+        connection.execute("INSERT OR REPLACE INTO setting VALUES ('acted_alone', ?)", (later,))
+    finding = (await found(home))["clock"]
+    assert finding.level is Level.WARNING
+    assert "3600 s later than now" in finding.message
+
+
 async def test_a_broken_database_without_a_copy_is_hopeless_and_left_alone(home):
     os.truncate(home.paths.database, 8192)
     home.paths.kept_copy.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyobshell.operations import together
+from pyobshell.operations import ordered
 from support.fake_cluster import form_cluster
 from support.undertakings import logs_of, servers, states, stop
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_stop_that_has_not_been_given_up_asks_for_its_locks_and_goes_on(
     cluster, monkeypatch
 ):
-    monkeypatch.setattr(together, "_MOMENT_S", 0.0)
+    monkeypatch.setattr(ordered, "_MOMENT_S", 0.0)
     dag = await stop(cluster[0], servers(cluster[1]), force=True)
     assert dag["state"] == "SUCCEED"
     assert await states(cluster) == [3, 0, 3]

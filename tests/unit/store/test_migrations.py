@@ -142,6 +142,7 @@ def test_an_older_database_is_brought_up_with_all_that_is_in_it(engine, released
         after = content(connection)
         for node in (*before["node"], *after["node"]):
             assert node.pop("parallel", 0) == 0
+        assert [dag.pop("ordered_at") for dag in after["dag"]] == [1]
         assert after == before
         assert len(after["sub_task_log"]) == 1
         dag = records.read_dag(connection, 7, logs=True)

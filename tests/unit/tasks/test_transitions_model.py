@@ -176,7 +176,7 @@ class Life(RuleBasedStateMachine):
         self.change(
             {
                 Operator.CANCEL: lambda c: transitions.cancel(c, dag_id, self.now()),
-                Operator.RETRY: lambda c: transitions.retry(c, dag_id),
+                Operator.RETRY: lambda c: transitions.retry(c, dag_id, self.now()),
                 Operator.ROLLBACK: lambda c: transitions.roll_back(c, dag_id),
                 Operator.PASS: lambda c: transitions.pass_dag(c, dag_id, self.now()),
             }[operator]
