@@ -27,7 +27,10 @@ class ObState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """How one server is to be deployed and started; root's password is kept apart from it."""
+    """How one server is to be deployed and started; root's password is kept apart from it.
+
+    ``has_been_up``: it is known to have data, which a start must find, whatever else tells so.
+    """
 
     home: Path
     mysql_port: int
@@ -40,6 +43,7 @@ class ServerConfig:
     cluster: str = ""
     cluster_id: int = 0
     parameters: Mapping[str, str] = field(default_factory=dict)
+    has_been_up: bool = False
 
     @property
     def ipv6(self) -> bool:

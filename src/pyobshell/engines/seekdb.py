@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyobshell import errors
 from pyobshell.deadline import Deadline
-from pyobshell.engines.base import Log, ServerConfig
+from pyobshell.engines.base import Log, ObState, ServerConfig
 from pyobshell.engines.local_server import LocalServer, late
 from pyobshell.engines.process import ServerProcess, open_verified
 from pyobshell.engines.seekdb_checks import check_start
@@ -48,7 +48,7 @@ class Seekdb(LocalServer):
         layout = self._layout(config)
         process = await self.process()
         if process is None:
-            await asyncio.to_thread(self._first_boot.require_data, layout)
+            await self._require_data(config, layout)
             await asyncio.to_thread(check_start, self._binary, config, layout)
         else:
             process.close()  # it runs: nothing is left to be checked
@@ -72,13 +72,18 @@ class Seekdb(LocalServer):
 
     async def _prepare(self, config: ServerConfig, log: Log) -> None:
         layout = self._layout(config)
-        await asyncio.to_thread(self._first_boot.require_data, layout)
-        if await asyncio.to_thread(self._first_boot.is_ruined, layout):
+        await self._require_data(config, layout)
+        ruined = await asyncio.to_thread(self._first_boot.is_ruined, layout)
+        if ruined and not config.has_been_up:
             log("the first boot was cut off, which leaves a useless base: removing it")
             await asyncio.to_thread(layout.remove_server_files)
         await asyncio.to_thread(check_start, self._binary, config, layout)
         if await asyncio.to_thread(layout.is_fresh):
             await asyncio.to_thread(self._first_boot.begin, layout)
+
+    async def _require_data(self, config: ServerConfig, layout: Layout) -> None:
+        known = config.has_been_up
+        await asyncio.to_thread(self._first_boot.require_data, layout, has_been_up=known)
 
     def _command(self, config: ServerConfig) -> list[str]:
         first = not self._layout(config).is_initialized()
@@ -89,6 +94,23 @@ class Seekdb(LocalServer):
 
     async def _settle(self) -> None:
         await asyncio.to_thread(self._first_boot.end)
+
+    # --- whether it is up ------------------------------------------------------------------------
+
+    async def state(self) -> ObState:
+        state = await super().state()
+        if state is not ObState.PROCESS_NOT_RUNNING:
+            await self._notice()
+        return state
+
+    async def wait_death(self) -> None:
+        await self._notice()
+        await super().wait_death()
+
+    async def _notice(self) -> None:
+        """Note that it is up, whoever has started it: an agent of an earlier release noted none."""
+        if not self._first_boot.is_over():
+            await asyncio.to_thread(lambda: self._first_boot.notice(Layout.of(self.home)))
 
     # --- end -------------------------------------------------------------------------------------
 

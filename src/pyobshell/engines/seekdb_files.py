@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from pyobshell import errors
 from pyobshell.engines.note import Note
 from pyobshell.engines.process import take_lock
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class FirstBoot:
     from one with data in it. Removing data is the worst that could happen here, so the first note
     alone is not believed: the socket is made when the boot is complete, before anybody can log in.
     And a server that has been up has data: there is no first boot any more, even if none is found,
-    for then a file system may not be mounted.
+    for then a file system may not be mounted. Whoever knows that in another way says so.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -136,14 +140,18 @@ class FirstBoot:
         self._begun = Note(state_dir / "first-boot", begun)
         self._been_up = Note(state_dir / "been-up", been_up)
 
+    def is_over(self) -> bool:
+        """Whether it is noted that the server has been up."""
+        return self._been_up.is_there()
+
     def is_ruined(self, layout: Layout) -> bool:
         """Whether the base of a server that does not run can be given up without loss."""
         begun = self._begun.is_there() and not self._been_up.is_there()
         return begun and not layout.socket.exists()
 
-    def require_data(self, layout: Layout) -> None:
+    def require_data(self, layout: Layout, *, has_been_up: bool = False) -> None:
         """Raise ``OB.Server.Unavailable`` if the server has been up, and its data is not there."""
-        missing = layout.missing() if self._been_up.is_there() else []
+        missing = layout.missing() if has_been_up or self._been_up.is_there() else []
         if missing:
             raise errors.SERVER_UNAVAILABLE(
                 reason=f"it has been up, but {missing[0]} is missing: without its data it would be "
@@ -154,6 +162,18 @@ class FirstBoot:
         """Note that a first boot begins; on disk when it returns."""
         layout.socket.unlink(missing_ok=True)
         self._begun.make()
+
+    def notice(self, layout: Layout) -> None:
+        """Note that the server is or has been up, if what is there tells so: its socket and data.
+
+        Who only looks must not fail for that: if it cannot be noted the next look tries again.
+        """
+        if not layout.socket.exists() or layout.missing():
+            return
+        try:
+            self.end()
+        except OSError as error:
+            _log.warning("not noted", action="first_boot.notice", cause=str(error))
 
     def end(self) -> None:
         """Note that the server is up; on disk when it returns."""

@@ -167,6 +167,12 @@ def test_a_server_that_has_been_up_must_find_all_of_its_data_until_it_is_removed
     first_boot.require_data(layout)
 
 
+def test_data_is_required_of_a_server_that_is_known_to_have_been_up_without_a_note(tmp_path):
+    first_boot = FirstBoot(tmp_path / ".obshell")
+    with pytest.raises(errors.OBShellError, match=r"has been up, but .*meta.db is missing"):
+        first_boot.require_data(Layout.of(tmp_path), has_been_up=True)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
