@@ -37,11 +37,13 @@ COUNT_CHANGE = text(
     " ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
 WANTED = "server_wanted"
+WANTED_BEFORE = "server_wanted_before"  # before an order that has not ended yet, or was cut off
 FAILED_START = "failed_start"  # why the server could not be started when that was asked for last
 ACTED_ALONE = "acted_alone"
 SECRETS = ("root_password", "agent_password")
 AlterPasswords = Callable[[Passwords], Passwords]
 _WANTED_AS = {"yes": True, "no": False}
+_UNSAID = "unsaid"
 
 
 class ClusterState:
@@ -66,6 +68,9 @@ class ClusterState:
         self.is_identified = False  # whether it was ever recorded what this agent is
         self.passwords = Passwords(root=None, agent=None)
         self.server_wanted: bool | None = None  # none: nobody has said yet whether it shall run
+        self.has_order = False  # an order to the server has begun, maybe in an earlier life
+        self.wanted_before: bool | None = None  # before that order
+        self.failed_start: str | None = None
         self.server_settings: str | None = None
         self.acted_alone_at = 0  # nanoseconds since the epoch, of the newest order in an emergency
         # Agents that are no members yet but may ask already: the master that took this agent in.
@@ -93,6 +98,9 @@ class ClusterState:
         )
         self.passwords = Passwords(root=root, agent=agent)
         self.server_wanted = _WANTED_AS.get(settings.get(WANTED, ""))
+        self.has_order = WANTED_BEFORE in settings
+        self.wanted_before = _WANTED_AS.get(settings.get(WANTED_BEFORE, ""))
+        self.failed_start = settings.get(FAILED_START)
         self.server_settings = settings.get("server_settings")
         self.acted_alone_at = int(settings.get(ACTED_ALONE, 0))
 
@@ -149,16 +157,43 @@ class ClusterState:
     async def want_server(self, wanted: bool | None, failed_start: str | None = None) -> None:
         """Record whether the server shall run; it is restarted after a crash only if so.
 
-        ``failed_start``: it was to be started, and why it could not be.
+        An order that had begun has ended with that. ``failed_start``: it was to be started, and why
+        it could not be.
         """
 
         async def want() -> None:
-            setting = {WANTED: None if wanted is None else "yes" if wanted else "no"}
-            setting[FAILED_START] = failed_start
+            setting = {WANTED: _in_word(wanted), WANTED_BEFORE: None, FAILED_START: failed_start}
             await self._change(lambda c: _put(c, setting))
-            self.server_wanted = wanted
+            self.server_wanted, self.failed_start = wanted, failed_start
+            self.has_order = False
 
         await self._undivided.do(want())
+
+    async def order_server(self, runs: bool) -> None:
+        """Record that an order begins, to have the server run or not; ``want_server`` ends it.
+
+        Until then ``wanted_before`` tells, in a later life too, what was wanted before that order,
+        or before one that it replaces.
+        """
+
+        async def order() -> None:
+            before = self.wanted_before if self.has_order else self.server_wanted
+            setting = {WANTED: _in_word(runs), WANTED_BEFORE: _in_word(before) or _UNSAID}
+            setting[FAILED_START] = None
+            await self._change(lambda c: _put(c, setting))
+            self.server_wanted, self.wanted_before, self.failed_start = runs, before, None
+            self.has_order = True
+
+        await self._undivided.do(order())
+
+    async def note_failed_start(self, why: str | None) -> None:
+        """Record why the server could not be started, or that it was."""
+
+        async def note() -> None:
+            await self._change(lambda c: _put(c, {FAILED_START: why}))
+            self.failed_start = why
+
+        await self._undivided.do(note())
 
     async def note_acted_alone(self, moment: int) -> None:
         """Record when an order was given to this agent alone: older ones no longer count.
@@ -240,6 +275,10 @@ class ClusterState:
 
     def _sealed(self, secret: str | None) -> str | None:
         return None if secret is None else self._vault.seal(secret)
+
+
+def _in_word(wanted: bool | None) -> str | None:
+    return None if wanted is None else "yes" if wanted else "no"
 
 
 def _put(connection: Connection, settings: Mapping[str, str | None]) -> None:

@@ -18,7 +18,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection, column, insert, table, text
 
-from pyobshell.cluster.state import CHANGES, FAILED_START, WANTED
+from pyobshell.cluster.state import CHANGES, FAILED_START, WANTED, WANTED_BEFORE
 from pyobshell.errors import OBShellError
 from pyobshell.store.database import Database
 from pyobshell.store.sqlite import DamagedError
@@ -26,7 +26,7 @@ from pyobshell.whole_file import replace_file
 
 _log = structlog.get_logger(__name__)
 TABLES = ("member", "setting", "server_setting")
-_OF_THE_MOMENT = (WANTED, FAILED_START)
+_OF_THE_MOMENT = (WANTED, WANTED_BEFORE, FAILED_START)
 _COUNTED = ("dag", "node", "sub_task", "sub_task_log", "server_setting")
 # A database that is made anew numbers on from the next multiple. Ids of tasks that are lost are
 # still in other agents' data (sub_dags, main_dag_id), in forcePassDag and in people's notes: they

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from pyobshell.errors import OBShellError
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _STEADY_S = 60.0
+# What is in brackets in a line of a server's log is another time, process or trace each time.
+_OF_THE_MOMENT = re.compile(r"\[[^\]]*\]|0x[0-9a-f]+", re.IGNORECASE)
+_CUT_OFF = "its agent ended meanwhile"
 
 
 class ServerSettings(BaseModel):
@@ -74,7 +79,6 @@ class ServerKeeper:
         self._under_way: dict[asyncio.Task[None], bool] = {}  # whether it is for a server that runs
         self._last_order: asyncio.Task[None] | None = None
         self._restart: asyncio.Future[None] | None = None
-        self._failed_restart: str | None = ""  # an earlier life may have noted anything
 
     @property
     def config(self) -> ServerConfig:
@@ -86,7 +90,10 @@ class ServerKeeper:
             recorded = self._engine.recorded()
             if recorded is not None:
                 return recorded
-        return self._settings.config(self._engine.home, self._cluster.view.own.ip)
+        view = self._cluster.view
+        config = self._settings.config(self._engine.home, view.own.ip)
+        # A cluster is made of servers that are up; before that one may be made anew.
+        return replace(config, has_been_up=view.identity is Identity.CLUSTER_AGENT)
 
     @property
     def _settings(self) -> ServerSettings:
@@ -132,7 +139,7 @@ class ServerKeeper:
         except OBShellError as error:
             async with self._taking_orders:
                 if not self._under_way:
-                    await self._cluster.want_server(self._cluster.server_wanted, str(error))
+                    await self._note_cause(str(error))
             raise
 
     async def start(self, log: Log, deadline: Deadline) -> None:
@@ -155,7 +162,25 @@ class ServerKeeper:
             await self._cluster.want_server(False)
 
     async def resume(self) -> None:
-        """If the server shall run, restart it whenever it dies, until somebody stops it."""
+        """If the server shall run, restart it whenever it dies, until somebody stops it.
+
+        An order that the end of an earlier life cut off has failed, unless its task goes on and
+        gives it again: a start leaves it as it was wanted before, a stop what has ended.
+        """
+        async with self._taking_orders:
+            if self._cluster.has_order and self._last_order is None:
+                await self._end_cut_off()
+            self._watch()
+
+    async def _end_cut_off(self) -> None:
+        with contextlib.suppress(OBShellError):  # the disk is full: the next order ends it
+            if self._cluster.server_wanted:
+                before = self._cluster.wanted_before
+                await self._cluster.want_server(before, None if before else _CUT_OFF)
+            elif await self._engine.state() is ObState.PROCESS_NOT_RUNNING:
+                await self._cluster.want_server(False)
+
+    def _watch(self) -> None:
         if self._cluster.server_wanted and (self._watcher is None or self._watcher.done()):
             # In a context of its own: a restart is not part of the request that began the watch.
             self._watcher = asyncio.create_task(
@@ -182,10 +207,10 @@ class ServerKeeper:
         """Do what is to have the server run, or not; if it fails all is wanted as before."""
         config = self.config
         async with self._taking_orders:
+            await self._cluster.order_server(runs)  # if that cannot be recorded all goes on
+            before = self._cluster.wanted_before
             await self._leave_alone()
             await self._give_up_all_for(not runs)
-            before = self._cluster.server_wanted
-            await self._cluster.want_server(runs)
             order = asyncio.ensure_future(work(config, log, deadline))
             self._under_way[order] = runs
             order.add_done_callback(self._under_way.pop)
@@ -193,8 +218,9 @@ class ServerKeeper:
         try:
             await order
         except BaseException as error:
-            if runs or await self._engine.state() is not ObState.PROCESS_NOT_RUNNING:
-                await self._settle(order, before, _in_words(error) if runs else None)
+            ended = not runs and await self._engine.state() is ObState.PROCESS_NOT_RUNNING
+            why = _in_words(error, will_go_on=before is True) if runs else None
+            await self._settle(order, False if ended else before, why)
             if isinstance(error, asyncio.CancelledError) and not _is_being_cancelled():
                 raise errors.SERVER_UNAVAILABLE(
                     reason=f"its {'start' if runs else 'stop'} was given up, for a "
@@ -217,9 +243,8 @@ class ServerKeeper:
         async with self._taking_orders:
             if order is not self._last_order:
                 return
-            if self._cluster.server_wanted is not wanted:
-                await self._cluster.want_server(wanted, failed_start)
-            await self.resume()
+            await self._cluster.want_server(wanted, failed_start)
+            self._watch()
 
     async def _leave_alone(self) -> None:
         if self._watcher is not None:
@@ -246,10 +271,13 @@ class ServerKeeper:
 
     async def _note_restart(self, failed: str | None) -> None:
         """Record why the server could not be started again, or that it was."""
-        if failed != self._failed_restart:
-            self._failed_restart = failed
-            with contextlib.suppress(OBShellError):  # the disk is full: it is in the log
-                await self._cluster.want_server(True, failed)
+        with contextlib.suppress(OBShellError):  # the disk is full: it is in the log
+            await self._note_cause(failed)
+
+    async def _note_cause(self, why: str | None) -> None:
+        """Record why the server could not be started, unless that is on record already."""
+        if _cause(why) != _cause(self._cluster.failed_start):
+            await self._cluster.note_failed_start(why)
 
     async def _start_again(self) -> None:
         self._restart = asyncio.get_running_loop().create_future()
@@ -265,8 +293,16 @@ def _log_line(line: str, **more: Any) -> None:
     _log.info(line, action="server.start", **more)
 
 
-def _in_words(error: BaseException) -> str:
-    return "it was cancelled" if isinstance(error, asyncio.CancelledError) else str(error)
+def _cause(why: str | None) -> str | None:
+    """What is the same each time a start fails for one reason."""
+    return None if why is None else _OF_THE_MOMENT.sub("", why)
+
+
+def _in_words(error: BaseException, *, will_go_on: bool) -> str | None:
+    """Why a start has failed; one that was cancelled has not, if it is tried again at once."""
+    if isinstance(error, asyncio.CancelledError):
+        return None if will_go_on else "it was cancelled"
+    return str(error)
 
 
 def _is_being_cancelled() -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.address import Address
+from pyobshell.cluster.model import ClusterView
 from pyobshell.deadline import Deadline
 from pyobshell.engines import ObState
 from pyobshell.engines.sql import Refused
@@ -211,11 +212,11 @@ async def test_a_server_that_was_stopped_by_sql_comes_back_from_a_crash_stopped(
     before = await server.pid()
 
     class Wanted:
-        server_wanted = True
+        server_wanted, has_order, failed_start = True, False, None
         server_settings = (
             f'{{"mysql_port": {server.config.mysql_port}, "rpc_port": {server.config.rpc_port}}}'
         )
-        view = type("View", (), {"own": Address("127.0.0.1", 2886)})
+        view = ClusterView(own=Address("127.0.0.1", 2886))
 
     keeper = ServerKeeper(server.engine, Wanted, start_timeout_s=30)
     await keeper.resume()

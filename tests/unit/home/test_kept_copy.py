@@ -58,9 +58,13 @@ async def test_whether_the_server_is_wanted_is_not_in_it(state):
     cluster, copy, file = state
     await cluster.remember_server("{}")
     await cluster.want_server(True)
+    await cluster.order_server(False)
+    await cluster.note_failed_start("no memory")
     copy.renew()
     await copy.settled()
-    assert kept.load(file).setting("server_wanted") is None
+    settings = {row["name"] for row in kept.load(file).tables["setting"]}
+    assert "server_settings" in settings
+    assert settings.isdisjoint({"server_wanted", "server_wanted_before", "failed_start"})
 
 
 async def test_it_is_for_the_agents_user_alone_and_shows_no_password(home):

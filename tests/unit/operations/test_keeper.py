@@ -9,6 +9,7 @@ from sqlite3 import connect
 import pytest
 
 from pyobshell import errors
+from pyobshell.cluster.model import Identity
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState, ServerConfig
 from pyobshell.operations.server import flush
@@ -285,5 +286,31 @@ async def test_a_server_by_its_own_record_is_kept_running_too(start_host):
     assert not host.site.keeper.deployed
     gate = host.engine.hold("start")
     host.engine.set_state(DOWN)
+    await gate.reached()
+    gate.open()
+
+
+@pytest.mark.parametrize(
+    ("identity", "known"), [(Identity.CLUSTER_AGENT, True), (Identity.MASTER, False)]
+)
+async def test_the_server_of_a_running_cluster_is_known_to_have_been_up(
+    start_outsider, identity, known
+):
+    host = await start_outsider(identity)
+    assert host.site.keeper.config.has_been_up is known
+
+
+async def test_an_order_that_cannot_be_recorded_changes_nothing(host, monkeypatch):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+
+    async def full(_):
+        raise errors.STORE_UNAVAILABLE(file="meta.db", cause="full", base_dir="home")
+
+    monkeypatch.setattr(host.site.cluster, "order_server", full)
+    with pytest.raises(errors.OBShellError, match="full"):
+        await keeper.kill(ignore, in_time())
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)  # it is kept running
     await gate.reached()
     gate.open()
