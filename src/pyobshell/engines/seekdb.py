@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import structlog
+
 from pyobshell import errors
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Log, ObState, ServerConfig
@@ -16,6 +18,8 @@ from pyobshell.engines.seekdb_files import FirstBoot, Layout, make_directories
 from pyobshell.engines.seekdb_freeze import MinorFreeze
 from pyobshell.engines.seekdb_transactions import OpenTransactions
 from pyobshell.engines.sql import Sql, at_socket
+
+_log = structlog.get_logger(__name__)
 
 
 class Seekdb(LocalServer):
@@ -108,9 +112,15 @@ class Seekdb(LocalServer):
         await super().wait_death()
 
     async def _notice(self) -> None:
-        """Note that it is up, whoever has started it: an agent of an earlier release noted none."""
-        if not self._first_boot.is_over():
-            await asyncio.to_thread(lambda: self._first_boot.notice(Layout.of(self.home)))
+        """Note that it is up, whoever has started it: an agent of an earlier release noted none.
+
+        Who only looks must not fail for that: if it cannot be noted the next look tries again.
+        """
+        try:
+            if not self._first_boot.is_over():
+                await asyncio.to_thread(lambda: self._first_boot.notice(Layout.of(self.home)))
+        except OSError as error:
+            _log.warning("not noted that it is up", action="seekdb.notice", cause=str(error))
 
     # --- end -------------------------------------------------------------------------------------
 

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import structlog
-
 from pyobshell import errors
 from pyobshell.engines.note import Note
 from pyobshell.engines.process import take_lock
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +162,10 @@ class FirstBoot:
     def notice(self, layout: Layout) -> None:
         """Note that the server is or has been up, if what is there tells so: its socket and data.
 
-        Who only looks must not fail for that: if it cannot be noted the next look tries again.
+        Raises OSError if that cannot be seen or noted.
         """
-        if not layout.socket.exists() or layout.missing():
-            return
-        try:
+        if layout.socket.exists() and not layout.missing():
             self.end()
-        except OSError as error:
-            _log.warning("not noted", action="first_boot.notice", cause=str(error))
 
     def end(self) -> None:
         """Note that the server is up; on disk when it returns."""

@@ -86,14 +86,15 @@ async def test_a_first_boot_that_is_begun_is_not_over_for_the_socket_of_an_earli
     assert not been_up(state_dir)
 
 
+@pytest.mark.parametrize("failing", [(Note, "make"), (Layout, "missing")])
 async def test_a_look_does_not_fail_for_what_cannot_be_noted_and_the_next_one_notes_it(
-    engine, state_dir, runs, monkeypatch
+    engine, state_dir, runs, monkeypatch, failing
 ):
-    def full(_):
-        raise OSError("full")
+    def broken(_):
+        raise OSError("the disk is full, or gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Note, "make", full)
+        patched.setattr(*failing, broken)
         assert await engine.state() is ObState.PROCESS_RUNNING
     await engine.state()
     assert been_up(state_dir)
