@@ -41,6 +41,7 @@ WANTED_BEFORE = "server_wanted_before"  # before an order that has not ended yet
 FAILED_START = "failed_start"  # why the server could not be started when that was asked for last
 ACTED_ALONE = "acted_alone"
 SECRETS = ("root_password", "agent_password")
+NUMBERS = (CHANGES, "cluster_id", "members_version", _ACTED_ALONE)  # settings that are some
 AlterPasswords = Callable[[Passwords], Passwords]
 _WANTED_AS = {"yes": True, "no": False}
 _UNSAID = "unsaid"

@@ -129,7 +129,7 @@ async def _replace(
     lost = "" if replaced.has_whole_audit else ", and its record of who did what has a gap"
     said = (
         f"{findings[0].message}: a new one is made of what was kept, the broken one is in "
-        f"{replaced.aside}. Its tasks are lost (none is taken up again, other agents let go of "
+        f"{replaced.directory}. Its tasks are lost (none is taken up again, other agents let go of "
         f"theirs){lost}"
     )
     after, findings = stored.read(paths, own, all_of_it=True, runs=False)

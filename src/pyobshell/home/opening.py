@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import pwd
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -16,21 +17,22 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, text
 
-from pyobshell.cluster.state import CHANGES, SECRETS
+from pyobshell.cluster.model import Identity
+from pyobshell.cluster.state import CHANGES, NUMBERS, SECRETS
 from pyobshell.home import kept
 from pyobshell.security.keyring import Keyring
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.vault import Vault
 from pyobshell.settings import Paths
-from pyobshell.store import sqlite
+from pyobshell.store import schema, sqlite
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate, revisions
 from pyobshell.store.sqlite import DamagedError
 from pyobshell.whole_file import replace_file
 
 T = TypeVar("T")
-_CHANGES = f"SELECT value FROM setting WHERE name = '{CHANGES}'"  # noqa: S608 - a constant
-_HOME_ID = f"SELECT value FROM setting WHERE name = '{kept.HOME_ID}'"  # noqa: S608 - a constant
+_SETTINGS = "SELECT name, value FROM setting"
+_IDENTITIES = "SELECT identity FROM member"
 _NAME_HOME = text(
     "INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"
 )
@@ -112,22 +114,45 @@ def require_sound(paths: Paths) -> None:
         damages = sqlite.damages(connection)
         if damages:
             raise DamagedError(file, f"it is damaged ({damages[0]})")
-        row = connection.execute(_CHANGES).fetchone()
-        home_id = connection.execute(_HOME_ID).fetchone()
-        numbers = dict(connection.execute(kept.NUMBERS).fetchall())
+        settings = read_settings(file, connection, revision)
+        numbers = {_text(name): int(n) for name, n in connection.execute(kept.NUMBERS)}
     copy = None
     with contextlib.suppress(DamagedError):  # a damaged copy is written anew
         copy = kept.load(paths.kept_copy)
-    changes = int(row[0]) if row else 0
-    if copy is not None and kept.is_of_another(home_id and home_id[0], copy):
+    if copy is not None and kept.is_of_another(settings.get(kept.HOME_ID), copy):
         raise DamagedError(file, "it is another agent's, as the copy that is kept beside it says")
+    changes = int(settings.get(CHANGES, 0))
     if copy is not None and copy.is_ahead_of(changes, numbers, revision):
         raise DamagedError(file, _OLDER)
 
 
+def read_settings(file: Path, connection: sqlite3.Connection, revision: str) -> dict[str, str]:
+    """The settings of a database whose essentials an agent can be started with.
+
+    Raises DamagedError, or ValueError, for others.
+    """
+    schema.require_columns(file, connection, revision)
+    schema.require_rows(file, connection, kept.TABLES)
+    settings = dict(connection.execute(_SETTINGS).fetchall())
+    identities = [one for (one,) in connection.execute(_IDENTITIES)]
+    for identity in (settings.get("identity", Identity.SINGLE), *identities):
+        Identity(identity)
+    for name in NUMBERS:
+        int(settings.get(name, 0))
+    return settings
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
+
+
 def require_known(file: Path, revision: str) -> None:
-    """Raise if a database is of a schema that a later release has made."""
+    """Raise if a database is of a schema that a later release has made, or none has."""
     known = revisions()
+    if revision not in known and revision < known[-1]:
+        raise DamagedError(file, f"it is damaged (no release has a schema {revision})")
     if revision not in known:
         cause = f"a newer release has made it (schema {revision}, here {known[-1]}); start that one"
         raise sqlite.unavailable(file, cause)

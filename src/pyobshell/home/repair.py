@@ -1,28 +1,28 @@
 """Puts a new database in the place of a broken one, and forgets passwords that open no more.
 
-Only while no agent runs. What is replaced is moved aside, never deleted. A crash in the middle
-leaves the broken database, or none at all: the agent starts with neither, and it is done again.
+Only while no agent runs. What is replaced is put aside, never deleted. A crash in the middle
+leaves the broken database, with which no agent starts, and all that it had: it is done again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import time
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import bindparam, text
 
 from pyobshell.cluster.state import COUNT_CHANGE, SECRETS
-from pyobshell.home import kept, salvage
+from pyobshell.home import aside, kept, salvage
 from pyobshell.home.kept import Essentials
 from pyobshell.home.opening import require_known, require_sound
 from pyobshell.settings import Paths
 from pyobshell.store import sqlite
 from pyobshell.store.database import sqlite_engine
 from pyobshell.store.migrate import migrate
-from pyobshell.whole_file import sync_directory
 
 _FORGET = text("DELETE FROM setting WHERE name IN :names").bindparams(
     bindparam("names", SECRETS, expanding=True)
@@ -33,7 +33,7 @@ _FORGET = text("DELETE FROM setting WHERE name IN :names").bindparams(
 class Replaced:
     """Where the broken database is, and whether all its audit records are in the new one."""
 
-    aside: Path
+    directory: Path
     has_whole_audit: bool
 
 
@@ -45,6 +45,7 @@ def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: boo
     require_known(paths.kept_copy, essentials.schema_revision)
     new = paths.database.with_name("meta.new")
     _remove(new)
+    broken = aside.whole_one(paths)
     try:
         new.touch(mode=0o600)
         engine = sqlite_engine(new)
@@ -55,35 +56,34 @@ def replace_database(paths: Paths, essentials: Essentials, *, server_wanted: boo
                 kept.write_to(connection, essentials, server_wanted=server_wanted)
             migrate(engine)
             with engine.begin() as connection:
-                has_whole_audit = salvage.copy_audit(paths.database, connection, essentials)
+                has_whole_audit = salvage.copy_audit(broken, connection, essentials)
                 written = kept.read_from(connection)
         finally:
-            engine.dispose()  # which folds the log in
+            engine.dispose()
+        with closing(sqlite3.connect(new)) as folding:  # closing alone would not say if it fails
+            folding.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with sqlite.reading(new) as looking:
             sqlite.require_whole(new, looking, indexes=True)
+        for beside in paths.state_dir.glob(f"{new.name}-*"):  # the log is folded in, and empty
+            beside.unlink()
         kept.store(paths.kept_copy, written)
+        directory = aside.put_aside(paths)
+        aside.replace(paths, new)
     except Exception as error:
         _remove(new)
         raise sqlite.coded(new, error) from None
-    for beside in paths.state_dir.glob(f"{new.name}-*"):  # the log is folded in, and empty
-        beside.unlink()
-    aside = _aside(paths)
-    for name in ("meta.db", "meta.db-wal", "meta.db-shm"):  # without the log it is not used again
-        with contextlib.suppress(FileNotFoundError):
-            (paths.state_dir / name).rename(aside / name)
-    new.rename(paths.database)
-    sync_directory(paths.state_dir)
     require_sound(paths)
-    return Replaced(aside, has_whole_audit)
+    return Replaced(directory, has_whole_audit)
 
 
 def forget_passwords(paths: Paths) -> Path:
     """Drop passwords that nobody can open; returns the directory where they and the key are."""
-    aside = _aside(paths)
+    directory = aside.unused_directory(paths)
+    directory.mkdir(mode=0o700)
     for file in paths.state_dir.glob("meta.db*"):
-        shutil.copy2(file, aside)
+        shutil.copy2(file, directory)
     with contextlib.suppress(FileNotFoundError):
-        paths.vault_key.rename(aside / paths.vault_key.name)
+        paths.vault_key.rename(directory / paths.vault_key.name)
     engine = sqlite_engine(paths.database)
     try:
         with engine.begin() as connection:
@@ -95,18 +95,7 @@ def forget_passwords(paths: Paths) -> Path:
     finally:
         engine.dispose()
     kept.store(paths.kept_copy, written)
-    return aside
-
-
-def _aside(paths: Paths) -> Path:
-    """A new directory for what is replaced."""
-    aside = paths.state_dir / time.strftime("broken-%Y%m%d-%H%M%S")
-    number = 0
-    while aside.exists():
-        number += 1
-        aside = aside.with_name(f"{aside.name.partition('.')[0]}.{number}")
-    aside.mkdir(mode=0o700)
-    return aside
+    return directory
 
 
 def _remove(new: Path) -> None:

@@ -9,15 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, create_engine, insert
+from sqlalchemy import Connection, create_engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from pyobshell.cluster.state import CHANGES
 from pyobshell.errors import OBShellError
-from pyobshell.home import kept
+from pyobshell.home import aside, kept
 from pyobshell.home.kept import HOME_ID, Essentials, is_of_another
+from pyobshell.home.opening import read_settings, require_known
 from pyobshell.settings import Paths
-from pyobshell.store import sqlite
+from pyobshell.store import schema, sqlite
 from pyobshell.store.tables import audit_record
 
 _BATCH = 500
@@ -27,7 +28,7 @@ _NEWEST = "SELECT seq FROM sqlite_sequence WHERE name = 'audit_record'"
 
 def best_essentials(paths: Paths, copy: Essentials | None) -> Essentials | None:
     """The newest that can be had: those of the copy, or what is whole in the broken database."""
-    salvaged = _essentials(paths.database)
+    salvaged = _essentials(aside.whole_one(paths))
     if copy is None or salvaged is None:
         return copy or salvaged
     if is_of_another(salvaged.setting(HOME_ID), copy):
@@ -40,10 +41,13 @@ def _essentials(file: Path) -> Essentials | None:
     engine = create_engine("sqlite+pysqlite://", creator=partial(sqlite.connect_to_read, file))
     try:
         with sqlite.reading(file) as looking:
-            if sqlite.damages(looking, kept.TABLES):
+            revision = sqlite.revision(looking)
+            if revision is None or sqlite.damages(looking, kept.TABLES):
                 return None
-        with engine.connect() as connection:
-            return kept.read_from(connection)
+            require_known(file, revision)
+            read_settings(file, looking, revision)
+            with engine.connect() as connection:
+                return kept.read_from(connection)
     except (OBShellError, OSError, SQLAlchemyError):
         return None
     finally:
@@ -61,6 +65,7 @@ def copy_audit(broken: Path, connection: Connection, essentials: Essentials) -> 
             looking.execute("PRAGMA writable_schema = ON")
             looking.row_factory = sqlite3.Row
             settings = _settings(looking)
+            changes = settings.get(CHANGES, str(essentials.changes))
             if is_of_another(settings.get(HOME_ID), essentials):
                 return False
             readable = _Readable(looking)
@@ -68,17 +73,22 @@ def copy_audit(broken: Path, connection: Connection, essentials: Essentials) -> 
             records = iter(readable)
             while some := list(islice(records, _BATCH)):
                 connection.execute(into, some)
-            is_newest = int(settings.get(CHANGES, essentials.changes)) >= essentials.changes
+            is_newest = changes.isdecimal() and int(changes) >= essentials.changes
             return readable.all_of_it and is_newest
     except (OBShellError, OSError, sqlite3.Error):
         return False
 
 
 def _settings(looking: sqlite3.Connection) -> dict[str, str]:
+    """The settings, whatever is in them; none if they cannot be read."""
+    looking.text_factory = partial(str, encoding="utf-8", errors="replace")
     try:
-        return dict(looking.execute("SELECT name, value FROM setting").fetchall())
-    except sqlite3.Error:
+        found = looking.execute("SELECT name, value FROM setting").fetchall()
+        return {str(name): str(value) for name, value in found}
+    except (sqlite3.Error, UnicodeDecodeError):
         return {}
+    finally:
+        looking.text_factory = str
 
 
 class _Readable:
@@ -90,17 +100,20 @@ class _Readable:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         last, newest = 0, self._newest()
+        columns = dict.fromkeys(audit_record.columns.keys())
         while True:
             try:
                 for row in self._looking.execute(_AFTER, (last,)):
                     last = row["id"]
                     record = {name: row[name] for name in row.keys()}  # noqa: SIM118 - it is no dict
-                    if all(_fits(one, record.get(one.name)) for one in audit_record.columns):
+                    if record.keys() <= columns.keys() and schema.fits(
+                        audit_record.name, columns | record
+                    ):
                         yield record
                     else:
                         self.all_of_it = False
                 return
-            except sqlite3.Error:
+            except (sqlite3.Error, UnicodeDecodeError):
                 self.all_of_it = False
                 last += 1
             if last >= newest:
@@ -110,10 +123,5 @@ class _Readable:
         """The number of the last record that there was."""
         try:
             return int(self._looking.execute(_NEWEST).fetchone()[0])
-        except (sqlite3.Error, TypeError):
+        except (sqlite3.Error, TypeError, ValueError):
             return 0
-
-
-def _fits(column: Column[Any], value: object) -> bool:
-    """Whether a value can be what was written to a column."""
-    return column.nullable is True if value is None else isinstance(value, column.type.python_type)

@@ -84,6 +84,7 @@ def read(
         require_sound(paths)
         with sqlite.reading(paths.database) as connection:
             sqlite.require_whole(paths.database, connection, indexes=all_of_it)
+            sqlite.require_texts(connection)
             _read(stored, connection, own)
             return stored, list(_look_at_schema(paths, connection))
     except DamagedError as error:
@@ -107,16 +108,16 @@ def _look_at_schema(paths: Paths, connection: sqlite3.Connection) -> Iterator[Fi
 
 
 def _read(stored: Stored, connection: sqlite3.Connection, own: Settings | None) -> None:
-    stored.is_read = True
     stored.settings = dict(connection.execute("SELECT name, value FROM setting"))
     stored.changes = int(stored.settings.get(CHANGES, 0))
     stored.members = {(ip, port) for ip, port in connection.execute("SELECT ip, port FROM member")}
-    stored.newest = connection.execute(_NEWEST, (ACTED_ALONE,)).fetchone()[0]
+    stored.newest = int(connection.execute(_NEWEST, (ACTED_ALONE,)).fetchone()[0])
     address = None if own is None else own.address
     for number, name, state, stage, last, data, locks in connection.execute(_UNFINISHED):
-        main = json.loads(data).get("main_dag_id", "")
+        main = dict(json.loads(data)).get("main_dag_id", "")
         task_id = str(number) if address is None else str(GenericId(number, address))
         stored.tasks.append(Task(task_id, name, state, f"{stage} of {last}", bool(locks), main))
+    stored.is_read = True
 
 
 def look_at_copy(paths: Paths, stored: Stored) -> tuple[Essentials | None, Finding | None]:
