@@ -119,11 +119,15 @@ def require_sound(paths: Paths) -> None:
     copy = None
     with contextlib.suppress(DamagedError):  # a damaged copy is written anew
         copy = kept.load(paths.kept_copy)
-    if copy is not None and kept.is_of_another(settings.get(kept.HOME_ID), copy):
+    if copy is None:
+        return
+    if kept.is_of_another(settings.get(kept.HOME_ID), copy):
         raise DamagedError(file, "it is another agent's, as the copy that is kept beside it says")
     changes = int(settings.get(CHANGES, 0))
-    if copy is not None and copy.is_ahead_of(changes, numbers, revision):
+    if copy.is_ahead_of(changes, numbers, revision):
         raise DamagedError(file, _OLDER)
+    if copy.changes == changes and any(settings.get(n) != copy.setting(n) for n in SECRETS):
+        raise DamagedError(file, "it is damaged (its passwords are not those of its copy)")
 
 
 def read_settings(file: Path, connection: sqlite3.Connection, revision: str) -> dict[str, str]:

@@ -60,6 +60,7 @@ _THAT_STOP_THE_AGENT = [
     _altered("setting", "value", "CAST(value AS BLOB)", "name = 'root_password'"),
     _altered("setting", "name", _NO_TEXT, "name = 'root_password'"),
     _altered("setting", "value", "'1x'", "name = 'essential_changes'"),
+    _altered("setting", "value", "'=' || substr({0}, 2)", "name = 'root_password'"),
     _altered("setting", "value", "'CLWSTER AGENT'", "name = 'identity'"),
     _altered("setting", "value", "'one'", "name = 'cluster_id'"),
     _altered("member", "identity", "'CLWSTER AGENT'"),
@@ -81,6 +82,7 @@ _THAT_THE_DOCTOR_FINDS = [
     _an_unfinished_task("CAST(x'e0' AS TEXT)"),
     _an_unfinished_task("'[7]'"),
     _an_unfinished_task("'{'"),
+    _altered("audit_record", "who", _NO_TEXT),
 ]
 
 
@@ -132,7 +134,7 @@ async def test_what_nobody_wrote_keeps_the_agent_from_starting_and_is_repaired(l
 
 
 @pytest.mark.parametrize("damage", _THAT_THE_DOCTOR_FINDS, ids=_name)
-async def test_what_nobody_wrote_into_a_task_is_found_and_repaired(lived_long, damage):
+async def test_what_nobody_wrote_elsewhere_is_found_and_repaired(lived_long, damage):
     damage(lived_long)
     await _is_found_and_repaired(lived_long)
 
