@@ -10,8 +10,10 @@ from pyobshell.home.examination import Orders, examine
 from pyobshell.home.findings import Level
 from pyobshell.home.opening import open_database
 from pyobshell.store.database import sqlite_engine
-from pyobshell.store.migrate import migrate
+from pyobshell.store.migrate import migrate, revisions
 from pyobshell.store.sqlite import DamagedError
+
+NEWEST = revisions()[-1].encode()
 
 pytestmark = pytest.mark.anyio
 _NO_TEXT = "CAST(x'e0' || CAST({0} AS BLOB) AS TEXT)"
@@ -73,7 +75,9 @@ _THAT_STOP_THE_AGENT = [
     _altered("alembic_version", "version_num", _NO_TEXT),
     _altered("alembic_version", "version_num", "'00-3'"),
     _altered("alembic_version", "version_num", "'0000'"),
-    _in_the_file(b"\x06\x01\x02\x150003", b"\x06\x01\x02\x000003", "a_revision_that_is_null"),
+    _in_the_file(
+        b"\x06\x01\x02\x15" + NEWEST, b"\x06\x01\x02\x00" + NEWEST, "a_revision_that_is_null"
+    ),
     _in_the_file(b"start_time BIG", b"stbrt_time BIG", "a_column_of_another_name"),
     _in_the_file(b"CREATE TABLE member", b"CREATE TABLE m\xcdmber", "a_schema_that_is_no_text"),
     _in_the_file(b"\x00\x00\x00\x04", b"\x00\x00\x00\x09", "a_format_that_there_is_not"),
