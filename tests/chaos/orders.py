@@ -178,7 +178,10 @@ class Order:
         if not self.asked_at:
             return None
         name = _NAMES.get(self.operation.mode, "Stop OB")
-        return next(iter(self._store.recorded_since(self._recorded_before, name)), None)
+        recorded = self._store.recorded_since(self._recorded_before, name)
+        stages = len(self.operation.stages(self.box.scene))
+        alike = [number for number, last in recorded if last == stages]  # there may be another's
+        return next(iter(alike or [number for number, _ in recorded]), None)
 
     async def _send(self, client: Client) -> DagDetailDTO:
         operation = self.operation

@@ -26,10 +26,13 @@ class Store:
         rows = self._read("SELECT MAX(id) FROM dag")
         return int(rows[0][0] or 0) if rows else 0
 
-    def recorded_since(self, number: int, name: str) -> list[int]:
-        """The DAGs of a name that were recorded after one, the first of them first."""
-        rows = self._read("SELECT id FROM dag WHERE id > ? AND name = ? ORDER BY id", number, name)
-        return [found for (found,) in rows]
+    def recorded_since(self, number: int, name: str) -> list[tuple[int, int]]:
+        """The DAGs of a name that were recorded after one, and the number of stages of each.
+
+        The first of them is the first.
+        """
+        query = "SELECT id, max_stage FROM dag WHERE id > ? AND name = ? ORDER BY id"
+        return self._read(query, number, name)
 
     def standing(self, number: int) -> tuple[int, str] | None:
         """The stage that a DAG is in, and its state; None: neither can be told now."""
