@@ -180,8 +180,8 @@ class Order:
         name = _NAMES.get(self.operation.mode, "Stop OB")
         recorded = self._store.recorded_since(self._recorded_before, name)
         stages = len(self.operation.stages(self.box.scene))
-        alike = [number for number, last in recorded if last == stages]  # there may be another's
-        return next(iter(alike or [number for number, _ in recorded]), None)
+        # What else was recorded may be another's, through the same agent at the same time.
+        return next((number for number, last in recorded if last == stages), None)
 
     async def _send(self, client: Client) -> DagDetailDTO:
         operation = self.operation
