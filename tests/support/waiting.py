@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from pyobshell.deadline import Deadline
+
 T = TypeVar("T")
 
 PATIENCE_S = 20.0
@@ -16,6 +18,11 @@ async def soon(awaited: Awaitable[T]) -> T:
     """What is awaited, which must come within the patience of a test."""
     async with asyncio.timeout(PATIENCE_S):
         return await awaited
+
+
+def in_time() -> Deadline:
+    """The time limit of what is asked for in a test."""
+    return Deadline.after(PATIENCE_S)
 
 
 class Gate:

@@ -124,6 +124,7 @@ class Gateway:
         except OBShellError as error:
             return error
         key, client, gone = self._keyring.key, client_of(scope), gone_of(scope)
+        sender = network_of(client)
         opened: list[Credentials | OBShellError] = []
         for header_name, kind, opener in _HEADERS:
             text = headers.get(header_name)
@@ -131,7 +132,6 @@ class Gateway:
                 continue
             cost = len(text) * 3 // 4 // key.section_bytes  # it is base64
             try:
-                sender = network_of(client)
                 header = await self._crypto.run(sender, cost, opener, key, text, gone=gone)
                 opened.append(Credentials(kind, header, key.public_text, client))
             except OBShellError as error:

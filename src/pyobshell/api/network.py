@@ -161,13 +161,14 @@ class NetworkHttp(StrictHttp):
         """A header has come."""
         self._told_bytes += len(name) + len(value)
         self._told_headers += 1
-        self._require_moderate()
+        if self._told_bytes > LARGEST_HEAD or self._told_headers > MOST_HEADERS:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise ValueError("the head is too large")
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head has come."""
         self._head_bytes = None
-        self._require_moderate()
         self._strangers.ask(self)
         super().on_headers_complete()
 
@@ -234,11 +235,6 @@ class NetworkHttp(StrictHttp):
         if self._due is not None:
             self._due.cancel()
             self._due = None
-
-    def _require_moderate(self) -> None:
-        if self._told_bytes > LARGEST_HEAD or self._told_headers > MOST_HEADERS:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            raise ValueError("the head is too large")
 
     def _refuse(self, status: HTTPStatus) -> None:
         """End it with an answer that needs no envelope: whoever reads it is no client of ours."""

@@ -20,17 +20,13 @@ from pyobshell.errors import ErrorCode
 from pyobshell.operations import server, sub_dag
 from pyobshell.security.verify import Passwords
 from support.agents import a_member, a_view, free_address
-from support.waiting import PATIENCE_S, soon
+from support.waiting import PATIENCE_S, in_time, soon
 
 pytestmark = pytest.mark.anyio
 
 MEMBER = Identity.CLUSTER_AGENT
 MUCH = sub_dag.Wanting(force_pass=["2" * 300_000])
 CODES = {name: code for name, code in vars(errors).items() if isinstance(code, ErrorCode)}
-
-
-def in_time():
-    return Deadline.after(PATIENCE_S)
 
 
 async def refusal(awaited):

@@ -17,20 +17,15 @@ from pyobshell.api.call import Call
 from pyobshell.api.hung_up import has_hung_up
 from pyobshell.cluster import exchange
 from pyobshell.cluster.procedures import Nothing
-from pyobshell.deadline import Deadline
 from pyobshell.operations import server, sub_dag
 from pyobshell.security.peer import PeerSession
 from support.asking import check_envelope
 from support.staging import turns
-from support.waiting import PATIENCE_S, Gate, soon
+from support.waiting import Gate, in_time, soon
 
 pytestmark = pytest.mark.anyio
 
 MUCH = sub_dag.Wanting(force_pass=["2" * 300_000])
-
-
-def in_time():
-    return Deadline.after(PATIENCE_S)
 
 
 def seen_on_the_wire(asking, asked) -> tuple[PeerSession, bytes, str]:

@@ -9,21 +9,13 @@ from sqlite3 import connect
 import pytest
 
 from pyobshell import errors
-from pyobshell.deadline import Deadline
+from pyobshell.cluster.peers import ignore
 from pyobshell.engines.base import ObState
-from support.waiting import PATIENCE_S, soon
+from support.waiting import in_time, soon
 
 pytestmark = pytest.mark.anyio
 DOWN = ObState.PROCESS_NOT_RUNNING
 NO_MEMORY = errors.SERVER_UNAVAILABLE(reason="no memory")
-
-
-def ignore(line):
-    """Where lines go that no test reads."""
-
-
-def in_time():
-    return Deadline.after(PATIENCE_S)
 
 
 class Starts:

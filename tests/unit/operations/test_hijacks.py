@@ -23,7 +23,7 @@ from support.asking import ROOT_HEADER
 from support.fake_cluster import form_cluster
 from support.listening import listen
 from support.undertakings import logs_of, wait_end
-from support.waiting import PATIENCE_S, soon
+from support.waiting import in_time, soon
 
 __all__ = ["listen"]
 pytestmark = pytest.mark.anyio
@@ -33,10 +33,6 @@ MEMBER = Identity.CLUSTER_AGENT
 PASSWORD = "the agent's"
 GUARDED = Passwords(agent=PASSWORD)
 SERVER = ServerSettings(mysql_port=2881, rpc_port=2882)
-
-
-def in_time():
-    return Deadline.after(PATIENCE_S)
 
 
 async def refusal(awaited):

@@ -10,23 +10,15 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.cluster.model import Identity
-from pyobshell.deadline import Deadline
+from pyobshell.cluster.peers import ignore
 from pyobshell.engines.base import ObState, ServerConfig
 from pyobshell.operations.server import flush
 from support.staging import turns
-from support.waiting import PATIENCE_S, Gate, soon
+from support.waiting import Gate, in_time, soon
 
 pytestmark = pytest.mark.anyio
 
 DOWN, UP = ObState.PROCESS_NOT_RUNNING, ObState.CONNECTION_AVAILABLE
-
-
-def ignore(line):
-    """Where lines go that no test reads."""
-
-
-def in_time():
-    return Deadline.after(PATIENCE_S)
 
 
 @pytest.fixture

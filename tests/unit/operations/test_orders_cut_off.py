@@ -8,23 +8,15 @@ import contextlib
 import pytest
 
 from pyobshell import errors
+from pyobshell.cluster.peers import ignore
 from pyobshell.cluster.state import ClusterState
-from pyobshell.deadline import Deadline
 from pyobshell.engines.base import ObState
 from pyobshell.operations.keeper import ServerKeeper
-from support.waiting import PATIENCE_S, soon
+from support.waiting import PATIENCE_S, in_time, soon
 
 pytestmark = pytest.mark.anyio
 DOWN, UP = ObState.PROCESS_NOT_RUNNING, ObState.CONNECTION_AVAILABLE
 NO_MEMORY = errors.SERVER_UNAVAILABLE(reason="no memory")
-
-
-def ignore(line):
-    """Where lines go that no test reads."""
-
-
-def in_time():
-    return Deadline.after(PATIENCE_S)
 
 
 @pytest.fixture
