@@ -90,6 +90,17 @@ def test_what_is_no_rsa_private_key_is_refused() -> None:
         PrivateKey.from_pem("nonsense")
 
 
+def test_a_private_key_of_which_one_bit_is_another_is_refused(own_key: PrivateKey) -> None:
+    first, *lines, last = own_key.to_pem().splitlines()
+    whole = base64.b64decode("".join(lines))
+    for bit in range(0, len(whole) * 8, 61):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        pem = "\n".join([first, base64.b64encode(damaged).decode(), last, ""])
+        with pytest.raises(ValueError, match="damaged|no RSA private key"):
+            PrivateKey.from_pem(pem)
+
+
 def test_a_private_key_does_not_show_itself(own_key: PrivateKey) -> None:
     assert own_key.to_pem()[60:100] not in repr(own_key) + str(own_key)
 
