@@ -240,6 +240,7 @@ async def test_what_it_writes_is_for_its_own_user_alone(server):
     assert [oct(file.stat().st_mode & 0o077) for file in files] == ["0o0", "0o0"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 async def test_a_server_of_ipv6_is_asked_at_its_loopback(alone):
     server = alone(ip="::1")

@@ -61,6 +61,7 @@ async def test_a_server_whose_data_is_away_is_not_made_anew_and_loses_none(serve
     assert server.rows("select * from test.precious") == ((1,),)
 
 
+@pytest.mark.long
 async def test_a_server_that_another_agent_has_started_is_not_made_anew_either(server):
     """As after an upgrade from an agent that noted nothing, beside a server that runs."""
     server.rows("create table test.of_another(a int)", "insert into test.of_another values (1)")

@@ -33,13 +33,13 @@ def test_what_was_added_is_in_it_and_in_its_next_life(file: Path) -> None:
 
 def test_when_it_is_full_the_oldest_make_way_in_small_parts(file: Path) -> None:
     digests = TimelessDigests(file, most=160)
-    for number in range(1000):
+    for number in range(400):
         digests.add([digest(number)])
         oldest, *_ = there = known(digests, number + 1)
         assert there == list(range(oldest, number + 1))
         assert len(digests) == len(there) > min(number, 149)
     again = TimelessDigests(file, most=160)
-    assert known(again, 1000)[-150:] == list(range(850, 1000))
+    assert known(again, 400)[-150:] == list(range(250, 400))
 
 
 def test_memory_and_file_are_bounded(file: Path) -> None:
