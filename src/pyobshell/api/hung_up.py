@@ -39,7 +39,7 @@ async def minding(gone: asyncio.Future[None] | None) -> AsyncIterator[None]:
 
     Raises ``Common.BadRequest`` then, for whoever waits for the same.
     """
-    task, hung_up = asyncio.current_task(), False
+    task, hung_up, over = asyncio.current_task(), False, False
     if gone is None or task is None:
         yield
         return
@@ -47,8 +47,9 @@ async def minding(gone: asyncio.Future[None] | None) -> AsyncIterator[None]:
 
     def give_up(_: object) -> None:
         nonlocal hung_up
-        hung_up = True
-        task.cancel()
+        if not over:  # it may have been on its way when the body ended
+            hung_up = True
+            task.cancel()
 
     gone.add_done_callback(give_up)
     try:
@@ -58,4 +59,5 @@ async def minding(gone: asyncio.Future[None] | None) -> AsyncIterator[None]:
             raise errors.BAD_REQUEST(cause=HUNG_UP) from None
         raise
     finally:
+        over = True
         gone.remove_done_callback(give_up)

@@ -1,10 +1,12 @@
 """Whoever offers wrong passwords must wait before the next is judged; others need not.
 
 Each address has a debt: a password that is judged adds one, which is taken off if it was right, or
-by time. Up to so many nobody waits. With more of it passwords of that address wait in a line, and
-each is judged once the debt has become less. Nobody waits for longer than ``LONGEST_S``: in a line
-that is too long for that the turns come faster. So a right password is late there, but has its turn
-however many wrong ones come from the same place, and as many guesses as can wait are all there are.
+by time. Who gives up while his is judged has offered a wrong one: that it takes longer than a right
+one has told him. Up to so many nobody waits. With more of it passwords of that address wait in a
+line, and each is judged once the debt has become less. Nobody waits for longer than ``LONGEST_S``:
+in a line that is too long for that the turns come faster. So a right password is late there, but
+has its turn however many wrong ones come from the same place, and as many guesses as can wait are
+all there are.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class LoginBackoff:
     async def judging(self, address: str) -> AsyncIterator[None]:
         """Judge a password of an address in the body of this, when it is the address's turn.
 
-        The error of a wrong password, raised there, is noted. Raises
+        The error of a wrong password, raised there, is noted, and so is a cancellation. Raises
         ``Security.Authentication.TooManyFailures`` if too many wait already.
         """
         network = network_of(address)
@@ -98,6 +100,9 @@ class LoginBackoff:
         wrong = False
         try:
             yield
+        except asyncio.CancelledError:
+            wrong = True
+            raise
         except OBShellError as error:
             wrong = error.code in _WRONG
             raise

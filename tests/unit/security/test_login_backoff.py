@@ -184,6 +184,20 @@ async def test_who_gives_up_waiting_leaves_no_place_behind(logins, time):
         over.set()
 
 
+async def test_who_hangs_up_while_he_is_judged_has_paid_for_it(logins, time):
+    """What is right is let in at once: who waits no longer than that would guess for nothing."""
+    async with asyncio.TaskGroup() as offers:
+        judged = [
+            offers.create_task(offer(logins, judge=asyncio.Event().wait)) for _ in range(FREE)
+        ]
+        await turns(20)
+        for one in judged:
+            one.cancel()
+    assert time.slept == []
+    assert await offer(logins, error=None) is None
+    assert time.slept == [1]
+
+
 async def test_when_too_many_wait_the_others_are_refused_at_once(time):
     waiting, over = [], asyncio.Event()
 
