@@ -2,8 +2,8 @@
 
 A connection belongs to a stranger until a request on it was let in. Strangers have so many
 connections together, and so many from one address; one more takes the place of one on which nothing
-is asked. A request must have come whole within some seconds, and its head be of some size; what it
-is answered must be read in some time.
+is asked, or of one of whoever has most. A request must have come whole within some seconds, and its
+head be of some size; what it is answered must be read in some time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Final
 
 from starlette.types import Scope
@@ -34,13 +35,13 @@ _PROVEN, _GONE = "proven", "gone"
 
 
 class Strangers:
-    """The connections of strangers, by address; those on which nothing is asked, oldest first."""
+    """The connections of strangers, by address, the oldest first: busy, or nothing is asked."""
 
     def __init__(self, most: int = MOST_STRANGERS, most_of_one: int = MOST_OF_AN_ADDRESS) -> None:
         self._most = most
         self._most_of_one = most_of_one
         self._count = 0
-        self._busy: dict[str, set[NetworkHttp]] = {}
+        self._busy: dict[str, dict[NetworkHttp, None]] = {}
         self._idle: dict[str, dict[NetworkHttp, None]] = {}
 
     def enter(self, connection: NetworkHttp) -> bool:
@@ -48,13 +49,11 @@ class Strangers:
         address = connection.address
         if self._of(address) >= self._most_of_one and not self._drop_idle(address):
             return False
-        if self._count >= self._most:
-            idle = [one for one, connections in self._idle.items() if connections]
-            if not idle or not self._drop_idle(max(idle, key=self._of)):
-                return False
+        if self._count >= self._most and not self._make_room(address):
+            return False
         self._count += 1
         self._idle.setdefault(address, {})[connection] = None
-        self._busy.setdefault(address, set())
+        self._busy.setdefault(address, {})
         return True
 
     def ask(self, connection: NetworkHttp) -> None:
@@ -62,29 +61,42 @@ class Strangers:
         idle = self._idle.get(connection.address, {})
         if connection in idle:
             del idle[connection]
-            self._busy[connection.address].add(connection)
+            self._busy[connection.address][connection] = None
 
     def rest(self, connection: NetworkHttp) -> None:
         """Nothing is asked on it any more."""
-        busy = self._busy.get(connection.address, set())
+        busy = self._busy.get(connection.address, {})
         if connection in busy:
-            busy.remove(connection)
+            del busy[connection]
             self._idle[connection.address][connection] = None
 
     def leave(self, connection: NetworkHttp) -> None:
         """It has ended, or is no stranger's any more."""
         address = connection.address
-        idle, busy = self._idle.get(address, {}), self._busy.get(address, set())
+        idle, busy = self._idle.get(address, {}), self._busy.get(address, {})
         if connection not in idle and connection not in busy:
             return
         idle.pop(connection, None)
-        busy.discard(connection)
+        busy.pop(connection, None)
         self._count -= 1
         if not idle and not busy:
             del self._idle[address], self._busy[address]
 
     def _of(self, address: str) -> int:
         return len(self._idle.get(address, ())) + len(self._busy.get(address, ()))
+
+    def _make_room(self, address: str) -> bool:
+        """End a connection for one of ``address``, of nobody who has fewer than that.
+
+        Whoever keeps very many busy must not keep others out.
+        """
+        largest = max(self._idle, key=self._of)
+        if self._of(largest) > self._of(address) + 1:
+            next(chain(self._idle[largest], self._busy[largest])).drop()
+            return True
+        own = self._of(address)
+        idle = [one for one, some in self._idle.items() if some and self._of(one) >= own]
+        return bool(idle) and self._drop_idle(max(idle, key=self._of))
 
     def _drop_idle(self, address: str) -> bool:
         oldest = next(iter(self._idle.get(address, ())), None)
@@ -131,8 +143,9 @@ class NetworkHttp(StrictHttp):
 
     def data_received(self, data: bytes) -> None:
         """Take more of a request."""
-        if self._dropped:
-            return
+        between_requests = self._in_head and self._head_bytes is None
+        if self._dropped or (between_requests and not data.strip(b"\r\n")):
+            return  # empty lines ask for nothing, so they keep no connection open
         super().data_received(data)
         if self._head_bytes is not None:
             self._head_bytes += len(data)

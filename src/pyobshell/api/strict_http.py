@@ -11,6 +11,7 @@ _VERSIONS: Final = ("1.0", "1.1")
 _OFFER: Final = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
 _NO_OFFER: Final = b"\r\nx-offer"  # as long, so that nothing moves
 _END: Final = b"\r\n\r\n"
+_CUT: Final = re.compile(rb"\r(\n(\r|u|up|upg|upgr|upgra|upgrad|upgrade)?)?\Z", re.IGNORECASE)
 
 
 class StrictHttp(HttpToolsProtocol):
@@ -21,11 +22,14 @@ class StrictHttp(HttpToolsProtocol):
     """
 
     _in_head = True  # what comes next is of a head
+    _cut = b""  # the end of what came of it, of which the next piece says what it is
 
     def data_received(self, data: bytes) -> None:
         """Take more of a request."""
         if self._in_head:
-            head, end, rest = data.partition(_END)
+            head, end, rest = (self._cut + data).partition(_END)
+            cut = None if end else _CUT.search(head)
+            head, self._cut = (head, b"") if cut is None else (head[: cut.start()], cut[0])
             data = _OFFER.sub(_NO_OFFER, head) + end + rest
         super().data_received(data)
 

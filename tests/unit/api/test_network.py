@@ -156,15 +156,33 @@ async def test_who_offers_another_protocol_has_its_body_read_as_such(knock, offe
     assert await connection.ask() == 200
 
 
-async def test_who_offers_it_in_pieces_is_refused_before_its_body_is_read(knock):
+async def test_who_offers_it_is_understood_wherever_the_network_cuts_it(agent, knock):
     connection = await knock()
-    connection.writer.write(b"POST /api/v1/ob/stop HTTP/1.1\r\nExpect: 100-continue\r\nUp")
-    await asyncio.sleep(0.05)  # the clock is meant: what has come is read
-    rest = b"grade: h2c\r\nConnection: Upgrade\r\nContent-Length: %d\r\n\r\n" % len(STATUS)
-    connection.writer.write(rest + STATUS)
-    answers = await connection.ended()
-    assert answers.count(b"HTTP/1.1 ") == 1
-    assert answers.startswith(b"HTTP/1.1 400 ")
+    assert await connection.ask() == 200
+    (ours,) = connections_of(agent)
+    body = b"\r\nupgrade: h2c\r\n\r\n" + STATUS
+    head = b"POST /api/v1/ob/stop HTTP/1.1\r\nContent-Length: %d\r\nUpgrade: h2c\r\n" % len(body)
+    whole = head + b"Connection: Upgrade\r\n\r\n" + body
+    upgrade, end = whole.index(b"\r\nUp"), whole.index(b"\r\n\r\n")
+    for cut in (*range(upgrade, upgrade + 12), *range(end, end + 8)):
+        ours.data_received(whole[:cut])
+        ours.data_received(whole[cut:])
+        assert await connection.ask(b"") == 400
+    for at in range(len(head)):
+        ours.data_received(whole[at : at + 1])
+    ours.data_received(whole[len(head) :])
+    assert await connection.ask(b"") == 400
+    assert await connection.ask() == 200
+
+
+async def test_lines_without_a_word_keep_no_connection_open(agent, knock):
+    connection = await knock()
+    assert await connection.ask() == 200
+    (ours,) = connections_of(agent)
+    for nothing in (b"\r\n", b"\n", b"\r", b"\r\n" * 1000):
+        ours.data_received(nothing)
+        assert ours.timeout_keep_alive_task is not None
+    assert await connection.ask(b"\r\n" + STATUS) == 200
 
 
 async def test_of_too_many_connections_the_oldest_on_which_nothing_is_asked_is_ended(agent, knock):
@@ -239,10 +257,39 @@ def test_when_all_places_are_taken_who_has_most_gives_one():
     assert [one.lives for one in (single, *many)] == [True, False, True, True]
 
 
-def test_who_has_most_may_be_busy_with_all():
+def test_who_has_most_gives_one_also_if_he_is_busy_with_all():
     strangers = Strangers(most=3, most_of_one=3)
     single, many = one_and_many(strangers, 2)
     for connection in many:
         strangers.ask(connection)
     assert strangers.enter(Connection(strangers, "10.0.0.3"))
-    assert [one.lives for one in (single, *many)] == [False, True, True]
+    assert [one.lives for one in (single, *many)] == [True, False, True]
+
+
+def test_two_who_keep_all_places_busy_keep_nobody_else_out_nor_throw_him_out():
+    strangers = Strangers(most=8, most_of_one=4)
+    for address in ("10.0.0.1", "10.0.0.2"):
+        for connection in [Connection(strangers, address) for _ in range(4)]:
+            assert strangers.enter(connection)
+            strangers.ask(connection)
+    other = Connection(strangers, "10.0.0.3")
+    assert strangers.enter(other)
+    for address in ("10.0.0.1", "10.0.0.2"):
+        assert not strangers.enter(Connection(strangers, address))
+    assert other.lives
+    strangers.ask(other)
+    assert strangers.enter(Connection(strangers, "10.0.0.4"))
+    assert other.lives
+    assert strangers._count == 8
+
+
+def test_of_many_who_have_one_each_nobody_is_thrown_out_who_is_busy():
+    strangers = Strangers(most=2, most_of_one=2)
+    first, second = (Connection(strangers, f"10.0.0.{number}") for number in (1, 2))
+    for connection in (first, second):
+        assert strangers.enter(connection)
+        strangers.ask(connection)
+    assert not strangers.enter(Connection(strangers, "10.0.0.3"))
+    strangers.rest(second)
+    assert strangers.enter(Connection(strangers, "10.0.0.3"))
+    assert [one.lives for one in (first, second)] == [True, False]
