@@ -97,7 +97,7 @@ def test_a_private_key_of_which_one_bit_is_another_is_refused(own_key: PrivateKe
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         pem = "\n".join([first, base64.b64encode(damaged).decode(), last, ""])
-        with pytest.raises(ValueError, match="damaged|no RSA private key"):
+        with pytest.raises(ValueError, match=r"damaged|no RSA private key"):
             PrivateKey.from_pem(pem)
 
 
