@@ -148,9 +148,10 @@ class Agent:
         for files of its own that cannot be used what ``home.opening`` raises.
         """
         paths, own = self.paths, self.settings.address
-        for directory, mode in ((paths.base_dir, 0o750), (paths.state_dir, 0o700)):
-            directory.mkdir(mode=mode, parents=True, exist_ok=True)
-        paths.run_dir.mkdir(mode=0o750, exist_ok=True)
+        paths.base_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        require_own(paths.base_dir)
+        for directory, mode in ((paths.state_dir, 0o700), (paths.run_dir, 0o750)):
+            directory.mkdir(mode=mode, exist_ok=True)
         require_own(paths.base_dir, paths.run_dir, paths.state_dir)
         with (
             opening.holding(paths.lock),

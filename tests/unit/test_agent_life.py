@@ -137,9 +137,10 @@ async def test_it_does_not_lie_where_everybody_can_replace_it(hosts, open_to_all
     settings.paths.run_dir.mkdir(parents=True)
     directory = getattr(settings.paths, open_to_all)
     directory.chmod(0o777)
-    with pytest.raises(PermissionError, match="take the place of the agent's own") as refused:
+    with pytest.raises(PermissionError, match=r"take the place .* \(chmod o-w\)") as refused:
         await started(settings)
     assert refused.value.filename == str(directory)
+    assert settings.paths.state_dir.exists() == (open_to_all == "run_dir")
     directory.chmod(0o1777)
     await started(settings)
 

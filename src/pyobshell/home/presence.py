@@ -26,7 +26,8 @@ def require_own(base_dir: Path, *inside: Path) -> None:
         found = place.lstat()
         for_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
         if found.st_uid not in owners or (for_all and not stat.S_ISLNK(found.st_mode)):
-            why = "another user can change it, and so take the place of the agent's own"
+            remedy = "take that from others (chmod o-w)" if for_all else "it is another user's"
+            why = f"another user can change it, and so take the place of the agent's own; {remedy}"
             raise PermissionError(errno.EPERM, why, str(place))
 
 
