@@ -7,6 +7,8 @@ then whether they are still needed, at first after a second, later every quarter
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from pydantic import BaseModel
 
@@ -93,7 +95,15 @@ def look_after(site: Site, dag: Dag) -> None:
 
 async def _look_after(site: Site, dag: Dag) -> None:
     number, pause_s = dag.id, _FIRST_LOOK_S
-    while not await _is_released(site, number, Deadline.after(pause_s)):
+    while True:
+        try:
+            if await _is_released(site, number, Deadline.after(pause_s)):
+                return
+        except OBShellError as error:
+            if error.code is errors.TASK_NOT_FOUND:
+                return
+            _log.warning("not seen", action="sub_dag.look", dag_id=number, cause=str(error))
+            await asyncio.sleep(pause_s)  # the clock is meant: a disk that fails may do so on
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         try:
             if not await is_needed(site, dag, Deadline.after(site.settings.rpc_timeout_s)):

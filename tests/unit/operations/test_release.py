@@ -81,6 +81,22 @@ async def test_an_agent_that_is_told_to_prepare_too_late_lets_itself_go(host):
     assert host.engine.deeds == []
 
 
+async def test_a_lock_is_looked_after_also_when_the_database_could_not_be_read(host, monkeypatch):
+    monkeypatch.setattr(release, "_FIRST_LOOK_S", 0.01)
+    real, failed = host.site.tasks.wait, asyncio.Event()
+
+    async def fail_once(*question):
+        if failed.is_set():
+            return await real(*question)
+        failed.set()
+        raise errors.STORE_UNAVAILABLE(file="meta.db", cause="reading it fails", base_dir="/home")
+
+    monkeypatch.setattr(host.site.tasks, "wait", fail_once)
+    number = await prepared(host, id_of(host, 99))
+    await soon(failed.wait())
+    await is_let_go(host, number)
+
+
 async def test_an_agent_whose_asker_hangs_up_lets_itself_go(host, monkeypatch):
     """The lock has been taken, and nobody knows of it any more."""
     submitted, real = asyncio.Event(), host.site.tasks.submit
