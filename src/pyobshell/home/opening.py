@@ -105,6 +105,9 @@ def require_sound(paths: Paths) -> None:
     file = paths.database
     if not file.exists():
         raise DamagedError(file, "it is missing, though an agent has run here")
+    copy = None  # before the database: beside an agent that runs it is not the newer one
+    with contextlib.suppress(DamagedError):  # a damaged copy is written anew
+        copy = kept.load(paths.kept_copy)
     with sqlite.reading(file) as connection:
         revision = sqlite.revision(connection)
         if revision is None:
@@ -116,9 +119,6 @@ def require_sound(paths: Paths) -> None:
             raise DamagedError(file, f"it is damaged ({damages[0]})")
         settings = read_settings(file, connection, revision)
         numbers = {_text(name): int(n) for name, n in connection.execute(kept.NUMBERS)}
-    copy = None
-    with contextlib.suppress(DamagedError):  # a damaged copy is written anew
-        copy = kept.load(paths.kept_copy)
     if copy is None:
         return
     if kept.is_of_another(settings.get(kept.HOME_ID), copy):

@@ -92,6 +92,9 @@ def read(
         return stored, [problem("database", _cause(error), f"{repair}; its tasks are lost")]
     except OBShellError as error:
         return stored, [problem("database", _cause(error), "mend that; nothing is lost")]
+    except OSError as error:  # the copy beside it, mostly
+        said = f"{error.filename}: {(error.strerror or '').lower()}"
+        return stored, [problem("database", said, "mend that; nothing is lost")]
 
 
 def _cause(error: OBShellError) -> str:

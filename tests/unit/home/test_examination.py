@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from pyobshell.cluster.state import COUNT_CHANGE
 from pyobshell.home import files, kept, processes
 from pyobshell.home.examination import Orders, examine
 from pyobshell.home.findings import Level
@@ -47,6 +48,20 @@ async def test_of_a_home_that_is_well_all_is_well_and_nothing_is_changed(home):
     } - ({"logs"} if not home.paths.log_dir.exists() else set())  # fmt: skip
     assert await found(home, REPAIR) == {}
     assert home.content() == before
+
+
+async def test_what_an_agent_changes_while_its_home_is_looked_at_is_no_damage(home, monkeypatch):
+    load = kept.load
+
+    def load_after_a_change(file):
+        with home.database() as connection:
+            connection.execute(COUNT_CHANGE.text)
+        copy = load(file)
+        kept.store(file, copy.model_copy(update={"changes": copy.changes + 1}))
+        return load(file)
+
+    monkeypatch.setattr(kept, "load", load_after_a_change)
+    assert "database" not in await found(home)
 
 
 @pytest.fixture
@@ -264,6 +279,14 @@ async def test_a_copy_that_is_missing_damaged_or_older_is_written_anew_by_the_ne
     assert (await found(home))["kept copy"].level is Level.WARNING
     home.paths.kept_copy.unlink()
     assert (await found(home))["kept copy"].level is Level.WARNING
+
+
+async def test_a_copy_that_cannot_be_read_is_told_of_with_all_else(home):
+    home.paths.kept_copy.unlink()
+    home.paths.kept_copy.mkdir(mode=0o700)
+    told = await found(home)
+    assert f"{home.paths.kept_copy}: is a directory" in told["database"].message
+    assert told["kept copy"].level is Level.WARNING
 
 
 async def test_passwords_that_cannot_be_opened_are_forgotten_only_on_demand(home):
