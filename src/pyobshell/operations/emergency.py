@@ -232,6 +232,8 @@ async def check_process_and_config(run: Run, task: Alone) -> None:
 @stage("Start observer", Ability.ALL, key="emergency.start_observer")
 async def start_observer(run: Run, task: Alone) -> None:
     """Start the server beside this agent and wait until it answers; it is kept running then."""
+    if run.attempt > 1:  # RETRY is a newer order
+        await _mind_lock(run, task)
     await run.site.keeper.start(run.log, run.deadline.within(run.site.settings.start_timeout_s))
 
 

@@ -20,7 +20,7 @@ from pyobshell.tasks.ids import GenericId
 from support.agents import free_address
 from support.crashing import mortals
 from support.emergencies import DOWN, seen_through, start, stop
-from support.undertakings import a_part, a_waiting_sub_dag, locked, logs_of, servers
+from support.undertakings import a_part, a_waiting_sub_dag, locked, logs_of, servers, wait_end
 from support.waiting import PATIENCE_S, soon
 
 pytestmark = pytest.mark.anyio
@@ -187,6 +187,21 @@ async def test_an_order_counts_from_when_it_was_given_alone_not_from_when_it_is_
     assert (await seen_through(host, older))["state"] == "SUCCEED"
     await prepared(host, time.time() - given)
     assert await locked([host]) == [True]
+
+
+async def test_a_retry_of_an_order_given_alone_counts_from_when_it_was_asked_for(start_member):
+    host = await start_member()  # whose fellows do not answer
+    host.engine.set_state(DOWN)
+    host.engine.failures["start"] = errors.SERVER_UNAVAILABLE(reason="no memory")
+    dag = await seen_through(host, await start(host))
+    between = time.time()
+    host.engine.failures.clear()
+    await host.local.post(f"/task/dag/{dag['id']}", {"operator": "RETRY"})
+    assert (await wait_end(host, dag["id"]))["state"] == "SUCCEED"
+    with pytest.raises(errors.OBShellError) as refused:
+        await prepared(host, time.time() - between)
+    assert refused.value.code is errors.ORDER_SUPERSEDED
+    assert await locked([host]) == [False]
 
 
 async def test_of_several_orders_in_an_emergency_the_newest_counts(host):
