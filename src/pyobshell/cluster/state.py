@@ -170,6 +170,11 @@ class ClusterState:
 
         await self._undivided.do(want())
 
+    @property
+    def before_an_order(self) -> bool | None:
+        """What is wanted before an order that begins now, or before one that it replaces."""
+        return self.wanted_before if self.has_order else self.server_wanted
+
     async def order_server(self, runs: bool) -> None:
         """Record that an order begins, to have the server run or not; ``want_server`` ends it.
 
@@ -178,7 +183,7 @@ class ClusterState:
         """
 
         async def order() -> None:
-            before = self.wanted_before if self.has_order else self.server_wanted
+            before = self.before_an_order
             setting = {WANTED: _in_word(runs), WANTED_BEFORE: _in_word(before) or _UNSAID}
             setting[FAILED_START] = None
             await self._change(lambda c: _put(c, setting))

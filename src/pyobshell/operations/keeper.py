@@ -7,8 +7,9 @@ import contextlib
 import contextvars
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from pyobshell.cluster.state import ClusterState
 from pyobshell.deadline import Deadline
 from pyobshell.engines.base import Engine, Log, ObState, ServerConfig
 from pyobshell.errors import OBShellError
+from pyobshell.undivided import Undivided
 
 _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _STEADY_S = 60.0
+_ENDING_S = 60.0  # longer than a server takes that was told to end
 # What is in brackets in a line of a server's log is another time, process or trace each time.
 _OF_THE_MOMENT = re.compile(r"\[[^\]]*\]|0x[0-9a-f]+", re.IGNORECASE)
 _CUT_OFF = "its agent ended meanwhile"
@@ -76,6 +79,7 @@ class ServerKeeper:
         self._start_timeout_s = start_timeout_s
         self._watcher: asyncio.Task[None] | None = None
         self._taking_orders = asyncio.Lock()
+        self._undivided = Undivided()
         self._under_way: dict[asyncio.Task[None], bool] = {}  # whether it is for a server that runs
         self._last_order: asyncio.Task[None] | None = None
         self._restart: asyncio.Future[None] | None = None
@@ -165,12 +169,13 @@ class ServerKeeper:
         """If the server shall run, restart it whenever it dies, until somebody stops it.
 
         An order that the end of an earlier life cut off has failed, unless its task goes on and
-        gives it again: a start leaves it as it was wanted before, a stop what has ended.
+        gives it again: a start leaves it as it was wanted before, a stop what has ended or ends
+        within a minute.
         """
         async with self._taking_orders:
             if self._cluster.has_order and self._last_order is None:
                 await self._end_cut_off()
-            self._watch()
+            self._watch(self._cluster.server_wanted)
 
     async def _end_cut_off(self) -> None:
         with contextlib.suppress(OBShellError):  # the disk is full: the next order ends it
@@ -179,13 +184,30 @@ class ServerKeeper:
                 await self._cluster.want_server(before, None if before else _CUT_OFF)
             elif await self._engine.state() is ObState.PROCESS_NOT_RUNNING:
                 await self._cluster.want_server(False)
+            else:
+                self._begin_watch(self._see_whether_it_ends())
 
-    def _watch(self) -> None:
-        if self._cluster.server_wanted and (self._watcher is None or self._watcher.done()):
-            # In a context of its own: a restart is not part of the request that began the watch.
-            self._watcher = asyncio.create_task(
-                self._keep_running(), name="server keeper", context=contextvars.Context()
-            )
+    async def _see_whether_it_ends(self) -> None:
+        """Whether a stop that was cut off has its effect; else it was given in vain."""
+        wanted = self._cluster.wanted_before
+        with contextlib.suppress(OBShellError, OSError):  # its time is over
+            await asyncio.wait_for(self._engine.wait_death(), _ENDING_S)
+            wanted = False
+        async with self._taking_orders:
+            with contextlib.suppress(OBShellError):  # the disk is full: the next order ends it
+                await self._cluster.want_server(wanted)
+        if wanted:
+            await self._keep_running()
+
+    def _watch(self, wanted: bool | None) -> None:
+        if wanted and (self._watcher is None or self._watcher.done()):
+            self._begin_watch(self._keep_running())
+
+    def _begin_watch(self, watch: Coroutine[Any, Any, None]) -> None:
+        # In a context of its own: a restart is not part of the request that began the watch.
+        self._watcher = asyncio.create_task(
+            watch, name="server keeper", context=contextvars.Context()
+        )
 
     async def restarted(self, log: Log, deadline: Deadline) -> None:
         """If the server is just being restarted, wait until it accepts SQL or that has failed."""
@@ -195,6 +217,7 @@ class ServerKeeper:
 
     async def close(self) -> None:
         """Leave the server as it is."""
+        await self._undivided.settled()
         await self._leave_alone()
 
     async def _carry_out(
@@ -204,30 +227,61 @@ class ServerKeeper:
         log: Log,
         deadline: Deadline,
     ) -> None:
-        """Do what is to have the server run, or not; if it fails all is wanted as before."""
+        """Do what is to have the server run, or not; if it fails all is wanted as before.
+
+        How it ended is recorded, however often this is cancelled.
+        """
         config = self.config
-        async with self._taking_orders:
-            await self._cluster.order_server(runs)  # if that cannot be recorded all goes on
-            before = self._cluster.wanted_before
-            await self._leave_alone()
-            await self._give_up_all_for(not runs)
-            order = asyncio.ensure_future(work(config, log, deadline))
-            self._under_way[order] = runs
-            order.add_done_callback(self._under_way.pop)
-            self._last_order = order
+        order, before = await self._begin(runs, partial(work, config, log, deadline))
         try:
             await order
         except BaseException as error:
-            ended = not runs and await self._engine.state() is ObState.PROCESS_NOT_RUNNING
-            why = _in_words(error, will_go_on=before is True) if runs else None
-            await self._settle(order, False if ended else before, why)
+            await self._undivided.do(self._end_failed(order, error, runs=runs, before=before))
             if isinstance(error, asyncio.CancelledError) and not _is_being_cancelled():
                 raise errors.SERVER_UNAVAILABLE(
                     reason=f"its {'start' if runs else 'stop'} was given up, for a "
                     f"{'stop' if runs else 'start'} was asked for meanwhile"
                 ) from None
             raise
-        await self._settle(order, runs)
+        await self._undivided.do(self._settle(order, runs))
+
+    async def _begin(
+        self, runs: bool, work: Callable[[], Awaitable[None]]
+    ) -> tuple[asyncio.Task[None], bool | None]:
+        """Record an order and begin to carry it out; returns that, and what was wanted before.
+
+        If this is cancelled it is not begun, and all is wanted as before.
+        """
+        async with self._taking_orders:
+            before, failed_start = self._cluster.before_an_order, self._cluster.failed_start
+            try:
+                await self._cluster.order_server(runs)  # if that cannot be recorded all goes on
+                await self._leave_alone()
+                await self._give_up_all_for(not runs)
+            except asyncio.CancelledError:
+                await self._undivided.do(self._take_back(before, failed_start))
+                raise
+            order = asyncio.ensure_future(work())
+            self._under_way[order] = runs
+            order.add_done_callback(self._under_way.pop)
+            self._last_order = order
+            return order, before
+
+    async def _take_back(self, before: bool | None, failed_start: str | None) -> None:
+        """Have an order that is not begun not be on record; one under way says what is wanted."""
+        if self._last_order is not None and not self._last_order.done():
+            return
+        await self._leave_alone()
+        with contextlib.suppress(OBShellError):  # the disk is full: the next order ends it
+            await self._cluster.want_server(before, failed_start)
+        self._watch(before)
+
+    async def _end_failed(
+        self, order: asyncio.Task[None], error: BaseException, *, runs: bool, before: bool | None
+    ) -> None:
+        ended = not runs and await self._engine.state() is ObState.PROCESS_NOT_RUNNING
+        why = _in_words(error, will_go_on=before is True) if runs else None
+        await self._settle(order, False if ended else before, why)
 
     async def _give_up_all_for(self, runs: bool) -> None:
         opposed = [order for order, wanted in self._under_way.items() if wanted is runs]
@@ -243,8 +297,10 @@ class ServerKeeper:
         async with self._taking_orders:
             if order is not self._last_order:
                 return
-            await self._cluster.want_server(wanted, failed_start)
-            self._watch()
+            try:
+                await self._cluster.want_server(wanted, failed_start)
+            finally:  # also if the disk is full
+                self._watch(wanted)
 
     async def _leave_alone(self) -> None:
         if self._watcher is not None:
@@ -263,7 +319,7 @@ class ServerKeeper:
                 _log.warning("the server is down, starting it", action="server.restart")
                 await self._start_again()
                 await self._note_restart(None)
-            except (OBShellError, OSError) as error:
+            except Exception as error:  # whatever it is, the server is watched on
                 _log.error("restart failed", action="server.restart.failed", cause=str(error))
                 await self._note_restart(str(error))
             await asyncio.sleep(pause_s)  # the clock is meant: do not hammer what dies at once

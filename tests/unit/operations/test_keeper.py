@@ -118,6 +118,26 @@ async def test_why_a_start_failed_is_on_record_until_the_next_order(host, failin
     assert failed_start(host) is None
 
 
+async def test_a_server_that_could_not_be_stopped_is_kept_running_also_on_a_full_disk(
+    host, monkeypatch
+):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+    host.engine.failures["kill"] = errors.CLUSTER_ASYNC_TIMEOUT(operation="kill", seconds=1)
+
+    async def full(*_):
+        raise errors.STORE_UNAVAILABLE(file="meta.db", cause="no space is left", base_dir="/home")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host.site.cluster, "want_server", full)
+        with pytest.raises(errors.OBShellError):
+            await keeper.kill(ignore, in_time())
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    gate.open()
+
+
 async def test_a_stop_that_is_given_up_keeps_the_server_running(host):
     keeper = host.site.keeper
     await keeper.start(ignore, in_time())
@@ -173,9 +193,10 @@ async def test_if_it_does_not_come_up_it_cannot_be_flushed(host):
         await soon(flushing)
 
 
-async def test_a_restart_that_fails_does_not_end_the_watch(host, monkeypatch):
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])  # no space, or no thread, is left
+async def test_a_restart_that_fails_does_not_end_the_watch(host, monkeypatch, kind):
     monkeypatch.setattr("pyobshell.operations.keeper._FIRST_PAUSE_S", 0)
-    host.engine.failures["start"] = OSError("full")
+    host.engine.failures["start"] = kind("full")
     await host.site.cluster.want_server(True)
     await host.site.keeper.resume()
     first, again = Gate(), Gate()

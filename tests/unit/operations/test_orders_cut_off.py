@@ -12,7 +12,7 @@ from pyobshell.cluster.peers import ignore
 from pyobshell.cluster.state import ClusterState
 from pyobshell.engines.base import ObState
 from pyobshell.operations.keeper import ServerKeeper
-from support.waiting import PATIENCE_S, in_time, soon
+from support.waiting import PATIENCE_S, Gate, in_time, soon
 
 pytestmark = pytest.mark.anyio
 DOWN, UP = ObState.PROCESS_NOT_RUNNING, ObState.CONNECTION_AVAILABLE
@@ -54,6 +54,18 @@ async def cut_off(host):
             host.engine._gates.clear()
 
         yield give
+
+
+def noted(cluster, record):
+    """Whether something has been recorded, from now on."""
+    real, done = getattr(cluster, record), asyncio.Event()
+
+    async def note(*what):
+        await real(*what)
+        done.set()
+
+    setattr(cluster, record, note)
+    return done
 
 
 @pytest.mark.parametrize("wanted", [True, False, None])
@@ -123,6 +135,30 @@ async def test_a_stop_that_goes_on_and_fails_keeps_the_server_running(host, cut_
     gate.open()
 
 
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_stop_that_was_cut_off_and_is_not_given_again_counts_if_the_server_ends(
+    host, cut_off, next_life, monkeypatch, ends
+):
+    if not ends:
+        monkeypatch.setattr("pyobshell.operations.keeper._ENDING_S", 0)
+    await host.site.keeper.start(ignore, in_time())
+    await cut_off("terminate")
+    await host.site.keeper.close()
+    cluster, keeper = await next_life()
+    recorded = noted(cluster, "want_server")
+    await keeper.resume()
+    if ends:
+        host.engine.set_state(DOWN)
+    await soon(recorded.wait())
+    assert cluster.server_wanted is not ends
+    assert (await next_life())[0].has_order is False
+    if not ends:
+        gate = host.engine.hold("start")
+        host.engine.set_state(DOWN)
+        await gate.reached()
+        gate.open()
+
+
 async def test_a_stop_that_was_cut_off_when_it_was_done_is_done(host, cut_off, next_life):
     await host.site.keeper.start(ignore, in_time())
     await cut_off("kill")
@@ -162,3 +198,81 @@ async def test_what_was_wanted_before_an_order_that_has_ended_does_not_count(
     with pytest.raises(errors.OBShellError):
         await keeper.start(ignore, in_time())
     assert cluster.server_wanted is False
+
+
+# --- an order that is cancelled ------------------------------------------------------------------
+
+
+async def is_kept_running(host):
+    """Return once the server has died and is being started again."""
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    gate.open()
+
+
+@pytest.mark.parametrize("order", ["start", "kill"])
+async def test_an_order_that_is_cancelled_before_it_is_begun_is_not_on_record(
+    host, next_life, order
+):
+    before = order == "kill"
+    if before:
+        await host.site.keeper.start(ignore, in_time())
+    else:
+        await host.site.cluster.want_server(False)
+    real, gate = host.site.cluster.order_server, Gate()
+
+    async def record(runs):
+        await real(runs)
+        await gate.pass_through()
+
+    host.site.cluster.order_server = record
+    ordering = asyncio.create_task(getattr(host.site.keeper, order)(ignore, in_time()))
+    await gate.reached()
+    ordering.cancel()
+    await asyncio.wait([ordering])
+    known = (await next_life())[0]
+    assert (known.server_wanted, known.has_order) == (before, False)
+    if before:
+        await is_kept_running(host)
+
+
+async def test_a_stop_that_is_cancelled_twice_keeps_the_server_running(host):
+    await host.site.keeper.start(ignore, in_time())
+    at_work, looking = host.engine.hold("terminate"), Gate()
+    stopping = asyncio.create_task(host.site.keeper.terminate(ignore, in_time()))
+    await at_work.reached()
+    real = host.engine.state
+
+    async def slow():
+        await looking.pass_through()
+        return await real()
+
+    host.engine.state = slow
+    recorded = noted(host.site.cluster, "want_server")
+    stopping.cancel()
+    await looking.reached()
+    stopping.cancel()
+    await asyncio.wait([stopping])
+    looking.open()
+    await soon(recorded.wait())
+    assert host.site.cluster.server_wanted is True
+    await is_kept_running(host)
+
+
+async def test_a_start_that_is_cancelled_when_it_is_done_has_the_server_kept_running(host):
+    real, gate = host.site.cluster.want_server, Gate()
+
+    async def record(*what):
+        await gate.pass_through()
+        await real(*what)
+
+    host.site.cluster.want_server = record
+    recorded = noted(host.site.cluster, "want_server")
+    starting = asyncio.create_task(host.site.keeper.start(ignore, in_time()))
+    await gate.reached()
+    starting.cancel()
+    await asyncio.wait([starting])
+    gate.open()
+    await soon(recorded.wait())
+    await is_kept_running(host)
