@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sqlite3
@@ -34,6 +35,7 @@ _UNFINISHED = (
     " (SELECT 1 FROM maintenance WHERE dag_id = dag.id) AS locks FROM dag"
     " WHERE state NOT IN ('SUCCEED', 'FAILED') OR locks ORDER BY id"
 )
+_IDENTITY = "SELECT value FROM setting WHERE name = 'identity'"
 _NEWEST = (
     "SELECT MAX((SELECT COALESCE(MAX(MAX(start_time, end_time)), 0) FROM dag),"
     " (SELECT COALESCE(MAX(create_time), 0) FROM sub_task_log),"
@@ -78,7 +80,7 @@ def read(
     repair = f"obshell agent doctor --repair --base-dir {home}"
     if runs:
         repair = f"obshell agent stop --base-dir {home}; {repair}"
-    if not has_lived(paths):
+    if not has_lived(paths) and not _is_identified(paths):
         return stored, [ok("database", "the first start of the agent makes it")]
     try:
         require_sound(paths)
@@ -95,6 +97,13 @@ def read(
     except OSError as error:  # the copy beside it, mostly
         said = f"{error.filename}: {(error.strerror or '').lower()}"
         return stored, [problem("database", said, "mend that; nothing is lost")]
+
+
+def _is_identified(paths: Paths) -> bool:
+    """Whether it is in the database what an agent is that has lost its key, and the copy."""
+    with contextlib.suppress(OBShellError, OSError), sqlite.reading(paths.database) as connection:
+        return connection.execute(_IDENTITY).fetchone() is not None
+    return False
 
 
 def _cause(error: OBShellError) -> str:

@@ -281,6 +281,13 @@ async def test_a_copy_that_is_missing_damaged_or_older_is_written_anew_by_the_ne
     assert (await found(home))["kept copy"].level is Level.WARNING
 
 
+async def test_a_member_that_has_lost_its_key_and_the_copy_is_none_that_never_was(home):
+    home.paths.kept_copy.unlink()
+    home.paths.private_key.unlink()
+    told = (await found(home))["agent key"]
+    assert (told.level, "by which the others know it" in told.message) == (Level.PROBLEM, True)
+
+
 async def test_a_copy_that_cannot_be_read_is_told_of_with_all_else(home):
     home.paths.kept_copy.unlink()
     home.paths.kept_copy.mkdir(mode=0o700)
