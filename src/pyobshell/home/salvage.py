@@ -22,6 +22,7 @@ from pyobshell.store import schema, sqlite
 from pyobshell.store.tables import audit_record
 
 _BATCH = 500
+_MOST_TRIES = 3_000_000  # else a damaged number of the last record could keep a repair for ever
 _AFTER = "SELECT * FROM audit_record WHERE id > ? ORDER BY id"
 _NEWEST = "SELECT seq FROM sqlite_sequence WHERE name = 'audit_record'"
 
@@ -101,7 +102,7 @@ class _Readable:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         last, newest = 0, self._newest()
         columns = dict.fromkeys(audit_record.columns.keys())
-        while True:
+        for _ in range(_MOST_TRIES):
             try:
                 for row in self._looking.execute(_AFTER, (last,)):
                     last = row["id"]

@@ -128,6 +128,17 @@ async def test_a_file_that_is_no_database_any_more_does_not_keep_the_repair(home
     assert kept.load(home.paths.kept_copy) is not None
 
 
+@pytest.mark.long
+async def test_a_damaged_number_of_the_last_record_keeps_no_repair_for_ever(home):
+    record_much(home)
+    with home.database() as connection:
+        connection.execute("UPDATE sqlite_sequence SET seq = 1 << 60 WHERE name = 'audit_record'")
+    spoil(home, *pages_of(home, "node", "root"), *pages_of(home, "audit_record", "root"))
+    said, after = await repaired(home)
+    assert "gap" in said
+    assert after == []
+
+
 async def test_what_lies_between_two_damages_is_kept_too(home):
     before = record_much(home)
     pages = pages_of(home, "audit_record", "leaves")
