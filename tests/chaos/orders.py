@@ -76,6 +76,13 @@ class Order:
             return False
         return self.operation.mode is Mode.RESTART and 2 < self.dag.stage < self.dag.max_stage
 
+    @property
+    def allows_pass(self) -> bool:
+        """Whether it has failed where it may be declared done: never with turns to come."""
+        if self.dag is None or self.dag.state != "FAILED":
+            return False
+        return self.operation.mode is not Mode.RESTART or self.dag.stage == self.dag.max_stage
+
     def stage_now(self) -> int | None:
         """The stage that its agent works on, as it is on disk; None: on none."""
         number = self._number()

@@ -43,9 +43,9 @@ async def resolve(
             async for one in _ask_again(box, order, orders):
                 yield one
         case Resolution.PASS:
-            kept = order.keeps_agents
-            if await order.operate("PASS") == kept:
-                yield f"{order}: PASS was {'accepted' if kept else 'refused'}"
+            allowed = order.allows_pass
+            if await order.operate("PASS") != allowed:
+                yield f"{order}: PASS was {'refused' if allowed else 'accepted'}"
         case Resolution.ROLLBACK:
             if await order.operate("ROLLBACK"):
                 yield f"{order}: ROLLBACK was accepted"
