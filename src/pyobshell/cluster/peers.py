@@ -90,6 +90,7 @@ class Peers(Generic[Site]):
         self._keyring = keyring
         self._site = site
         self._sessions: dict[Address, tuple[PeerSession, str]] = {}
+        self._opened_for: dict[Address, str] = {}  # the key (its text) of the peer at that time
         self._opening: dict[Address, asyncio.Lock] = {}
         self._met: dict[Address, PublicKey] = {}
         self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
@@ -332,8 +333,8 @@ class Peers(Generic[Site]):
 
     async def _session(self, peer: Address) -> tuple[PeerSession, str]:
         async with self._opening.setdefault(peer, asyncio.Lock()):
-            session = self._sessions.get(peer)
-            if session is None:
+            session, member = self._sessions.get(peer), self._cluster.view.member(peer)
+            if session is None or (member and member.public_key != self._opened_for[peer]):
                 session = self._sessions[peer] = await self._open_session(peer)
             return session
 
@@ -382,7 +383,9 @@ class Peers(Generic[Site]):
             raise errors.RPC_REQUEST_FAILED(
                 agent=peer, method=SESSION_PATH, cause=refusal_of(status, content)
             )
-        return pending.confirm(str(json.loads(content).get("session"))), scheme
+        session = pending.confirm(str(json.loads(content).get("session")))
+        self._opened_for[peer] = peer_key.text
+        return session, scheme
 
 
 def _limit(scheme: str) -> aiohttp.ClientTimeout:

@@ -226,6 +226,20 @@ async def test_an_agent_with_another_key_than_expected_is_not_spoken_with(hosts,
         assert impostor.engine.deeds == []
 
 
+async def test_nor_in_a_session_that_was_opened_when_its_key_was_the_members(
+    hosts, keys, start_host
+):
+    own, other = free_address(), free_address()
+    served = [a_member(own, keys[0], "zone1"), a_member(other, keys[1], "zone2")]
+    async with hosts.serve(a_view(other, MEMBER, served), keys[1], Passwords()) as removed:
+        host = await start_host(MEMBER, served, address=own)
+        await host.site.peers.call(other, server.status, Nothing(), in_time())
+        rebuilt = [served[0], a_member(other, keys[2], "zone2")]
+        await host.site.cluster.change(lambda view: view.with_members(rebuilt))
+        await refusal(host.site.peers.call(other, server.freeze, Nothing(), in_time()))
+        assert removed.engine.deeds == []
+
+
 @procedure("nobody/knows")
 async def unheard_of(site, caller, request: Nothing) -> Nothing:
     """A procedure of another release."""
