@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pyobshell.address import Address
+from pyobshell.security import certificates
 from pyobshell.security.certificates import Authority, Pair
 from pyobshell.security.tls import calling_context
 from support.agents import Host
@@ -49,6 +53,15 @@ class Certified:
     def context(self, *shown: Path) -> ssl.SSLContext:
         """A client's, which shows a certificate (and its key) if any is given."""
         return calling_context(self.ca, *shown)
+
+
+def signed_by_himself() -> Pair:
+    """The certificate of somebody who is no CA, and has signed it himself."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), certificates._named("himself")
+    builder = certificates._unsigned(name, name, key.public_key(), 30)
+    none = x509.BasicConstraints(ca=False, path_length=None)
+    signed = builder.add_extension(none, critical=True).sign(key, hashes.SHA256())
+    return certificates._pair(signed, key)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import ssl
 import stat
 from collections.abc import Callable
@@ -25,6 +26,7 @@ WARN_DAYS: Final = 30
 
 _CIPHERS_OF_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 _PROTOCOLS = ["http/1.1"]
+_A_CERTIFICATE = re.compile(r"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END ")
 _FOR_GROUP, _FOR_OTHERS = stat.S_IRWXG, stat.S_IRWXO
 _MOST_ROUNDS = 10  # of a handshake; it takes three
 _log = structlog.get_logger(__name__)
@@ -54,16 +56,16 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was read of the files: a certificate, contexts made with it, and the CAs (DER)."""
+    """What was read of the files: a certificate, contexts made with it, and who is ``trusted``.
+
+    Those are the certificates (their base64) by which one comes in: of CAs, or of somebody who has
+    signed his own.
+    """
 
     certificate: Certificate
     serving: ssl.SSLContext
     calling: ssl.SSLContext
-
-    @property
-    def trusted(self) -> set[bytes]:
-        """The CAs by whose certificates one comes in."""
-        return set(self.serving.get_ca_certs(binary_form=True))
+    trusted: frozenset[str]
 
 
 class Tls:
@@ -156,6 +158,7 @@ class Tls:
         serving.num_tickets = 0  # nobody resumes; and whom a new CA shuts out stays outside
         serving.options |= ssl.OP_NO_TICKET
         _load_own(serving, cert, key)
+        trusted = frozenset[str]()
         if ca is None:
             calling = _context(ssl.PROTOCOL_TLS_CLIENT)
             calling.check_hostname = False
@@ -163,7 +166,7 @@ class Tls:
             _load_own(calling, cert, key)
         else:
             calling = calling_context(ca, cert, key)
-            _load_ca(serving, ca)
+            trusted = _load_ca(serving, ca)
             optional = declared.tls_client_auth == "optional"
             serving.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
         if not expired_too and certificate.not_after < now():
@@ -177,7 +180,7 @@ class Tls:
                 ) from None
         except ssl.SSLError as error:
             raise TlsFileError(f"no TLS can be spoken with {cert}: {reason_of(error)}") from None
-        return Loaded(certificate, serving, calling)
+        return Loaded(certificate, serving, calling, trusted)
 
 
 def calling_context(
@@ -258,12 +261,14 @@ def _refuse_to_ask() -> str:
     raise _EncryptedError
 
 
-def _load_ca(context: ssl.SSLContext, ca: Path) -> None:
-    text = _read(ca)
+def _load_ca(context: ssl.SSLContext, ca: Path) -> frozenset[str]:
+    """Trust the certificates of a file; returns their base64, for a context tells of CAs alone."""
+    text = _read(ca).decode("ascii", "ignore")
     try:
-        context.load_verify_locations(cadata=text.decode("ascii", "ignore"))
+        context.load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError):
         raise TlsFileError(f"{ca} holds no certificates in PEM") from None
+    return frozenset("".join(one.split()) for one in _A_CERTIFICATE.findall(text))
 
 
 def _read(file: Path) -> bytes:

@@ -11,7 +11,7 @@ from pyobshell.address import Address
 from pyobshell.security import tls
 from pyobshell.security.tls import Tls, TlsFileError, calling_context, read_certificate
 from pyobshell.settings import Settings
-from support.certificates import Certified
+from support.certificates import Certified, signed_by_himself
 
 OWN = Address("127.0.0.7", 2886)
 
@@ -119,6 +119,22 @@ def test_a_client_of_a_new_ca_is_let_in_and_one_of_the_old_no_longer(settings, c
     shown_by(running, new.context(*new.client))
     with pytest.raises(ssl.SSLError):
         shown_by(running, old)
+
+
+def test_whoever_has_signed_his_own_certificate_goes_when_it_is_trusted_no_more(
+    settings, certified, tmp_path
+):
+    cert, key = certified.keep("own", signed_by_himself())
+    both = tmp_path / "both.crt"
+    both.write_bytes(certified.ca.read_bytes() + cert.read_bytes())
+    agent_tls, ended = Tls(settings(tls_ca=both)), []
+    shown_by(agent_tls, certified.context(cert, key))
+    agent_tls.serve(lambda: ended.append(cert))
+    agent_tls.renew(agent_tls.read())
+    assert ended == []
+    both.write_bytes(certified.ca.read_bytes())
+    agent_tls.renew(agent_tls.read())
+    assert ended == [cert]
 
 
 def test_what_has_expired_is_used_at_a_start_and_refused_when_renewed(settings, capsys):
