@@ -27,7 +27,7 @@ from pyobshell.security.hybrid import RequestHeader
 from pyobshell.security.verify import (
     Credentials,
     check_binding,
-    is_known,
+    same_as,
     stated_expiry,
     verify,
     verify_for_itself,
@@ -36,6 +36,7 @@ from pyobshell.security.verify import (
 
 # Who asks, as it is recorded; ANYBODY where nothing is guarded yet, LOCAL_USER if unknown which.
 ROOT, AGENT, ANYBODY, LOCAL_USER = "root@sys", "agent password", "anybody", "local user"
+_OF = {"root": ROOT, "agent": AGENT}
 Judge = Callable[[Site, Credentials], Awaitable[str]]
 _OBPROXY_IDS = ("4", "5")
 _PATIENCE_S = 60.0
@@ -125,10 +126,12 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
     _require_present_key(site, credentials)
     now = time.time()  # it may have waited for long
     expiry = check_binding(credentials.header, call.target, now, longest_s)
-    replays, anybodys = call.door.replays, who == ANYBODY
-    use = replays.note if anybodys and scope["method"] == "GET" else replays.admit
+    replays, sections, anybodys = call.door.replays, credentials.header.sections, who == ANYBODY
     of_anybody = credentials.client if anybodys else None
-    use(credentials.header.sections, expiry, now, of_anybody=of_anybody)
+    if anybodys and scope["method"] == "GET":
+        replays.note(sections, expiry, now, of_anybody=of_anybody)
+    else:
+        replays.admit(sections, expiry, now, who=who, of_anybody=of_anybody)
     if not anybodys:
         note_proven(scope)
     call.admitted_as, call.admitted_by = who, judge
@@ -145,7 +148,8 @@ async def use_up(site: Site, call: Call) -> None:
     """Have the credentials of a request that did not come in let nobody in later either.
 
     If their password is right: who has recorded them could use it. Of strangers nothing is kept.
-    Nobody is told what was found, so that it is no way to guess, and costs nobody a guess.
+    Nobody is told what was found, also not who knows another password, so that it is no way to
+    guess, and costs nobody a guess.
     """
     admitted = call.credentials if call.admitted_by is not None else None
     for credentials in (call.credentials, *call.beside):
@@ -159,24 +163,31 @@ async def use_up(site: Site, call: Call) -> None:
             sections = tuple(replace(one, timeless=True) for one in sections)
         with suppress(OBShellError):
             if sections:
-                who = await _recognise(site, credentials)
-                of_anybody = credentials.client if who == ANYBODY else None
-                site.replays.note(sections, expiry, now, of_anybody=of_anybody)
+                whose = await _recognise(site, credentials)
+                if whose == [ANYBODY]:
+                    site.replays.note(sections, expiry, now, of_anybody=credentials.client)
+                else:
+                    site.replays.note(sections, expiry, now, whose=whose)
 
 
-async def _recognise(site: Site, credentials: Credentials) -> str:
+async def _recognise(site: Site, credentials: Credentials) -> list[str]:
     """Whose the password is, if it is known here or to the master, whatever it was offered for.
 
     No database is asked. Raises an error of credentials if it is nobody's.
     """
     identity, passwords = site.cluster.view.identity, site.cluster.passwords
-    if is_known(credentials.header.auth, passwords):
-        return ROOT
+    whose = [_OF[kind] for kind in same_as(credentials.header.auth, passwords)]
     if identity is Identity.FOLLOWER:
-        return await _ask_master_in_passing(site, credentials)
-    if passwords.agent is None and _has_no_cluster_to_guard(site):
-        return ANYBODY
-    raise errors.INCORRECT_OCEANBASE_PASSWORD()
+        try:
+            return sorted({*whose, *await _ask_master_in_passing(site, credentials)})
+        except OBShellError:
+            if not whose:
+                raise
+    elif passwords.agent is None and _has_no_cluster_to_guard(site):
+        whose = whose or [ANYBODY]
+    if not whose:
+        raise errors.INCORRECT_OCEANBASE_PASSWORD()
+    return whose
 
 
 async def accept(site: Site, credentials: Credentials) -> str:
@@ -232,22 +243,29 @@ class Offered(BaseModel):
 
 
 class Accepted(BaseModel):
-    """Whose it is."""
+    """Whose it is: as whom it lets in, or (``only_known``) all whose it is."""
 
-    who: str
+    who: str = ""
+    whose: list[str] = []
 
 
-async def _ask_master(site: Site, credentials: Credentials, *, only_known: bool = False) -> str:
+async def _ask_master(site: Site, credentials: Credentials) -> str:
     """Whose the credentials are that the master accepts; raises what it raises."""
+    return (await _have_judged(site, credentials)).who
+
+
+async def _have_judged(
+    site: Site, credentials: Credentials, *, only_known: bool = False
+) -> Accepted:
     password = credentials.header.auth
     offered = Offered(
         kind=credentials.kind, password=password, client=credentials.client, only_known=only_known
     )
     patience = Deadline.after(_PATIENCE_S)
-    return (await site.peers.call(site.cluster.view.master, judge, offered, patience)).who
+    return await site.peers.call(site.cluster.view.master, judge, offered, patience)
 
 
-async def _ask_master_in_passing(site: Site, credentials: Credentials) -> str:
+async def _ask_master_in_passing(site: Site, credentials: Credentials) -> list[str]:
     """Whose a password is, unless the master is asked too much already: anybody can have it asked.
 
     Raises ``Security.Authentication.IncorrectOceanbasePassword`` then, else as the master.
@@ -255,7 +273,7 @@ async def _ask_master_in_passing(site: Site, credentials: Credentials) -> str:
     if site.in_passing.locked():
         raise errors.INCORRECT_OCEANBASE_PASSWORD()
     async with site.in_passing:
-        return await _ask_master(site, credentials, only_known=True)
+        return (await _have_judged(site, credentials, only_known=True)).whose
 
 
 @procedure("api/judge")
@@ -266,7 +284,7 @@ async def judge(site: Site, caller: Caller, offered: Offered) -> Accepted:
     header = RequestHeader(auth=offered.password, ts="", uri="")
     credentials = Credentials(offered.kind, header, client=offered.client)
     if offered.only_known:
-        return Accepted(who=await _recognise(site, credentials))
+        return Accepted(whose=await _recognise(site, credentials))
     async with site.logins.judging(offered.client):
         return Accepted(who=await accept(site, credentials))
 

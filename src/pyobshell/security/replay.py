@@ -7,6 +7,9 @@ later, whatever it is put beside.
 Most sections are of no use once the header has expired, and are forgotten. Those that have the
 password without the whole time would be of use as long as password and key are in use: of them
 very many are remembered, and the oldest make way, so that they keep nobody out.
+
+A header that let nobody in is remembered by whose password it has, and only for who comes with the
+same: who knows one password could find out otherwise whether he has guessed another.
 """
 
 from __future__ import annotations
@@ -88,18 +91,33 @@ class ReplayGuard:
         expiry: int,
         now: float,
         *,
+        who: str = "",
         of_anybody: str | None = None,
     ) -> None:
         """Take the sections of a header for used, which expires in that Unix second.
 
-        ``of_anybody`` is the address it came from if anybody's would have been let in. Raises
+        ``who`` is let in by it. ``of_anybody`` is the address it came from if anybody's would have
+        been let in. Raises
         ``Security.Authentication.Header.Replayed`` if one was used before,
         ``Security.Authentication.Header.TooMany`` if no more can be remembered.
         """
+        self._use(sections, expiry, now, of_anybody, seen_by=who, of="")
+
+    def _use(
+        self,
+        sections: Sequence[Section],
+        expiry: int,
+        now: float,
+        of_anybody: str | None,
+        *,
+        seen_by: str,
+        of: str,
+    ) -> None:
         self._forget(now - KEPT_S)
-        digests = [_digest(one) for one in sections]
-        if any(one in self._expiries or one[:SHORT] in self._timeless for one in digests):
+        seen = [_digest(one, known) for one in sections for known in {"", seen_by}]
+        if any(one in self._expiries or one[:SHORT] in self._timeless for one in seen):
             raise errors.HEADER_REPLAYED()
+        digests = [_digest(one, of) for one in sections]
         timeless = [one[:SHORT] for one, of in zip(digests, sections, strict=True) if of.timeless]
         expiring = [one for one, of in zip(digests, sections, strict=True) if not of.timeless]
         if len(self._expiries) + len(expiring) > self._most:
@@ -122,11 +140,16 @@ class ReplayGuard:
         expiry: int,
         now: float,
         *,
+        whose: Iterable[str] = ("",),
         of_anybody: str | None = None,
     ) -> None:
-        """As ``admit``, for a header that let nobody in; of one that is refused nothing is kept."""
-        with contextlib.suppress(OBShellError):
-            self.admit(sections, expiry, now, of_anybody=of_anybody)
+        """As ``admit``, for a header that let nobody in; of one that is refused nothing is kept.
+
+        ``whose`` its password is: of others none is refused for it, unless it is everybody's ("").
+        """
+        for one in whose:
+            with contextlib.suppress(OBShellError):
+                self._use(sections, expiry, now, of_anybody, seen_by=one, of=one)
 
     def forget_timeless(self) -> None:
         """Forget the sections that do not expire: the key they were made for has been given up."""
@@ -180,8 +203,9 @@ class ReplayGuard:
         self._is_behind = False
 
 
-def _digest(section: Section) -> bytes:
-    return hashlib.blake2b(section.ciphertext, digest_size=_DIGEST_BYTES).digest()
+def _digest(section: Section, of: str) -> bytes:
+    key = of.encode()
+    return hashlib.blake2b(section.ciphertext, digest_size=_DIGEST_BYTES, key=key).digest()
 
 
 def _read(file: Path) -> Iterable[tuple[bytes, int]]:

@@ -131,12 +131,14 @@ def verify_with_agent_password(credentials: Credentials, passwords: Passwords) -
     _compare_agent_password(credentials.header.auth, passwords.agent)
 
 
-def is_known(offered: str, passwords: Passwords) -> bool:
-    """Whether a password is one of those this agent knows, whatever it was offered for."""
-    known = [one for one in (passwords.root, passwords.agent) if one is not None]
-    return True in [
-        _same(offered, one) for one in known
-    ]  # none is left out: that would take less time
+def same_as(offered: str, passwords: Passwords) -> list[Literal["root", "agent"]]:
+    """Which of the passwords that this agent knows this one is, whatever it was offered for."""
+    same: list[Literal["root", "agent"]] = []
+    if passwords.root is not None and _same(offered, passwords.root):
+        same.append("root")
+    if passwords.agent is not None and _same(offered, passwords.agent):
+        same.append("agent")
+    return same
 
 
 def _verify_unguarded(credentials: Credentials, passwords: Passwords) -> None:

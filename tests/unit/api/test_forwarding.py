@@ -176,9 +176,9 @@ async def test_the_master_is_not_asked_for_strangers_more_than_it_can_bear(
     async def ask(site, credentials, **_):
         asked.append(credentials.header.uri)
         once.set()
-        return access.ROOT
+        return access.Accepted(whose=[access.ROOT])
 
-    monkeypatch.setattr(access, "_ask_master", ask)
+    monkeypatch.setattr(access, "_have_judged", ask)
     for at_once, path in enumerate(("/time", "/info")):
         monkeypatch.setattr(follower.site, "in_passing", asyncio.Semaphore(at_once))
         assert (await follower.api.get(path)).status == 200

@@ -145,6 +145,45 @@ async def test_a_header_whose_password_is_right_is_used_up_by_whatever_request(m
     assert again.refusal == REPLAYED
 
 
+async def guessed(host, word: str, name: str, known: str, known_name: str) -> Answer:
+    """Who knows a password sends a stray header with a guess at another, then a piece of it."""
+    key, expiry = await host.api.public_key(), int(time.time()) + 60
+
+    def header(*pieces: str) -> str:
+        return base64.b64encode(
+            b"".join(sealed.get(p) or key.encrypt_sections(p.encode()) for p in pieces)
+        ).decode()
+
+    sealed = {word: key.encrypt_sections(word.encode())}
+    stray = header('{"auth":"', word, f'","ts":"{expiry}","uri":"/elsewhere"}}')
+    await host.api.plain("GET", PREFIX + AGENTS, headers={name: stray})
+    start = f'{{"auth":"{known}","ts":"{expiry}","uri":"{PREFIX + AGENTS}","rest":"'
+    return await host.api.plain(
+        "GET", PREFIX + AGENTS, headers={known_name: header(start, word, '"}')}
+    )
+
+
+@pytest.mark.parametrize("of_root", [True, False])
+async def test_who_knows_one_password_learns_so_nothing_of_another(start_member, of_root):
+    host = await start_member(passwords=Passwords(root="roots", agent="agents"))
+    both = [("roots", ROOT_HEADER), ("agents", AGENT_HEADER)]
+    (right, name), (known, known_name) = both if of_root else reversed(both)
+    for word in ("wrong", right):
+        assert (await guessed(host, word, name, known, known_name)).status == 200
+    headers, _ = await recorded(host, AGENTS, name=name, password=right)
+    await a_stray(host, "no route", headers)
+    assert (await host.api.plain("GET", PREFIX + AGENTS, headers=headers)).refusal == REPLAYED
+
+
+async def test_a_password_of_both_is_used_up_for_both(start_member):
+    host = await start_member(passwords=Passwords(root="same", agent="same"))
+    headers, _ = await recorded(host, AGENTS, password="same")
+    await a_stray(host, "no route", headers)
+    for name in (ROOT_HEADER, AGENT_HEADER):
+        again = await host.api.plain("GET", PREFIX + AGENTS, headers={name: headers[ROOT_HEADER]})
+        assert again.refusal == REPLAYED
+
+
 async def test_one_whose_time_has_not_come_is_used_up_until_then(start_member, monkeypatch):
     host = await start_member()
     key, soon = await host.api.public_key(), time.time() + 5000
