@@ -20,7 +20,8 @@ async def renew_tls(site: Site) -> TlsCertificate:
     if site.tls is None:
         raise errors.TLS_NOT_RELOADED(cause="the agent was started without TLS")
     try:
-        site.tls.renew(await asyncio.to_thread(site.tls.read))
+        async with site.tls.renewing:
+            site.tls.renew(await asyncio.to_thread(site.tls.read))
     except TlsFileError as error:
         raise errors.TLS_NOT_RELOADED(cause=error) from None
     shown = site.tls.certificate

@@ -6,6 +6,7 @@ free: contexts are made where TLS is asked for, and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -81,6 +82,8 @@ class Tls:
         """Read the files; raises ``TlsFileError``. What has expired is used nevertheless."""
         self._settings = settings
         self.required = settings.tls == "required"
+        self.renewing = asyncio.Lock()
+        """Held from ``read`` to ``renew``: else what was read first might be taken up last."""
         self._loaded = self._load(expired_too=True)
         self._told: date | None = None
         self._served: set[Callable[[], None]] = set()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -20,6 +22,7 @@ from pyobshell.cluster.procedures import Nothing
 from pyobshell.cluster.roads import Roads
 from pyobshell.deadline import Deadline
 from pyobshell.operations import server
+from pyobshell.operations.renew_tls import renew_tls
 from pyobshell.security.tls import Tls
 from pyobshell.security.verify import Passwords
 from pyobshell.settings import Settings
@@ -177,6 +180,27 @@ async def test_an_agent_that_has_learnt_of_another_ca_speaks_to_its_agents(
     assert (await asking.local.post("/agent/tls/reload")).status == 200
     await ask(asking, asked.address)
     assert scheme(asking, asked.address) == "https"
+
+
+async def test_what_was_read_first_is_not_taken_up_last(start_host, certified, monkeypatch):
+    own = free_address()
+    host = await start_host(SINGLE, address=own, **certified.mutual(own))
+    spoken, reads, done, taken_up = host.site.tls, itertools.count(), threading.Event(), []
+
+    def read():
+        number = next(reads)
+        if number == 0:
+            done.wait(0.1)  # for the other, which has read what is newer
+        return number
+
+    def renew(number):
+        taken_up.append(number)
+        done.set()
+
+    monkeypatch.setattr(spoken, "read", read)
+    monkeypatch.setattr(spoken, "renew", renew)
+    await asyncio.gather(*(renew_tls(host.site) for _ in range(2)))
+    assert taken_up == [0, 1]
 
 
 async def test_one_that_speaks_other_tls_is_not_spoken_to_in_plain(meet, certified, capsys):
