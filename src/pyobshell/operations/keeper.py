@@ -182,7 +182,7 @@ class ServerKeeper:
             if self._cluster.server_wanted:
                 before = self._cluster.wanted_before
                 await self._cluster.want_server(before, None if before else _CUT_OFF)
-            elif await self._engine.state() is ObState.PROCESS_NOT_RUNNING:
+            elif await self._has_ended():
                 await self._cluster.want_server(False)
             else:
                 self._begin_watch(self._see_whether_it_ends())
@@ -190,8 +190,10 @@ class ServerKeeper:
     async def _see_whether_it_ends(self) -> None:
         """Whether a stop that was cut off has its effect; else it was given in vain."""
         wanted = self._cluster.wanted_before
-        with contextlib.suppress(OBShellError, OSError):  # its time is over
-            await asyncio.wait_for(self._engine.wait_death(), _ENDING_S)
+        with contextlib.suppress(Exception):  # its time is over, or it cannot be looked at
+            # Not wait_for, which may swallow a cancellation: who gave an order would wait for ever.
+            async with asyncio.timeout(_ENDING_S):
+                await self._engine.wait_death()
             wanted = False
         async with self._taking_orders:
             with contextlib.suppress(OBShellError):  # the disk is full: the next order ends it
@@ -259,7 +261,10 @@ class ServerKeeper:
                 await self._leave_alone()
                 await self._give_up_all_for(not runs)
             except asyncio.CancelledError:
-                await self._undivided.do(self._take_back(before, failed_start))
+                taking_back = self._undivided.begin(self._take_back(before, failed_start))
+                while not taking_back.done():  # a later order waits for it, however often cancelled
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait([taking_back])
                 raise
             order = asyncio.ensure_future(work())
             self._under_way[order] = runs
@@ -279,9 +284,17 @@ class ServerKeeper:
     async def _end_failed(
         self, order: asyncio.Task[None], error: BaseException, *, runs: bool, before: bool | None
     ) -> None:
-        ended = not runs and await self._engine.state() is ObState.PROCESS_NOT_RUNNING
+        ended = not runs and await self._has_ended()
         why = _in_words(error, will_go_on=before is True) if runs else None
         await self._settle(order, False if ended else before, why)
+
+    async def _has_ended(self) -> bool:
+        """Whether no server runs; one that cannot be looked at is taken for one that does."""
+        try:
+            return await self._engine.state() is ObState.PROCESS_NOT_RUNNING
+        except Exception as error:  # whatever it is, the server is watched on
+            _log.error("not seen", action="server.look", cause=str(error))
+            return False
 
     async def _give_up_all_for(self, runs: bool) -> None:
         opposed = [order for order, wanted in self._under_way.items() if wanted is runs]

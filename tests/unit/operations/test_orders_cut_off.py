@@ -12,6 +12,7 @@ from pyobshell.cluster.peers import ignore
 from pyobshell.cluster.state import ClusterState
 from pyobshell.engines.base import ObState
 from pyobshell.operations.keeper import ServerKeeper
+from support.staging import turns
 from support.waiting import PATIENCE_S, Gate, in_time, soon
 
 pytestmark = pytest.mark.anyio
@@ -159,6 +160,50 @@ async def test_a_stop_that_was_cut_off_and_is_not_given_again_counts_if_the_serv
         gate.open()
 
 
+@pytest.mark.parametrize("moments", range(8))
+async def test_an_order_may_come_just_when_a_server_ends_whose_stop_was_cut_off(
+    host, cut_off, next_life, moments
+):
+    await host.site.keeper.start(ignore, in_time())
+    await cut_off("terminate")
+    await host.site.keeper.close()
+    cluster, keeper = await next_life()
+    await keeper.resume()
+    await turns(1)
+    real = cluster.order_server
+
+    async def record(runs):
+        await real(runs)
+        host.engine.set_state(DOWN)
+        await turns(moments)
+
+    cluster.order_server = record
+    await soon(keeper.start(ignore, in_time()))
+    assert (cluster.server_wanted, cluster.has_order) == (True, False)
+
+
+async def test_a_stop_that_was_cut_off_was_in_vain_if_the_server_cannot_be_looked_at(
+    host, cut_off, next_life, monkeypatch
+):
+    monkeypatch.setattr("pyobshell.operations.keeper._FIRST_PAUSE_S", 0.01)
+    await host.site.keeper.start(ignore, in_time())
+    await cut_off("terminate")
+    await host.site.keeper.close()
+    cluster, keeper = await next_life()
+    recorded = noted(cluster, "want_server")
+    wait_death = host.engine.wait_death
+
+    async def fails():
+        raise RuntimeError("can't start new thread")
+
+    host.engine.wait_death = fails
+    await keeper.resume()
+    await soon(recorded.wait())
+    host.engine.wait_death = wait_death
+    assert cluster.server_wanted is True
+    await is_kept_running(host)
+
+
 async def test_a_stop_that_was_cut_off_when_it_was_done_is_done(host, cut_off, next_life):
     await host.site.keeper.start(ignore, in_time())
     await cut_off("kill")
@@ -235,6 +280,59 @@ async def test_an_order_that_is_cancelled_before_it_is_begun_is_not_on_record(
     assert (known.server_wanted, known.has_order) == (before, False)
     if before:
         await is_kept_running(host)
+
+
+async def test_an_order_that_is_taken_back_is_in_the_way_of_no_later_one(host):
+    """However often it is cancelled: the later one waits until that is done."""
+    await host.site.keeper.start(ignore, in_time())
+    cluster = host.site.cluster
+    record, want, recording, wanting = cluster.order_server, cluster.want_server, Gate(), Gate()
+
+    async def slow_record(runs):
+        await record(runs)
+        await recording.pass_through()
+
+    async def slow_want(*what):
+        cluster.want_server = want
+        await wanting.pass_through()
+        await want(*what)
+
+    cluster.order_server, cluster.want_server = slow_record, slow_want
+    first = asyncio.create_task(host.site.keeper.kill(ignore, in_time()))
+    await recording.reached()
+    first.cancel()
+    await wanting.reached()
+    first.cancel()
+    cluster.order_server = record
+    at_work = host.engine.hold("kill")
+    second = asyncio.create_task(host.site.keeper.kill(ignore, in_time()))
+    opening = asyncio.create_task(at_work.reached())
+    await asyncio.wait([opening], timeout=0.1)  # the later one, if it waits for nothing
+    wanting.open()
+    await soon(host.site.keeper._undivided.settled())
+    await opening
+    assert (cluster.server_wanted, cluster.has_order) == (False, True)
+    assert host.site.keeper._watcher is None
+    at_work.open()
+    await soon(second)
+    assert cluster.server_wanted is False
+    assert first.cancelled()
+
+
+async def test_a_stop_that_fails_keeps_the_server_running_also_if_it_cannot_be_looked_at(host):
+    await host.site.keeper.start(ignore, in_time())
+    host.engine.failures["terminate"] = OSError("too many open files")
+    state = host.engine.state
+
+    async def fails():
+        raise OSError("too many open files")
+
+    host.engine.state = fails
+    with pytest.raises(OSError, match="too many"):
+        await host.site.keeper.terminate(ignore, in_time())
+    host.engine.state = state
+    assert host.site.cluster.server_wanted is True
+    await is_kept_running(host)
 
 
 async def test_a_stop_that_is_cancelled_twice_keeps_the_server_running(host):
