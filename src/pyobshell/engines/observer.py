@@ -101,14 +101,15 @@ class Observer(LocalServer):
         await asyncio.to_thread(self._files(config).make)
 
     async def destroy(self, config: ServerConfig, log: Log) -> None:
-        process = await self.process()
-        if process is not None:
-            process.close()
-            raise errors.SERVER_PROCESS_CHECK_FAILED(reason=f"a server runs in {self.home}")
-        await asyncio.to_thread(self._require_no_holders, config)
-        log(f"removing the server's files from {self.home}")
-        await asyncio.to_thread(self._files(config).remove)
-        await asyncio.to_thread(self._first_start.remove)
+        async with self._launching:  # a server that is being launched cannot be seen yet
+            process = await self.process()
+            if process is not None:
+                process.close()
+                raise errors.SERVER_PROCESS_CHECK_FAILED(reason=f"a server runs in {self.home}")
+            await asyncio.to_thread(self._require_no_holders, config)
+            log(f"removing the server's files from {self.home}")
+            await asyncio.to_thread(self._files(config).remove)
+            await asyncio.to_thread(self._first_start.remove)
 
     # --- start -----------------------------------------------------------------------------------
 

@@ -64,10 +64,11 @@ class Seekdb(LocalServer):
         await asyncio.to_thread(self._first_boot.forget)
 
     async def destroy(self, config: ServerConfig, log: Log) -> None:
-        await asyncio.to_thread(self._require_no_holders, config)
-        log(f"removing the server's files from {self.home}")
-        await asyncio.to_thread(self._layout(config).remove_all)
-        await asyncio.to_thread(self._first_boot.forget)
+        async with self._launching:  # a server that is being launched cannot be seen yet
+            await asyncio.to_thread(self._require_no_holders, config)
+            log(f"removing the server's files from {self.home}")
+            await asyncio.to_thread(self._layout(config).remove_all)
+            await asyncio.to_thread(self._first_boot.forget)
 
     # --- start -----------------------------------------------------------------------------------
 

@@ -159,11 +159,14 @@ class ServerKeeper:
         await self._carry_out(False, self._engine.terminate, log, deadline)
 
     async def give_up(self) -> None:
-        """Neither start the server again nor end it."""
+        """Neither start the server again nor end it; if that cannot be recorded all goes on."""
+        await self._undivided.do(self._give_up())
+
+    async def _give_up(self) -> None:
         async with self._taking_orders:
+            await self._cluster.want_server(False)
             await self._leave_alone()
             self._last_order = None
-            await self._cluster.want_server(False)
 
     async def resume(self) -> None:
         """If the server shall run, restart it whenever it dies, until somebody stops it.

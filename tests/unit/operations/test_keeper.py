@@ -327,3 +327,20 @@ async def test_an_order_that_cannot_be_recorded_changes_nothing(host, monkeypatc
     host.engine.set_state(DOWN)  # it is kept running
     await gate.reached()
     gate.open()
+
+
+async def test_a_server_that_cannot_be_given_up_is_kept_running(host, monkeypatch):
+    keeper = host.site.keeper
+    await keeper.start(ignore, in_time())
+
+    async def full(*_):
+        raise errors.STORE_UNAVAILABLE(file="meta.db", cause="full", base_dir="home")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host.site.cluster, "want_server", full)
+        with pytest.raises(errors.OBShellError, match="full"):
+            await keeper.give_up()
+    gate = host.engine.hold("start")
+    host.engine.set_state(DOWN)
+    await gate.reached()
+    gate.open()
