@@ -151,8 +151,9 @@ class LocalServer(ABC):
             process = await self.process()
         except errors.OBShellError:
             return ObState.PROCESS_RUNNING  # there is somebody who is not provably our server
-        if process is None:
-            return ObState.PROCESS_NOT_RUNNING
+        if process is None:  # one that is being launched cannot be seen yet
+            launching = self._launching.locked()
+            return ObState.PROCESS_RUNNING if launching else ObState.PROCESS_NOT_RUNNING
         process.close()
         state = ObState.PROCESS_RUNNING
         try:

@@ -1,4 +1,4 @@
-"""The files of a server are not removed beneath one that is just being launched."""
+"""A server that is just being launched is not taken for none, nor are its files removed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from pyobshell import errors
 from pyobshell.cluster.peers import ignore
-from pyobshell.engines import ServerConfig
+from pyobshell.engines import ObState, ServerConfig
 from pyobshell.engines.observer import Observer
 from pyobshell.engines.seekdb import Seekdb
 from support.waiting import PATIENCE_S, in_time, soon
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("kind", [Seekdb, Observer])
-async def test_a_server_is_not_destroyed_while_it_is_launched(tmp_path, monkeypatch, kind):
+async def test_a_server_that_is_launched_is_there_and_not_destroyed(tmp_path, monkeypatch, kind):
     """A start that is cancelled then goes on until its process can be seen."""
     engine = kind(tmp_path, Path("/bin/true"), tmp_path / ".obshell")
     loop, launching = asyncio.get_running_loop(), asyncio.Event()
@@ -46,9 +46,11 @@ async def test_a_server_is_not_destroyed_while_it_is_launched(tmp_path, monkeypa
     await soon(launching.wait())
     starting.cancel()
     await asyncio.wait([starting])
+    seen = await engine.state()
     destroying = asyncio.create_task(engine.destroy(config, ignore))
     await asyncio.wait([destroying], timeout=0.05)  # were it not to wait it would be done
     go_on.set()
     with pytest.raises(errors.OBShellError, match="it runs"):
         await soon(destroying)
     await engine.close()
+    assert seen is ObState.PROCESS_RUNNING
