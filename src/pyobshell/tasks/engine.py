@@ -261,7 +261,8 @@ class TaskEngine(TaskWatcher, Generic[Site]):
             except Exception as error:
                 _log.error("not recorded yet", action="dag.record", dag_id=dag_id, cause=str(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._stopping.wait()
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         return await self._database.write(change)
 
