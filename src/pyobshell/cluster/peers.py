@@ -71,6 +71,10 @@ def ignore(line: str) -> None:
     """Where lines go that nobody wants to read."""
 
 
+# A session, its scheme, and the key (its text) of the peer that it was opened for.
+_Opened = tuple[PeerSession, str, str]
+
+
 class Peers(Generic[Site]):
     """The other agents, as this one can call them."""
 
@@ -89,8 +93,7 @@ class Peers(Generic[Site]):
         self._cluster = cluster
         self._keyring = keyring
         self._site = site
-        self._sessions: dict[Address, tuple[PeerSession, str]] = {}
-        self._opened_for: dict[Address, str] = {}  # the key (its text) of the peer at that time
+        self._sessions: dict[Address, _Opened] = {}
         self._opening: dict[Address, asyncio.Lock] = {}
         self._met: dict[Address, PublicKey] = {}
         self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
@@ -307,7 +310,7 @@ class Peers(Generic[Site]):
     ) -> dict[str, Any]:
         binding = frame_binding("POST", path)
         for _ in range(2):
-            session, scheme = opened = await self._session(peer)
+            session, scheme, _ = opened = await self._session(peer)
             frame = session.seal(json.dumps(body).encode(), binding)
             headers = {SESSION_HEADER: session.id}
             if len(frame) > UNANNOUNCED:
@@ -331,14 +334,14 @@ class Peers(Generic[Site]):
         tls = self._roads.context
         return {"ssl": tls, "timeout": _limit(scheme), "allow_redirects": False}
 
-    async def _session(self, peer: Address) -> tuple[PeerSession, str]:
+    async def _session(self, peer: Address) -> _Opened:
         async with self._opening.setdefault(peer, asyncio.Lock()):
-            session, member = self._sessions.get(peer), self._cluster.view.member(peer)
-            if session is None or (member and member.public_key != self._opened_for[peer]):
-                session = self._sessions[peer] = await self._open_session(peer)
-            return session
+            opened, member = self._sessions.get(peer), self._cluster.view.member(peer)
+            if opened is None or (member and member.public_key != opened[-1]):
+                opened = self._sessions[peer] = await self._open_session(peer)
+            return opened
 
-    async def _open_session(self, peer: Address) -> tuple[PeerSession, str]:
+    async def _open_session(self, peer: Address) -> _Opened:
         peer_key = await self.public_key(peer)
         try:
             return await self._greet(peer, peer_key)
@@ -364,7 +367,7 @@ class Peers(Generic[Site]):
             return None
         return claimed
 
-    async def _greet(self, peer: Address, peer_key: PublicKey) -> tuple[PeerSession, str]:
+    async def _greet(self, peer: Address, peer_key: PublicKey) -> _Opened:
         own, keyring = self._cluster.view.own, self._keyring
         pending, hello = await asyncio.to_thread(
             make_hello, own, keyring.key, peer, peer_key, time.time(), keyring.life
@@ -384,8 +387,7 @@ class Peers(Generic[Site]):
                 agent=peer, method=SESSION_PATH, cause=refusal_of(status, content)
             )
         session = pending.confirm(str(json.loads(content).get("session")))
-        self._opened_for[peer] = peer_key.text
-        return session, scheme
+        return session, scheme, peer_key.text
 
 
 def _limit(scheme: str) -> aiohttp.ClientTimeout:

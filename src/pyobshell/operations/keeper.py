@@ -193,11 +193,13 @@ class ServerKeeper:
     async def _see_whether_it_ends(self) -> None:
         """Whether a stop that was cut off has its effect; else it was given in vain."""
         wanted = self._cluster.wanted_before
-        with contextlib.suppress(Exception):  # its time is over, or it cannot be looked at
+        try:
             # Not wait_for, which may swallow a cancellation: who gave an order would wait for ever.
             async with asyncio.timeout(_ENDING_S):
                 await self._engine.wait_death()
             wanted = False
+        except Exception as error:  # its time is over, or it cannot be looked at
+            _log.warning("not seen to end", action="server.look", cause=repr(error))
         async with self._taking_orders:
             with contextlib.suppress(OBShellError):  # the disk is full: the next order ends it
                 await self._cluster.want_server(wanted)

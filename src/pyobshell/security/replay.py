@@ -118,8 +118,9 @@ class ReplayGuard:
         if any(one in self._expiries or one[:SHORT] in self._timeless for one in seen):
             raise errors.HEADER_REPLAYED()
         digests = [_digest(one, of) for one in sections]
-        timeless = [one[:SHORT] for one, of in zip(digests, sections, strict=True) if of.timeless]
-        expiring = [one for one, of in zip(digests, sections, strict=True) if not of.timeless]
+        pairs = list(zip(digests, sections, strict=True))
+        timeless = [digest[:SHORT] for digest, section in pairs if section.timeless]
+        expiring = [digest for digest, section in pairs if not section.timeless]
         if len(self._expiries) + len(expiring) > self._most:
             self._forget(now)
         if len(self._expiries) + len(expiring) > self._most:

@@ -30,7 +30,7 @@ MUCH = sub_dag.Wanting(force_pass=["2" * 300_000])
 
 def seen_on_the_wire(asking, asked) -> tuple[PeerSession, bytes, str]:
     """A session of a member, what its frames are bound to, and where they go."""
-    session, _ = asking.site.peers._sessions[asked.address]
+    session, *_ = asking.site.peers._sessions[asked.address]
     path = exchange.RPC_PREFIX + sub_dag.ready.name
     return session, exchange.frame_binding("POST", path), path
 

@@ -57,6 +57,19 @@ async def cut_off(host):
         yield give
 
 
+@pytest.fixture
+def after_a_cut_off_stop(host, cut_off, next_life):
+    """The next life of an agent that was killed while it ended its server, which runs still."""
+
+    async def live():
+        await host.site.keeper.start(ignore, in_time())
+        await cut_off("terminate")
+        await host.site.keeper.close()
+        return await next_life()
+
+    return live
+
+
 def noted(cluster, record):
     """Whether something has been recorded, from now on."""
     real, done = getattr(cluster, record), asyncio.Event()
@@ -138,14 +151,11 @@ async def test_a_stop_that_goes_on_and_fails_keeps_the_server_running(host, cut_
 
 @pytest.mark.parametrize("ends", [False, True])
 async def test_a_stop_that_was_cut_off_and_is_not_given_again_counts_if_the_server_ends(
-    host, cut_off, next_life, monkeypatch, ends
+    host, after_a_cut_off_stop, next_life, monkeypatch, ends
 ):
     if not ends:
         monkeypatch.setattr("pyobshell.operations.keeper._ENDING_S", 0)
-    await host.site.keeper.start(ignore, in_time())
-    await cut_off("terminate")
-    await host.site.keeper.close()
-    cluster, keeper = await next_life()
+    cluster, keeper = await after_a_cut_off_stop()
     recorded = noted(cluster, "want_server")
     await keeper.resume()
     if ends:
@@ -162,12 +172,9 @@ async def test_a_stop_that_was_cut_off_and_is_not_given_again_counts_if_the_serv
 
 @pytest.mark.parametrize("moments", range(8))
 async def test_an_order_may_come_just_when_a_server_ends_whose_stop_was_cut_off(
-    host, cut_off, next_life, moments
+    host, after_a_cut_off_stop, moments
 ):
-    await host.site.keeper.start(ignore, in_time())
-    await cut_off("terminate")
-    await host.site.keeper.close()
-    cluster, keeper = await next_life()
+    cluster, keeper = await after_a_cut_off_stop()
     await keeper.resume()
     await turns(1)
     real = cluster.order_server
@@ -183,13 +190,10 @@ async def test_an_order_may_come_just_when_a_server_ends_whose_stop_was_cut_off(
 
 
 async def test_a_stop_that_was_cut_off_was_in_vain_if_the_server_cannot_be_looked_at(
-    host, cut_off, next_life, monkeypatch
+    host, after_a_cut_off_stop, monkeypatch
 ):
     monkeypatch.setattr("pyobshell.operations.keeper._FIRST_PAUSE_S", 0.01)
-    await host.site.keeper.start(ignore, in_time())
-    await cut_off("terminate")
-    await host.site.keeper.close()
-    cluster, keeper = await next_life()
+    cluster, keeper = await after_a_cut_off_stop()
     recorded = noted(cluster, "want_server")
     wait_death = host.engine.wait_death
 
