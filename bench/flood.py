@@ -63,6 +63,7 @@ async def _measure(sandbox: dict[str, Any], kind: str, connections: int) -> Figu
         for one in (asker, flooder):
             await asyncio.to_thread(one.recv)  # it is ready
             one.send("begin")
+        await asyncio.to_thread(flooder.recv)  # it is in full flow
         stop = await _stop(client)
         took = await asyncio.to_thread(flooder.recv)
         grown = process.memory_info().rss - before
@@ -122,10 +123,10 @@ def _flood_in_a_process(
 
 
 async def _flood(parent: Connection, address: Address, sections: int, connections: int) -> None:
-    left = REQUESTS
+    left, answered = REQUESTS, 0
 
     async def ask() -> None:
-        nonlocal left
+        nonlocal left, answered
         reader, writer = await asyncio.open_connection(address.ip, address.port)
         while left > 0:
             left -= 1
@@ -134,6 +135,9 @@ async def _flood(parent: Connection, address: Address, sections: int, connection
             answer = await reader.readuntil(b"\r\n\r\n")
             length = answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
             await reader.readexactly(int(length))
+            answered += 1
+            if answered == connections:
+                parent.send("in full flow")
         writer.close()
 
     parent.send("ready")

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from pyobshell import errors
 from pyobshell.api.call import Call, CallDep
 from pyobshell.api.hung_up import minding
-from pyobshell.api.network import gone_of, note_proven
+from pyobshell.api.network import note_proven, sender_of
 from pyobshell.cluster.model import Identity
 from pyobshell.cluster.procedures import Caller, procedure
 from pyobshell.deadline import Deadline
@@ -121,7 +121,7 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
         return await judge(site, credentials)
     longest_s = site.settings.header_lifetime_s
     check_binding(credentials.header, call.target, time.time(), longest_s)
-    async with minding(gone_of(scope)), call.door.logins.judging(credentials.client):
+    async with minding(sender_of(scope).gone), call.door.logins.judging(credentials.client):
         who = await judge(site, credentials)
     _require_present_key(site, credentials)
     now = time.time()  # it may have waited for long

@@ -32,7 +32,7 @@ from pyobshell.api.door import Door
 from pyobshell.api.hung_up import has_hung_up
 from pyobshell.api.local_caller import is_foreign
 from pyobshell.api.masking import masked_target
-from pyobshell.api.network import client_of, gone_of
+from pyobshell.api.network import client_of, sender_of
 from pyobshell.cluster.exchange import RPC_PREFIX
 from pyobshell.errors import OBShellError
 from pyobshell.security.hybrid import (
@@ -51,9 +51,10 @@ from pyobshell.wire import API_PREFIX
 _log = structlog.get_logger(__name__)
 _LARGEST_BODY = 4 * 1024 * 1024
 _UNASKED = 64 * 1024  # a scope that names 1,000 servers has less
+_Kind = Literal["agent", "root", "v1"]
 _Opener = Callable[[PrivateKey, str], RequestHeader]
 # In the order of precedence: the agent header wins over the others.
-_HEADERS: tuple[tuple[str, Literal["agent", "root", "v1"], _Opener], ...] = (
+_HEADERS: tuple[tuple[str, _Kind, _Opener], ...] = (
     ("x-ocs-agent-header", "agent", open_header_v2),
     ("x-ocs-header", "root", open_header_v2),
     ("x-ocs-auth", "v1", open_header_v1),
@@ -123,20 +124,16 @@ class Gateway:
             _require_one_of_each(scope["headers"])
         except OBShellError as error:
             return error
-        key, client, gone = self._keyring.key, client_of(scope), gone_of(scope)
-        sender = network_of(client)
-        opened: list[Credentials | OBShellError] = []
-        for header_name, kind, opener in _HEADERS:
-            text = headers.get(header_name)
-            if text is None:
-                continue
-            cost = len(text) * 3 // 4 // key.section_bytes  # it is base64
-            try:
-                header = await self._crypto.run(sender, cost, opener, key, text, gone=gone)
-                opened.append(Credentials(kind, header, key.public_text, client))
-            except OBShellError as error:
-                opened.append(error.with_traceback(None))  # which leads here: a circle
-        first = opened[0] if opened else None
+        sent = [(kind, opener, headers[name]) for name, kind, opener in _HEADERS if name in headers]
+        if not sent:
+            return None
+        key, client = self._keyring.key, client_of(scope)
+        cost = sum(len(text) * 3 // 4 // key.section_bytes for *_, text in sent)  # it is base64
+        try:
+            opened = await self._crypto.run(sender_of(scope), cost, _open_all, key, client, sent)
+        except OBShellError as error:
+            return error.with_traceback(None)  # which leads here: a circle
+        first = opened[0]
         if isinstance(first, Credentials):
             call.credentials, call.door = first, self._door
         call.beside = tuple(one for one in opened[1:] if isinstance(one, Credentials))
@@ -232,6 +229,20 @@ def _require_one_of_each(headers: list[tuple[bytes, bytes]]) -> None:
     for name, _, _ in _HEADERS:
         if names.count(name) > 1:
             raise errors.BAD_REQUEST(cause=f"the header {name} comes more than once")
+
+
+def _open_all(
+    key: PrivateKey, client: str, sent: list[tuple[_Kind, _Opener, str]]
+) -> list[Credentials | OBShellError]:
+    """What is in each header, or why it cannot be opened."""
+    opened: list[Credentials | OBShellError] = []
+    for kind, opener, text in sent:
+        try:
+            opened.append(Credentials(kind, opener(key, text), key.public_text, client))
+        except OBShellError as error:
+            error.__traceback__ = error.__context__ = None  # which lead here: a circle
+            opened.append(error)
+    return opened
 
 
 def _first_json_value(body: bytes) -> bytes:

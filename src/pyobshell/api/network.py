@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from pyobshell.address import network_of
 from pyobshell.api.strict_http import StrictHttp
+from pyobshell.security.turns import Sender, Standing
 
 MOST_STRANGERS: Final = 2000
 MOST_OF_AN_ADDRESS: Final = 1000
@@ -31,7 +32,7 @@ UNREAD_S: Final = 30.0
 """How long what is answered may wait to be read; to a stranger, from when it first has to."""
 
 _FAREWELL_S = 5.0  # for what was said last to be read
-_PROVEN, _GONE = "proven", "gone"
+_PROVEN, _SENDER = "proven", "sender"
 
 
 class Strangers:
@@ -119,6 +120,7 @@ class NetworkHttp(StrictHttp):
         self._is_strangers = True
         self._dropped = False
         self._gone: asyncio.Future[None]
+        self._sender: Sender
         self.address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -126,7 +128,8 @@ class NetworkHttp(StrictHttp):
         super().connection_made(transport)
         self.address = network_of(self.client[0]) if self.client else ""
         self._gone = self.loop.create_future()
-        self.app_state = {**self.app_state, _PROVEN: self._proven, _GONE: self._gone}
+        self._sender = Sender(self.address, self._gone)
+        self.app_state = {**self.app_state, _PROVEN: self._proven, _SENDER: self._sender}
         if self._strangers.enter(self):
             self._expect()
         else:
@@ -230,6 +233,7 @@ class NetworkHttp(StrictHttp):
 
     def _proven(self) -> None:
         self._is_strangers = False
+        self._sender.standing = Standing.LET_IN
         self._strangers.leave(self)
 
     def _must_be_read(self) -> None:
@@ -265,10 +269,10 @@ def client_of(scope: Scope) -> str:
     return scope["client"][0] if scope.get("client") else ""
 
 
-def gone_of(scope: Scope) -> asyncio.Future[None] | None:
-    """What is done when whoever asks has hung up."""
-    gone: asyncio.Future[None] | None = scope.get("state", {}).get(_GONE)
-    return gone
+def sender_of(scope: Scope) -> Sender:
+    """The connection a request comes on; one of its own on the local socket."""
+    sender: Sender | None = scope.get("state", {}).get(_SENDER)
+    return Sender() if sender is None else sender
 
 
 def note_proven(scope: Scope) -> None:

@@ -16,7 +16,7 @@ from pyobshell.address import network_of
 from pyobshell.api.body import read_body
 from pyobshell.api.call import call_of
 from pyobshell.api.hung_up import has_hung_up
-from pyobshell.api.network import client_of, gone_of, note_proven
+from pyobshell.api.network import client_of, note_proven, sender_of
 from pyobshell.cluster.doorway import Asked
 from pyobshell.cluster.exchange import (
     ANNOUNCEMENT_HEADER,
@@ -73,8 +73,7 @@ class Rpc:
             raise errors.BIND_JSON_FAILED(cause="it is no hello") from None
         if await has_hung_up(request.receive):
             raise errors.BAD_REQUEST(cause=HUNG_UP)
-        scope = request.scope
-        session_id = await self._site.doorway.welcome(hello, client_of(scope), gone_of(scope))
+        session_id = await self._site.doorway.welcome(hello, sender_of(request.scope))
         return Response(json.dumps({"session": session_id}), media_type="application/json")
 
     async def _asked(self, request: Request) -> Asked:

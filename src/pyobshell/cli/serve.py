@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import errno
 import faulthandler
+import gc
 import json
 import os
 import resource
@@ -42,6 +43,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Threads hand over their work in small pieces: with Python's own 5 ms an answer that takes one
 # millisecond of another thread's time would wait five for its turn.
 _SWITCH_INTERVAL_S = 0.0005
+# With Python's own 700 hundreds of connections that come at once, none of whose objects is garbage,
+# are looked through time and again; what the agent drops is in few circles.
+_COLLECT_AFTER = 10_000
 _UMASK = 0o027
 _FILES = 65536
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -65,6 +69,7 @@ Report = Callable[[Word], None]
 def settle_in() -> None:
     """Make this process one that an agent can live in; before any file is made."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.set_threshold(_COLLECT_AFTER)
     os.umask(os.umask(0) | _UMASK)
     _have_files()
     cores.give_up()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -15,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from pyobshell import errors
-from pyobshell.address import Address, network_of
+from pyobshell.address import Address
 from pyobshell.cluster.procedures import (
     Caller,
     Log,
@@ -30,7 +29,7 @@ from pyobshell.deadline import Deadline
 from pyobshell.log import tracing
 from pyobshell.security.keyring import Keyring, has_succeeded, read_successions
 from pyobshell.security.peer import PeerSession, accept_hello
-from pyobshell.security.turns import CryptoTurns
+from pyobshell.security.turns import CryptoTurns, Sender
 
 Site = TypeVar("Site")
 
@@ -82,26 +81,24 @@ class Doorway(Generic[Site]):
         self._members: OrderedDict[str, _Visitor] = OrderedDict()
         self._guests: OrderedDict[str, _Visitor] = OrderedDict()
 
-    async def welcome(
-        self, hello: Mapping[str, object], client: str, gone: asyncio.Future[None] | None = None
-    ) -> str:
-        """Open a session for who knocks from the address ``client``; returns its id.
+    async def welcome(self, hello: Mapping[str, object], sender: Sender) -> str:
+        """Open a session for who knocks; returns its id.
 
-        Who is ``gone`` before it is his turn is not looked at.
+        Who is gone before it is his turn is not looked at.
 
         Raises ``Security.Authentication.IncorrectToken`` for a hello that proves nothing, and for
         one that speaks in the name of a member with another key than that member's, unless it
         proves as well that this is the successor of the member's.
         """
-        own, sender = self._cluster.view.own, network_of(client)
+        own = self._cluster.view.own
         session, caller, claimed, life = await self._crypto.run(
-            sender, 1, accept_hello, own, self._keyring.key, hello, time.time(), gone=gone
+            sender, 1, accept_hello, own, self._keyring.key, hello, time.time()
         )
         known = self._cluster.known_key(caller)
         if known is not None and known != claimed.text:
             successions = read_successions(hello.get("successions"))
             if not await self._crypto.run(
-                sender, 1, has_succeeded, known, claimed.text, successions, gone=gone
+                sender, 1, has_succeeded, known, claimed.text, successions
             ):
                 raise errors.INCORRECT_TOKEN(cause=f"{caller} is a member with another key")
             await self._cluster.learn_key(caller, known, claimed.text)

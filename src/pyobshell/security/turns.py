@@ -7,9 +7,11 @@ import heapq
 import itertools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final, TypeVar
 
 from pyobshell import errors
@@ -23,29 +25,38 @@ _SMALL = 8  # sections; what clients really send costs no more, and waits for no
 _NICE = 10
 
 
-@dataclass(slots=True)
-class _Sender:
-    """Somebody whose work waits: how much, and where in the order his next piece begins."""
+class Standing(Enum):
+    """What is known of a connection by what was asked on it last."""
 
-    waiting: int = 0
-    next: int = 0
+    LET_IN = auto()
+    NEW = auto()  # nothing yet that took such work
+    UNPROVEN = auto()
 
 
-@dataclass(order=True, slots=True)
+@dataclass(slots=True, eq=False)
+class Sender:
+    """One connection on which such work is asked for, and whose it is (``address.network_of``)."""
+
+    network: str = ""
+    gone: asyncio.Future[None] | None = None
+    """Done when it has ended."""
+    standing: Standing = Standing.NEW
+
+
+@dataclass(slots=True, eq=False)
 class _Turn:
-    """A piece of work that waits. What is small goes first, then by the order of fairness."""
+    """A piece of work that waits."""
 
-    large: bool
-    begin: int
-    arrival: int
-    sender: str = field(compare=False)
-    come: asyncio.Future[bool] = field(compare=False)  # whether, or else its sender is gone
+    sender: Sender
+    cost: int
+    come: asyncio.Future[bool]  # whether, or else its sender is gone
 
 
 class CryptoTurns:
-    """Threads for it. What costs little goes first; of that each sender has the same share.
+    """Threads for it. What costs little goes first; of that each network has the same share.
 
-    Thus one sender's flood does not keep others waiting. While some wait the event loop comes
+    Thus one network's flood does not keep others waiting; and of his own network who was let in
+    waits for nobody who was not, and who comes anew for few. While some wait the event loop comes
     before these threads.
     """
 
@@ -55,29 +66,20 @@ class CryptoTurns:
             _AT_ONCE, thread_name_prefix="crypto-flood", initializer=_step_back
         )
         self._free = _AT_ONCE
-        self._arrivals = itertools.count()
-        self._waiting: list[_Turn] = []
-        self._senders: dict[str, _Sender] = {}
-        self._order = 0  # where the piece that was begun last stood in it
+        self._small, self._large = _Queue(), _Queue()
 
-    async def run(
-        self,
-        sender: str,
-        cost: int,
-        work: Callable[..., T],
-        *arguments: object,
-        gone: asyncio.Future[None] | None = None,
-    ) -> T:
+    async def run(self, sender: Sender, cost: int, work: Callable[..., T], *arguments: object) -> T:
         """Do it when it is its turn; ``cost`` counts RSA operations.
 
-        Raises ``Common.BadRequest`` if its sender is ``gone`` before that.
+        Raises ``Common.BadRequest`` if its sender is gone before that.
         """
         loop = asyncio.get_running_loop()
         threads = self._prompt if self._free else self._patient
         if self._free:
             self._free -= 1
         else:
-            await self._my_turn(sender, cost, gone)
+            await self._my_turn(_Turn(sender, cost, loop.create_future()))
+        sender.standing = Standing.UNPROVEN
         try:
             return await loop.run_in_executor(threads, work, *arguments)
         finally:
@@ -88,13 +90,9 @@ class CryptoTurns:
         self._prompt.shutdown()
         self._patient.shutdown()
 
-    async def _my_turn(self, name: str, cost: int, gone: asyncio.Future[None] | None) -> None:
-        come: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        sender = self._senders.setdefault(name, _Sender())
-        begin = max(self._order, sender.next)
-        sender.waiting, sender.next = sender.waiting + 1, begin + max(1, cost)
-        turn = _Turn(cost > _SMALL, begin, next(self._arrivals), name, come)
-        heapq.heappush(self._waiting, turn)
+    async def _my_turn(self, turn: _Turn) -> None:
+        come, gone = turn.come, turn.sender.gone
+        (self._small if turn.cost <= _SMALL else self._large).put(turn)
 
         def leave(_: object) -> None:
             if not come.done():
@@ -114,17 +112,79 @@ class CryptoTurns:
                 gone.remove_done_callback(leave)
 
     def _pass_on(self) -> None:
-        while self._waiting:
-            turn = heapq.heappop(self._waiting)
-            sender = self._senders[turn.sender]
-            sender.waiting -= 1
-            if not sender.waiting:
-                del self._senders[turn.sender]
-            if not turn.come.done():
-                self._order = max(self._order, turn.begin)
-                turn.come.set_result(True)
-                return
-        self._free += 1
+        turn = self._small.take() or self._large.take()
+        if turn is None:
+            self._free += 1
+        else:
+            turn.come.set_result(True)
+
+
+@dataclass(slots=True, eq=False)
+class _Share:
+    """What waits of one network, by the standing of who has asked for it."""
+
+    lines: dict[Standing, deque[_Turn]] = field(
+        default_factory=lambda: {one: deque() for one in Standing}
+    )
+    round: int = -1
+
+    def take(self) -> _Turn | None:
+        """After who was let in: the first new one, an unproven one, the first new, the newest.
+
+        The newest, for who has just come is seldom one of many hundred who came a moment ago.
+        """
+        let_in, new, unproven = (_waiting(line) for line in self.lines.values())
+        if let_in:
+            return let_in.popleft()
+        self.round = (self.round + 1) % 4
+        if unproven and (self.round == 1 or not new):
+            return unproven.popleft()
+        if not new:
+            return None
+        return new.pop() if self.round == 3 else new.popleft()
+
+
+def _waiting(line: deque[_Turn]) -> deque[_Turn]:
+    """A line without those at its ends who have given up."""
+    while line and line[0].come.done():
+        line.popleft()
+    while line and line[-1].come.done():
+        line.pop()
+    return line
+
+
+class _Queue:
+    """Work that waits, of which each network has the same share."""
+
+    def __init__(self) -> None:
+        self._shares: dict[str, _Share] = {}
+        self._order: list[tuple[int, int, str]] = []  # where their next turns begin
+        self._arrivals = itertools.count()
+        self._now = 0  # where the last one began
+
+    def put(self, turn: _Turn) -> None:
+        """Have it wait."""
+        network = turn.sender.network
+        share = self._shares.get(network)
+        if share is None:
+            share = self._shares[network] = _Share()
+            self._line_up(network, self._now)
+        share.lines[turn.sender.standing].append(turn)
+
+    def take(self) -> _Turn | None:
+        """Whose turn it is; None if nobody waits any more."""
+        while self._order:
+            begin, _, network = heapq.heappop(self._order)
+            turn = self._shares[network].take()
+            if turn is not None:
+                self._now = begin
+                self._line_up(network, begin + max(1, turn.cost))
+                return turn
+            del self._shares[network]
+        return None
+
+    def _line_up(self, network: str, begin: int) -> None:
+        heapq.heappush(self._order, (begin, next(self._arrivals), network))
 
 
 def _step_back() -> None:

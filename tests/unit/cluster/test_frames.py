@@ -19,6 +19,7 @@ from pyobshell.cluster import exchange
 from pyobshell.cluster.procedures import Nothing
 from pyobshell.operations import server, sub_dag
 from pyobshell.security.peer import PeerSession
+from pyobshell.security.turns import Sender
 from support.asking import check_envelope
 from support.staging import turns
 from support.waiting import Gate, in_time, soon
@@ -51,9 +52,9 @@ async def test_members_may_say_much_and_are_no_strangers(pair):
 async def test_a_hello_of_whoever_has_hung_up_is_not_looked_at(pair):
     doorway = pair[0].site.doorway
     end, gone = threading.Event(), asyncio.get_running_loop().create_future()
-    busy = [asyncio.create_task(doorway._crypto.run("x", 1, end.wait)) for _ in range(2)]
+    busy = [asyncio.create_task(doorway._crypto.run(Sender("x"), 1, end.wait)) for _ in range(2)]
     await turns(3)
-    waiting = asyncio.create_task(doorway.welcome({}, "10.0.0.1", gone))
+    waiting = asyncio.create_task(doorway.welcome({}, Sender("10.0.0.1", gone)))
     await turns(3)
     gone.set_result(None)
     try:

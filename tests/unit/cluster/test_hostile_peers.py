@@ -17,6 +17,7 @@ from pyobshell.cluster.exchange import SESSION_PATH, frame_binding
 from pyobshell.cluster.procedures import LENGTH_BYTES, parsed
 from pyobshell.security.keys import PublicKey
 from pyobshell.security.peer import make_hello
+from pyobshell.security.turns import Sender
 from pyobshell.settings import API_VERSION
 from support.agents import free_address
 from support.asking import check_envelope
@@ -98,7 +99,7 @@ async def test_a_guest_that_proves_who_he_is_may_send_what_he_likes(
     doorway, guest, own = unchanged_single.site.doorway, free_address(), unchanged_single.address
     key = PublicKey.from_text(unchanged_single.key.public_text)
     pending, hello = make_hello(guest, keys[1], own, key, time.time())
-    session_id = await doorway.welcome(hello, guest.ip)
+    session_id = await doorway.welcome(hello, Sender(guest.ip))
     binding = frame_binding("POST", "/rpc/v1/agent/members")
     frame = pending.confirm(session_id).seal(content, binding)
     with pytest.raises(errors.OBShellError) as refused:

@@ -26,6 +26,7 @@ from pyobshell.security.keyring import Keyring, Succession, life_of, write_succe
 from pyobshell.security.keys import PrivateKey
 from pyobshell.security.peer import make_hello
 from pyobshell.security.proof import prove
+from pyobshell.security.turns import Sender
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD, SERVER, a_member, free_address
 from support.asking import AGENT_HEADER
@@ -103,7 +104,7 @@ async def test_the_old_key_and_what_it_had_signed_open_nothing_any_more(pair, ke
     for successions in ((), first.site.keyring.successions, [claim]):
         hello["successions"] = write_successions(successions)
         with pytest.raises(OBShellError, match="another key"):
-            await second.site.doorway.welcome(hello, "")
+            await second.site.doorway.welcome(hello, Sender())
     assert key_of(second, first) == new
 
 
@@ -115,7 +116,7 @@ async def test_nobody_takes_the_place_of_a_member_with_a_succession_of_his_own(p
     _, hello = make_hello(first.address, evil, second.address, keys[1].public, time.time())
     hello["successions"] = write_successions([claim])
     with pytest.raises(OBShellError, match="another key"):
-        await second.site.doorway.welcome(hello, "")
+        await second.site.doorway.welcome(hello, Sender())
     assert key_of(second, first) == known
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pyobshell import errors
-from pyobshell.security.turns import CryptoTurns
+from pyobshell.security.turns import CryptoTurns, Sender, Standing
 from support.staging import turns as loop_turns
 from support.waiting import soon
 
@@ -26,7 +26,7 @@ def turns():
 async def blocked(turns):
     """Both threads have work until this is set."""
     end = threading.Event()
-    working = [asyncio.create_task(turns.run(HOST, 1, end.wait)) for _ in range(2)]
+    working = [asyncio.create_task(turns.run(Sender(HOST), 1, end.wait)) for _ in range(2)]
     await loop_turns(3)
     yield end
     end.set()
@@ -34,16 +34,16 @@ async def blocked(turns):
 
 
 async def test_what_it_does_is_the_callers(turns):
-    assert await soon(turns.run(HOST, 1, divmod, 7, 2)) == (3, 1)
+    assert await soon(turns.run(Sender(HOST), 1, divmod, 7, 2)) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        await soon(turns.run(HOST, 1, divmod, 7, 0))
+        await soon(turns.run(Sender(HOST), 1, divmod, 7, 0))
 
 
 async def test_what_costs_little_goes_first_and_then_who_came_first(turns, blocked):
     done = []
     waiting = []
     for name, cost in (("huge", 48), ("large", 20), ("one", 3), ("two", 8), ("three", 1)):
-        waiting.append(asyncio.create_task(turns.run(HOST, cost, done.append, name)))
+        waiting.append(asyncio.create_task(turns.run(Sender(HOST), cost, done.append, name)))
         await loop_turns(3)
     assert done == []
     blocked.set()
@@ -57,7 +57,8 @@ async def test_who_asks_for_much_does_not_keep_others_waiting(turns, blocked):
     senders = ["flood"] * 4 + ["other", "flood", "other", "third"]
     for number, sender in enumerate(senders):
         name = f"{sender} {number}"
-        waiting.append(asyncio.create_task(turns.run(sender, 3, done.append, name)))
+        unproven = Sender(sender, standing=Standing.UNPROVEN)
+        waiting.append(asyncio.create_task(turns.run(unproven, 3, done.append, name)))
         await loop_turns(3)
     blocked.set()
     await soon(asyncio.wait(waiting))
@@ -65,46 +66,98 @@ async def test_who_asks_for_much_does_not_keep_others_waiting(turns, blocked):
     assert done == [*firsts, "flood 1", "other 6", "flood 2", "flood 3", "flood 5"]
 
 
+async def test_who_comes_anew_or_was_let_in_does_not_wait_for_all_others_of_his_network(
+    turns, blocked
+):
+    done = []
+    waiting = []
+    unproven, new, let_in = Standing.UNPROVEN, Standing.NEW, Standing.LET_IN
+    standings = [unproven] * 3 + [new] * 4 + [let_in] * 2
+    senders = [Sender(HOST, standing=standing) for standing in standings]
+    for number, sender in enumerate(senders):
+        name = f"{sender.standing.name} {number}"
+        waiting.append(asyncio.create_task(turns.run(sender, 3, done.append, name)))
+        await loop_turns(3)
+    blocked.set()
+    await soon(asyncio.wait(waiting))
+    assert done == [
+        *("LET_IN 7", "LET_IN 8"),
+        *("NEW 3", "UNPROVEN 0", "NEW 4", "NEW 6"),
+        *("NEW 5", "UNPROVEN 1", "UNPROVEN 2"),
+    ]
+    assert {sender.standing for sender in senders} == {unproven}
+
+
 async def test_while_some_wait_the_event_loop_comes_first(turns, blocked):
     def niceness():
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     own = niceness()
-    waiting = asyncio.create_task(turns.run(HOST, 1, niceness))
+    waiting = asyncio.create_task(turns.run(Sender(HOST), 1, niceness))
     await loop_turns(3)
     blocked.set()
     assert await soon(waiting) > own
-    assert await soon(turns.run(HOST, 1, niceness)) == own
+    assert await soon(turns.run(Sender(HOST), 1, niceness)) == own
 
 
 async def test_who_has_given_up_takes_nobodys_turn(turns, blocked):
     done = []
-    given_up = asyncio.create_task(turns.run(HOST, 1, done.append, "given up"))
+    given_up = asyncio.create_task(turns.run(Sender(HOST), 1, done.append, "given up"))
     await loop_turns(3)
-    last = asyncio.create_task(turns.run(HOST, 1, done.append, "last"))
+    last = asyncio.create_task(turns.run(Sender(HOST), 1, done.append, "last"))
     await loop_turns(3)
     given_up.cancel()
     blocked.set()
     await soon(last)
     assert done == ["last"]
-    assert await soon(asyncio.gather(*(turns.run(HOST, 1, abs, -1) for _ in range(10)))) == [1] * 10
+    assert (
+        await soon(asyncio.gather(*(turns.run(Sender(HOST), 1, abs, -1) for _ in range(10))))
+        == [1] * 10
+    )
 
 
 async def test_for_who_has_hung_up_before_his_turn_nothing_is_done(turns, blocked):
     done, gone = [], asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(turns.run(HOST, 1, done.append, "gone", gone=gone))
+    waiting = asyncio.create_task(turns.run(Sender(HOST, gone), 1, done.append, "gone"))
     await loop_turns(3)
     gone.set_result(None)
     with pytest.raises(errors.OBShellError, match="hung up"):
         await soon(waiting)
     blocked.set()
-    await soon(turns.run(HOST, 1, done.append, "last"))
+    await soon(turns.run(Sender(HOST), 1, done.append, "last"))
     assert done == ["last"]
-    assert turns._waiting == []
+    assert turns._small._shares == {}
+    assert turns._small._order == []
+
+
+async def test_those_who_have_hung_up_do_not_add_up_while_others_keep_coming(turns, blocked):
+    gone = asyncio.get_running_loop().create_future()
+    begun, end = threading.Semaphore(0), threading.Event()
+
+    def hold():
+        begun.release()
+        return end.wait()
+
+    hung_up = [Sender(HOST, gone, Standing.UNPROVEN) for _ in range(9)]
+    lost = [asyncio.create_task(turns.run(sender, 1, abs, -1)) for sender in hung_up]
+    come = [asyncio.create_task(turns.run(Sender(HOST), 1, hold)) for _ in range(3)]
+    await loop_turns(3)
+    gone.set_result(None)
+    await soon(asyncio.gather(*lost, return_exceptions=True))
+    blocked.set()
+    try:
+        lines = turns._small._shares[HOST].lines
+        for _ in range(2):
+            await soon(asyncio.to_thread(begun.acquire))
+        assert len(lines[Standing.NEW]) == 1
+        assert not lines[Standing.UNPROVEN]
+    finally:
+        end.set()
+    assert await soon(asyncio.gather(*come)) == [True] * 3
 
 
 async def test_a_turn_that_has_just_come_to_who_gives_up_goes_to_the_next(turns, blocked):
-    first, second = (asyncio.create_task(turns.run(HOST, 1, abs, n)) for n in (-1, -2))
+    first, second = (asyncio.create_task(turns.run(Sender(HOST), 1, abs, n)) for n in (-1, -2))
     await loop_turns(3)
     turns._pass_on()
     first.cancel()
