@@ -21,10 +21,25 @@ from pyobshell.address import Address
 from pyobshell.client import Client
 
 REQUESTS = 10_000
-KINDS = {"of usual size": 3, "as long as may be": 47}  # in sections
 CONNECTIONS = (100, 900)
 _SECTION_BYTES = 256
 _PAUSE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Of a flood; ``sections`` are what its headers have to be decrypted in."""
+
+    name: str
+    sections: int
+    keeps_connections: bool = True
+
+
+KINDS = (
+    Kind("of usual size", 3),
+    Kind("as long as may be", 47),
+    Kind("a connection each", 3, keeps_connections=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +67,13 @@ def measure() -> list[Figures]:
         ]
 
 
-async def _measure(sandbox: dict[str, Any], kind: str, connections: int) -> Figures:
+async def _measure(sandbox: dict[str, Any], kind: Kind, connections: int) -> Figures:
     (agent,) = sandbox["agents"]
     address = Address(agent["ip"], agent["port"])
     process = psutil.Process(int((Path(agent["base_dir"]) / "run/obshell.pid").read_text()))
     before = process.memory_info().rss
     asker = _spawn(_ask_in_a_process, address)
-    flooder = _spawn(_flood_in_a_process, address, KINDS[kind], connections)
+    flooder = _spawn(_flood_in_a_process, address, kind, connections)
     async with Client(address, sandbox["root_password"]) as client:
         for one in (asker, flooder):
             await asyncio.to_thread(one.recv)  # it is ready
@@ -72,7 +87,7 @@ async def _measure(sandbox: dict[str, Any], kind: str, connections: int) -> Figu
         await start(client)
     usual = sorted(taken)[int(len(taken) * 0.95)]
     return Figures(
-        kind, connections, REQUESTS / took, max(taken), usual, stop * 1000, grown / (1 << 20)
+        kind.name, connections, REQUESTS / took, max(taken), usual, stop * 1000, grown / (1 << 20)
     )
 
 
@@ -116,13 +131,11 @@ def _status(address: Address) -> float:
     return time.perf_counter() - begun
 
 
-def _flood_in_a_process(
-    parent: Connection, address: Address, sections: int, connections: int
-) -> None:
-    asyncio.run(_flood(parent, address, sections, connections))
+def _flood_in_a_process(parent: Connection, address: Address, kind: Kind, connections: int) -> None:
+    asyncio.run(_flood(parent, address, kind, connections))
 
 
-async def _flood(parent: Connection, address: Address, sections: int, connections: int) -> None:
+async def _flood(parent: Connection, address: Address, kind: Kind, connections: int) -> None:
     left, answered = REQUESTS, 0
 
     async def ask() -> None:
@@ -130,7 +143,7 @@ async def _flood(parent: Connection, address: Address, sections: int, connection
         reader, writer = await asyncio.open_connection(address.ip, address.port)
         while left > 0:
             left -= 1
-            header = base64.b64encode(os.urandom(sections * _SECTION_BYTES))
+            header = base64.b64encode(os.urandom(kind.sections * _SECTION_BYTES))
             writer.write(b"POST /api/v1/ob/stop HTTP/1.1\r\nx-ocs-header: %s\r\n\r\n" % header)
             answer = await reader.readuntil(b"\r\n\r\n")
             length = answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
@@ -138,6 +151,9 @@ async def _flood(parent: Connection, address: Address, sections: int, connection
             answered += 1
             if answered == connections:
                 parent.send("in full flow")
+            if not kind.keeps_connections:
+                writer.close()
+                reader, writer = await asyncio.open_connection(address.ip, address.port)
         writer.close()
 
     parent.send("ready")

@@ -9,6 +9,7 @@ import pytest
 
 from pyobshell.api import network
 from pyobshell.api.network import Strangers
+from pyobshell.security.turns import CryptoTurns, Standing
 from pyobshell.security.verify import Passwords
 from support.agents import ROOT_PASSWORD
 from support.waiting import soon
@@ -212,6 +213,19 @@ async def test_who_has_proven_himself_is_no_stranger(agent, knock):
     assert strangers._count == 0
     assert await (await knock()).ask() == 200
     assert strangers._count == 1
+
+
+async def test_whose_turn_it_is_depends_on_what_was_asked_last(agent, monkeypatch):
+    standings, run = [], CryptoTurns.run
+
+    def noted(self, sender, *more):
+        standings.append(sender.standing)
+        return run(self, sender, *more)
+
+    monkeypatch.setattr(CryptoTurns, "run", noted)
+    for password in ("wrong", ROOT_PASSWORD, ROOT_PASSWORD, "wrong"):
+        await agent.api.get("/ob/agents", password=password)
+    assert standings == [Standing.NEW, Standing.UNPROVEN, *[Standing.LET_IN] * 2]
 
 
 # --- the count -----------------------------------------------------------------------------------
