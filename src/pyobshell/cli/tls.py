@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _CA = "ca"
 _CLIENT = "client"
+_CLIENT_NAME = re.compile(r"[\w.@:+-]{1,64}")  # as long as X.509 takes for a common name
 _DAYS, _MOST_DAYS = 365, 3650
 
 Hosts = Annotated[
@@ -111,6 +113,8 @@ def generate(
             raise CommandError(Exit.USAGE, f"'{host}' is no host")
         _add(pairs, names[0], _certified(authority, names, days))
     for client in clients:
+        if not _CLIENT_NAME.fullmatch(client):
+            raise CommandError(Exit.USAGE, f"'{client}' is no name for a client's certificate")
         _add(pairs, client, authority.for_client(client, days))
     files = {path for name in pairs for path in _paths(directory, name)}
     there = sorted(path.name for path in files if path.exists())

@@ -267,6 +267,8 @@ def _refuse_to_ask() -> str:
 def _load_ca(context: ssl.SSLContext, ca: Path) -> frozenset[str]:
     """Trust the certificates of a file; returns their base64, for a context tells of CAs alone."""
     text = _read(ca).decode("ascii", "ignore")
+    if _state(ca).st_mode & stat.S_IWOTH:
+        raise TlsFileError(f"{ca} may be written by anybody; chmod o-w {ca}", forbidden=True)
     try:
         context.load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError):
@@ -281,6 +283,13 @@ def _read(file: Path) -> bytes:
         raise _unreadable(file, error) from None
 
 
+def _state(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
 def _unreadable(file: Path | str, error: OSError) -> TlsFileError:
     why = (error.strerror or type(error).__name__).lower()
     return TlsFileError(f"{file}: {why}", forbidden=isinstance(error, PermissionError))
@@ -288,10 +297,7 @@ def _unreadable(file: Path | str, error: OSError) -> TlsFileError:
 
 def _check_private(key: Path) -> None:
     """Refuse a key that others may use; a file of root's may be its group's, as for PostgreSQL."""
-    try:
-        state = key.stat()
-    except OSError as error:
-        raise _unreadable(key, error) from None
+    state = _state(key)
     group = stat.S_IWGRP | stat.S_IXGRP if state.st_uid == 0 != os.geteuid() else _FOR_GROUP
     if state.st_mode & (group | _FOR_OTHERS):
         mode = stat.S_IMODE(state.st_mode)

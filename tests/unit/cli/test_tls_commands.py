@@ -71,6 +71,10 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(obshell, tmp_path):
         (("10.0.0.1", "10.0.0.1"), "'10.0.0.1' is given twice"),
         ((",",), "',' is no host"),
         (("höst",), "höst"),
+        (("--client", ""), "'' is no name"),
+        (("--client", "a\nb"), "is no name"),
+        (("--client", "a" * 65), "is no name"),
+        (("--client", "../a"), "'../a' is no name"),
         (("10.0.0.1", "--days", "0"), "--days"),
     ],
 )

@@ -81,6 +81,7 @@ def encrypt(file):
         (lambda cert, key, ca: encrypt(key), "{key} is encrypted"),
         (lambda cert, key, ca: key.chmod(0o640), "{key} may be used by others.* chmod 600"),
         (lambda cert, key, ca: key.chmod(0o604), "{key} may be used by others.* chmod 600"),
+        (lambda cert, key, ca: ca.chmod(0o646), "{ca} may be written by anybody; chmod o-w"),
         (lambda cert, key, ca: spoil(ca, ca.parent.joinpath("o").read_bytes()), "local issuer"),
         (lambda cert, key, ca: spoil(key, ca.parent.joinpath("k").read_bytes()), "not the key of"),
     ],
