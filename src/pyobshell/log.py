@@ -11,22 +11,11 @@ from typing import Any
 
 import structlog
 
+from pyobshell.secret_names import MASK, is_secret
 from pyobshell.visible import spelled_out
 
 _MAX_BYTES, _KEPT_FILES = 32 * 1024 * 1024, 5
 _LONGEST_TRACE_ID = 64  # clients choose it
-_SECRETS = (
-    "password",
-    "rootpwd",
-    "masterpassword",
-    "targetagentpassword",
-    "proxyro_password",
-    "token",
-    "passphrase",
-    "aes_key",
-    "keys",
-    "auth",
-)
 
 
 def configure(level: str, file: Path | None) -> None:
@@ -95,6 +84,6 @@ def mask_secrets(
 ) -> MutableMapping[str, Any]:
     """Replace the values of fields that hold secrets."""
     for name in event:
-        if name.lower() in _SECRETS or name.lower().endswith("_password"):
-            event[name] = "***"
+        if is_secret(name):
+            event[name] = MASK
     return event

@@ -48,7 +48,7 @@ def test_the_value_of_a_field_that_holds_a_secret_is_masked(name):
     assert masked == {"event": "set", name: "***", "zone": "z1"}
 
 
-@pytest.mark.parametrize("name", ["event", "zone", "tokens_left", "author", "key"])
+@pytest.mark.parametrize("name", ["event", "zone", "dag_id", "author", "key"])
 def test_other_fields_are_left_alone(name):
     assert mask_secrets(None, "info", {name: "plain"}) == {name: "plain"}
 

@@ -13,53 +13,22 @@ from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
 
-MASK = "***"
+from pyobshell.secret_names import MASK, WORDS, is_secret
+
 _LEFT_OUT = "…"
 _LONGEST_BODY = 8192
 _LONGEST_TEXT = 1024
 _MOST_ITEMS = 200
 _DEEPEST = 16
 
-# Those that OBShell masks, and whatever else is named like a secret.
-_NAMES = frozenset(
-    {
-        "context",
-        "data_base_uri",
-        "backup_base_uri",
-        "archive_base_uri",
-        "data_backup_uri",
-        "archive_log_uri",
-        "decryption",
-        "encryption",
-        "aes_key",
-        "ssl_external_kms_info",
-        "pass",
-        "pswd",
-        "pw",
-        "auth",
-        "keys",
-        "rp",
-    }
-)
-_WORDS = (
-    r"passw|passphrase|pwd|secret|token|credential|kms|access_?key|access_?id|aes_?key|private_?key"
-    r"|api_?key|authorization|ocs_?auth|cookie"
-)
-_LIKE = re.compile(_WORDS)
 _IN_TEXT = re.compile(
-    rf"(?:{_WORDS})\w*|identified\s{{1,9}}by|(?:^|\s)(?:-p(?=\s?\S)|--rp\b)"
+    rf"(?:{WORDS})\w*|identified\s{{1,9}}by|(?:^|\s)(?:-p(?=\s?\S)|--rp\b)"
     r"|\b(?:pass|pswd|pw|auth)\b|://[^\s/:@]{0,64}(?=:[^\s/@]{0,256}@)"
     r"|-----BEGIN [A-Z ]{0,32}PRIVATE KEY",
     re.IGNORECASE,
 )
 _A_NAME = re.compile(r"[\w.-]{1,64}")
 _NAMING = ("name", "key", "parameter", "param", "option", "variable", "field", "id", "target")
-
-
-def is_secret(name: str) -> bool:
-    """Whether what has this name is not to be seen."""
-    plain = name.casefold().replace("-", "_")
-    return plain in _NAMES or _LIKE.search(plain) is not None
 
 
 def masked_body(body: bytes) -> str:

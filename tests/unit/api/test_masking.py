@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyobshell.api.app import make_app
-from pyobshell.api.masking import MASK, is_secret, masked_body, masked_target
+from pyobshell.api.masking import masked_body, masked_target
+from pyobshell.secret_names import MASK, is_secret
 
 SECRET = "S3cr3tTh1ng"
 NAMES = (
