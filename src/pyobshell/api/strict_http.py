@@ -24,6 +24,12 @@ class StrictHttp(HttpToolsProtocol):
     _in_head = True  # what comes next is of a head
     _cut = b""  # the end of what came of it, of which the next piece says what it is
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of all that leads back here, lest circles of a flood's connections add up."""
+        super().connection_lost(exc)
+        self.cycle = self.scope = None  # type: ignore[assignment]  # as before the first request
+        self.app_state = {}
+
     def data_received(self, data: bytes) -> None:
         """Take more of a request."""
         if self._in_head:

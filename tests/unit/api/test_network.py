@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 
 import pytest
 
@@ -226,6 +228,23 @@ async def test_whose_turn_it_is_depends_on_what_was_asked_last(agent, monkeypatc
     for password in ("wrong", ROOT_PASSWORD, ROOT_PASSWORD, "wrong"):
         await agent.api.get("/ob/agents", password=password)
     assert standings == [Standing.NEW, Standing.UNPROVEN, *[Standing.LET_IN] * 2]
+
+
+@pytest.mark.parametrize("header", [b"", b"x-ocs-header: garbage\r\n"])
+async def test_nothing_is_left_of_a_connection_that_has_ended(agent, knock, header):
+    """Not even until circles are looked for, which takes the longer the more there are."""
+    knocking, freed = await knock(), asyncio.Event()
+    assert await knocking.ask(STATUS.replace(b"host: x\r\n", header)) in (200, 401)
+    (connection,) = connections_of(agent)
+    weakref.finalize(connection, freed.set)
+    del connection
+    gc.collect()
+    gc.disable()
+    try:
+        knocking.writer.close()
+        await soon(freed.wait())
+    finally:
+        gc.enable()
 
 
 # --- the count -----------------------------------------------------------------------------------
