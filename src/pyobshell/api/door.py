@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pyobshell.api.handshakes import Handshakes
-from pyobshell.api.network import Strangers
 from pyobshell.api.sparing import Sparing
+from pyobshell.api.strangers import Strangers
 from pyobshell.security.backoff import LoginBackoff
 from pyobshell.security.replay import ReplayGuard
 from pyobshell.security.tls import Tls

@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
-from itertools import chain
 from typing import Any, Final
 
 from starlette.types import Scope
 
 from pyobshell.address import network_of
+from pyobshell.api.strangers import Strangers
 from pyobshell.api.strict_http import StrictHttp
 from pyobshell.security.turns import Sender, Standing
 
-MOST_STRANGERS: Final = 2000
-MOST_OF_AN_ADDRESS: Final = 1000
 LARGEST_HEAD: Final = 64 * 1024
 LARGEST_TARGET: Final = 8 * 1024
 MOST_HEADERS: Final = 100
@@ -33,77 +31,6 @@ UNREAD_S: Final = 30.0
 
 _FAREWELL_S = 5.0  # for what was said last to be read
 _PROVEN, _SENDER = "proven", "sender"
-
-
-class Strangers:
-    """The connections of strangers, by address, the oldest first: busy, or nothing is asked."""
-
-    def __init__(self, most: int = MOST_STRANGERS, most_of_one: int = MOST_OF_AN_ADDRESS) -> None:
-        self._most = most
-        self._most_of_one = most_of_one
-        self._count = 0
-        self._busy: dict[str, dict[NetworkHttp, None]] = {}
-        self._idle: dict[str, dict[NetworkHttp, None]] = {}
-
-    def enter(self, connection: NetworkHttp) -> bool:
-        """Take a new connection in, if there is room or room can be made."""
-        address = connection.address
-        if self._of(address) >= self._most_of_one and not self._drop_idle(address):
-            return False
-        if self._count >= self._most and not self._make_room(address):
-            return False
-        self._count += 1
-        self._idle.setdefault(address, {})[connection] = None
-        self._busy.setdefault(address, {})
-        return True
-
-    def ask(self, connection: NetworkHttp) -> None:
-        """Something is asked on it now."""
-        idle = self._idle.get(connection.address, {})
-        if connection in idle:
-            del idle[connection]
-            self._busy[connection.address][connection] = None
-
-    def rest(self, connection: NetworkHttp) -> None:
-        """Nothing is asked on it any more."""
-        busy = self._busy.get(connection.address, {})
-        if connection in busy:
-            del busy[connection]
-            self._idle[connection.address][connection] = None
-
-    def leave(self, connection: NetworkHttp) -> None:
-        """It has ended, or is no stranger's any more."""
-        address = connection.address
-        idle, busy = self._idle.get(address, {}), self._busy.get(address, {})
-        if connection not in idle and connection not in busy:
-            return
-        idle.pop(connection, None)
-        busy.pop(connection, None)
-        self._count -= 1
-        if not idle and not busy:
-            del self._idle[address], self._busy[address]
-
-    def _of(self, address: str) -> int:
-        return len(self._idle.get(address, ())) + len(self._busy.get(address, ()))
-
-    def _make_room(self, address: str) -> bool:
-        """End a connection for one of ``address``, of nobody who has fewer than that.
-
-        Whoever keeps very many busy must not keep others out.
-        """
-        largest = max(self._idle, key=self._of)
-        if self._of(largest) > self._of(address) + 1:
-            next(chain(self._idle[largest], self._busy[largest])).drop()
-            return True
-        own = self._of(address)
-        idle = [one for one, some in self._idle.items() if some and self._of(one) >= own]
-        return bool(idle) and self._drop_idle(max(idle, key=self._of))
-
-    def _drop_idle(self, address: str) -> bool:
-        oldest = next(iter(self._idle.get(address, ())), None)
-        if oldest is not None:
-            oldest.drop()
-        return oldest is not None
 
 
 class NetworkHttp(StrictHttp):
