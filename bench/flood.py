@@ -145,13 +145,11 @@ async def _flood(parent: Connection, address: Address, kind: Kind, connections: 
             left -= 1
             header = base64.b64encode(os.urandom(kind.sections * _SECTION_BYTES))
             writer.write(b"POST /api/v1/ob/stop HTTP/1.1\r\nx-ocs-header: %s\r\n\r\n" % header)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            await reader.readexactly(int(length))
+            is_open = await _answered(reader)
             answered += 1
             if answered == connections:
                 parent.send("in full flow")
-            if not kind.keeps_connections:
+            if not (is_open and kind.keeps_connections):
                 writer.close()
                 reader, writer = await asyncio.open_connection(address.ip, address.port)
         writer.close()
@@ -161,3 +159,14 @@ async def _flood(parent: Connection, address: Address, kind: Kind, connections: 
     begun = time.perf_counter()
     await asyncio.gather(*(ask() for _ in range(connections)))
     parent.send(time.perf_counter() - begun)
+
+
+async def _answered(reader: asyncio.StreamReader) -> bool:
+    """Read an answer; whether there was one, for of too many connections some are ended."""
+    try:
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        await reader.readexactly(int(length))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return False
+    return True

@@ -48,7 +48,11 @@ def named_by(pid_file: Path) -> Iterator[None]:
 def listening(ip: str, port: int, path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
     """Sockets on the agent's address and on its local path, the latter for its own user only."""
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    with socket.socket(family) as tcp, socket.socket(socket.AF_UNIX) as local:
+    # Only of what says that it is TCP asyncio's own loop sends small pieces without delay.
+    with (
+        socket.socket(family, proto=socket.IPPROTO_TCP) as tcp,
+        socket.socket(socket.AF_UNIX) as local,
+    ):
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((ip, port))
         # Not left to the server: two sockets may be bound to a port as long as none listens.

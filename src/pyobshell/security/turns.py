@@ -21,7 +21,9 @@ T = TypeVar("T")
 HUNG_UP: Final = "whoever asked has hung up"
 
 _AT_ONCE = 2
-_SMALL = 8  # sections; what clients really send costs no more, and waits for nothing larger
+_SMALL = 8  # sections; what clients really send costs no more
+_SMALL_IN_A_ROW = 32  # pieces, after which a large one that waits has its turn
+_MOST_GIVEN_UP = 256  # and as many as do wait
 _NICE = 10
 
 
@@ -53,11 +55,11 @@ class _Turn:
 
 
 class CryptoTurns:
-    """Threads for it. What costs little goes first; of that each network has the same share.
+    """Threads for it. Who was let in goes first; of what costs little each network has its share.
 
-    Thus one network's flood does not keep others waiting; and of his own network who was let in
-    waits for nobody who was not, and who comes anew for few. While some wait the event loop comes
-    before these threads.
+    Thus no flood keeps who was let in waiting, and no network's flood another's; and of his own
+    network who comes anew waits for few. What costs much has one thread at the most, and seldom.
+    While some wait the event loop comes before these threads.
     """
 
     def __init__(self) -> None:
@@ -66,7 +68,9 @@ class CryptoTurns:
             _AT_ONCE, thread_name_prefix="crypto-flood", initializer=_step_back
         )
         self._free = _AT_ONCE
-        self._small, self._large = _Queue(), _Queue()
+        self._let_in, self._small, self._large = _Queue(), _Queue(), _Queue()
+        self._has_large = False  # under way
+        self._small_in_a_row = 0
 
     async def run(self, sender: Sender, cost: int, work: Callable[..., T], *arguments: object) -> T:
         """Do it when it is its turn; ``cost`` counts RSA operations.
@@ -74,25 +78,30 @@ class CryptoTurns:
         Raises ``Common.BadRequest`` if its sender is gone before that.
         """
         loop = asyncio.get_running_loop()
-        threads = self._prompt if self._free else self._patient
-        if self._free:
+        is_large = cost > _SMALL and sender.standing is not Standing.LET_IN
+        if self._free and not (is_large and self._has_large):
+            threads = self._prompt
             self._free -= 1
+            self._has_large |= is_large
         else:
-            await self._my_turn(_Turn(sender, cost, loop.create_future()))
+            threads = self._patient
+            await self._come(_Turn(sender, cost, loop.create_future()), is_large)
         sender.standing = Standing.UNPROVEN
         try:
             return await loop.run_in_executor(threads, work, *arguments)
         finally:
-            self._pass_on()
+            self._pass_on(is_large)
 
     def close(self) -> None:
         """End the threads."""
         self._prompt.shutdown()
         self._patient.shutdown()
 
-    async def _my_turn(self, turn: _Turn) -> None:
+    async def _come(self, turn: _Turn, is_large: bool) -> None:
+        """Wait for its turn."""
         come, gone = turn.come, turn.sender.gone
-        (self._small if turn.cost <= _SMALL else self._large).put(turn)
+        let_in = turn.sender.standing is Standing.LET_IN
+        (self._let_in if let_in else self._large if is_large else self._small).put(turn)
 
         def leave(_: object) -> None:
             if not come.done():
@@ -105,18 +114,30 @@ class CryptoTurns:
                 raise errors.BAD_REQUEST(cause=HUNG_UP)
         except asyncio.CancelledError:
             if come.done() and not come.cancelled() and come.result():  # it had just come
-                self._pass_on()
+                self._pass_on(is_large)
             raise
         finally:
             if gone is not None:
                 gone.remove_done_callback(leave)
 
-    def _pass_on(self) -> None:
-        turn = self._small.take() or self._large.take()
+    def _pass_on(self, was_large: bool) -> None:
+        """A piece is done: begin the next."""
+        if was_large:
+            self._has_large = False
+        turn = self._let_in.take() or self._next_of_strangers()
         if turn is None:
             self._free += 1
         else:
             turn.come.set_result(True)
+
+    def _next_of_strangers(self) -> _Turn | None:
+        if self._small_in_a_row < _SMALL_IN_A_ROW and (small := self._small.take()) is not None:
+            self._small_in_a_row += 1
+            return small
+        self._small_in_a_row = 0
+        large = None if self._has_large else self._large.take()
+        self._has_large |= large is not None
+        return large or self._small.take()
 
 
 @dataclass(slots=True, eq=False)
@@ -129,11 +150,24 @@ class _Share:
     round: int = -1
 
     def take(self) -> _Turn | None:
+        """Whose turn it is of those who still wait."""
+        while (turn := self._next()) is not None:
+            if not turn.come.done():
+                return turn
+        return None
+
+    def tidy(self) -> int:
+        """Forget those who have given up; returns how many wait."""
+        for standing, line in self.lines.items():
+            self.lines[standing] = deque(one for one in line if not one.come.done())
+        return sum(map(len, self.lines.values()))
+
+    def _next(self) -> _Turn | None:
         """After who was let in: the first new one, an unproven one, the first new, the newest.
 
         The newest, for who has just come is seldom one of many hundred who came a moment ago.
         """
-        let_in, new, unproven = (_waiting(line) for line in self.lines.values())
+        let_in, new, unproven = self.lines.values()
         if let_in:
             return let_in.popleft()
         self.round = (self.round + 1) % 4
@@ -144,47 +178,51 @@ class _Share:
         return new.pop() if self.round == 3 else new.popleft()
 
 
-def _waiting(line: deque[_Turn]) -> deque[_Turn]:
-    """A line without those at its ends who have given up."""
-    while line and line[0].come.done():
-        line.popleft()
-    while line and line[-1].come.done():
-        line.pop()
-    return line
-
-
 class _Queue:
     """Work that waits, of which each network has the same share."""
 
     def __init__(self) -> None:
         self._shares: dict[str, _Share] = {}
-        self._order: list[tuple[int, int, str]] = []  # where their next turns begin
+        self._order: list[tuple[int, int, str]] = []  # where their next turns end
         self._arrivals = itertools.count()
-        self._now = 0  # where the last one began
+        self._now = 0  # where the last one that was taken ends
+        self._put = 0  # since it was tidied
+        self._kept = 0
 
     def put(self, turn: _Turn) -> None:
         """Have it wait."""
+        self._put += 1
+        if self._put > _MOST_GIVEN_UP + self._kept:
+            self._tidy()
         network = turn.sender.network
         share = self._shares.get(network)
         if share is None:
             share = self._shares[network] = _Share()
-            self._line_up(network, self._now)
+            self._line_up(network, self._now + max(1, turn.cost))
         share.lines[turn.sender.standing].append(turn)
 
     def take(self) -> _Turn | None:
         """Whose turn it is; None if nobody waits any more."""
         while self._order:
-            begin, _, network = heapq.heappop(self._order)
+            end, _, network = heapq.heappop(self._order)
             turn = self._shares[network].take()
             if turn is not None:
-                self._now = begin
-                self._line_up(network, begin + max(1, turn.cost))
+                self._now = end
+                self._line_up(network, end + max(1, turn.cost))
                 return turn
             del self._shares[network]
         return None
 
-    def _line_up(self, network: str, begin: int) -> None:
-        heapq.heappush(self._order, (begin, next(self._arrivals), network))
+    def _line_up(self, network: str, end: int) -> None:
+        heapq.heappush(self._order, (end, next(self._arrivals), network))
+
+    def _tidy(self) -> None:
+        """Forget those who have given up, lest they add up while others go first."""
+        waiting = {name: share.tidy() for name, share in self._shares.items()}
+        self._shares = {name: self._shares[name] for name, number in waiting.items() if number}
+        self._order = [one for one in self._order if one[2] in self._shares]
+        heapq.heapify(self._order)
+        self._put, self._kept = 0, sum(waiting.values())
 
 
 def _step_back() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 
@@ -88,6 +89,72 @@ async def test_who_comes_anew_or_was_let_in_does_not_wait_for_all_others_of_his_
     assert {sender.standing for sender in senders} == {unproven}
 
 
+async def test_who_was_let_in_waits_for_no_stranger_wherever_he_is_and_whatever_he_asks(
+    turns, blocked
+):
+    done = []
+    senders = [Sender(f"network {number}") for number in range(5)]
+    senders.append(Sender(HOST, standing=Standing.LET_IN))
+    waiting = []
+    for sender, cost in zip(senders, [1] * 5 + [20], strict=True):
+        waiting.append(asyncio.create_task(turns.run(sender, cost, done.append, sender.network)))
+        await loop_turns(3)
+    blocked.set()
+    await soon(asyncio.wait(waiting))
+    assert done == [HOST, *(f"network {number}" for number in range(5))]
+
+
+async def test_who_has_been_served_is_again_while_others_keep_coming_from_everywhere(turns):
+    numbers = itertools.count()
+
+    async def keep_coming():
+        while True:
+            await turns.run(Sender(f"network {next(numbers)}"), 3, abs, -1)
+
+    strangers = [asyncio.create_task(keep_coming()) for _ in range(5)]
+    try:
+        for _ in range(5):
+            await soon(turns.run(Sender(HOST), 3, abs, -1))
+        assert len(turns._small._shares) < 50
+    finally:
+        for stranger in strangers:
+            stranger.cancel()
+        await soon(asyncio.wait(strangers))
+
+
+async def test_what_costs_much_has_its_turn_and_one_thread_at_the_most(turns, blocked):
+    done, end = [], threading.Event()
+    waiting = [asyncio.create_task(turns.run(Sender(HOST), 20, end.wait)) for _ in range(2)]
+    await loop_turns(3)
+    for number in range(50):
+        waiting.append(asyncio.create_task(turns.run(Sender(HOST), 1, done.append, number)))
+    await loop_turns(3)
+    blocked.set()
+    try:
+        await soon(asyncio.wait(waiting[2:]))
+        assert turns._has_large
+        assert turns._free == 1
+    finally:
+        end.set()
+    assert await soon(asyncio.gather(*waiting[:2])) == [True] * 2
+    assert not turns._has_large
+
+
+async def test_a_large_one_has_its_turn_while_small_ones_keep_coming(turns):
+    async def keep_coming():
+        while True:
+            await turns.run(Sender(HOST), 3, abs, -1)
+
+    strangers = [asyncio.create_task(keep_coming()) for _ in range(5)]
+    await loop_turns(3)
+    try:
+        assert await soon(turns.run(Sender(HOST), 20, abs, -1)) == 1
+    finally:
+        for stranger in strangers:
+            stranger.cancel()
+        await soon(asyncio.wait(strangers))
+
+
 async def test_while_some_wait_the_event_loop_comes_first(turns, blocked):
     def niceness():
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
@@ -130,36 +197,24 @@ async def test_for_who_has_hung_up_before_his_turn_nothing_is_done(turns, blocke
     assert turns._small._order == []
 
 
-async def test_those_who_have_hung_up_do_not_add_up_while_others_keep_coming(turns, blocked):
-    gone = asyncio.get_running_loop().create_future()
-    begun, end = threading.Semaphore(0), threading.Event()
-
-    def hold():
-        begun.release()
-        return end.wait()
-
-    hung_up = [Sender(HOST, gone, Standing.UNPROVEN) for _ in range(9)]
-    lost = [asyncio.create_task(turns.run(sender, 1, abs, -1)) for sender in hung_up]
-    come = [asyncio.create_task(turns.run(Sender(HOST), 1, hold)) for _ in range(3)]
-    await loop_turns(3)
-    gone.set_result(None)
-    await soon(asyncio.gather(*lost, return_exceptions=True))
-    blocked.set()
-    try:
-        lines = turns._small._shares[HOST].lines
-        for _ in range(2):
-            await soon(asyncio.to_thread(begun.acquire))
-        assert len(lines[Standing.NEW]) == 1
-        assert not lines[Standing.UNPROVEN]
-    finally:
-        end.set()
-    assert await soon(asyncio.gather(*come)) == [True] * 3
+async def test_those_who_have_hung_up_do_not_add_up_while_others_go_first(turns, blocked):
+    for number in range(900):
+        gone = asyncio.get_running_loop().create_future()
+        sender = Sender(f"network {number % 300}", gone)
+        waiting = asyncio.create_task(turns.run(sender, 20, abs, -1))
+        await loop_turns(1)
+        gone.set_result(None)
+        with pytest.raises(errors.OBShellError, match="hung up"):
+            await soon(waiting)
+    kept = turns._large._shares.values()
+    assert sum(len(line) for share in kept for line in share.lines.values()) <= 300
+    assert len(turns._large._order) == len(kept)
 
 
 async def test_a_turn_that_has_just_come_to_who_gives_up_goes_to_the_next(turns, blocked):
     first, second = (asyncio.create_task(turns.run(Sender(HOST), 1, abs, n)) for n in (-1, -2))
     await loop_turns(3)
-    turns._pass_on()
+    turns._pass_on(was_large=False)
     first.cancel()
     blocked.set()
     assert await soon(second) == 2
