@@ -121,8 +121,11 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
         return await judge(site, credentials)
     longest_s = site.settings.header_lifetime_s
     check_binding(credentials.header, call.target, time.time(), longest_s)
-    async with minding(sender_of(scope).gone), call.door.logins.judging(credentials.client):
-        who = await judge(site, credentials)
+    async with (
+        minding(sender_of(scope).gone),
+        call.door.logins.judging(credentials.client) as waited_s,
+    ):
+        who = await judge(site, replace(credentials, waited_s=waited_s))
     _require_present_key(site, credentials)
     now = time.time()  # it may have waited for long
     expiry = check_binding(credentials.header, call.target, now, longest_s)
@@ -131,7 +134,8 @@ async def _let_in(site: Site, call: Call, scope: Scope, judge: Judge) -> str:
     if anybodys and scope["method"] == "GET":
         replays.note(sections, expiry, now, of_anybody=of_anybody)
     else:
-        replays.admit(sections, expiry, now, who=who, of_anybody=of_anybody)
+        password = site.vault.fingerprint(credentials.header.auth)
+        replays.admit(sections, expiry, now, password=password, of_anybody=of_anybody)
     if not anybodys:
         note_proven(scope)
     call.admitted_as, call.admitted_by = who, judge
@@ -163,31 +167,26 @@ async def use_up(site: Site, call: Call) -> None:
             sections = tuple(replace(one, timeless=True) for one in sections)
         with suppress(OBShellError):
             if sections:
-                whose = await _recognise(site, credentials)
-                if whose == [ANYBODY]:
+                if await _recognise(site, credentials) == ANYBODY:
                     site.replays.note(sections, expiry, now, of_anybody=credentials.client)
                 else:
-                    site.replays.note(sections, expiry, now, whose=whose)
+                    password = site.vault.fingerprint(credentials.header.auth)
+                    site.replays.note(sections, expiry, now, password=password)
 
 
-async def _recognise(site: Site, credentials: Credentials) -> list[str]:
-    """Whose the password is, if it is known here or to the master, whatever it was offered for.
+async def _recognise(site: Site, credentials: Credentials) -> str:
+    """Whose a password is that is known here or to the master, whatever it was offered for.
 
     No database is asked. Raises an error of credentials if it is nobody's.
     """
     identity, passwords = site.cluster.view.identity, site.cluster.passwords
-    whose = [_OF[kind] for kind in same_as(credentials.header.auth, passwords)]
+    for kind in same_as(credentials.header.auth, passwords):
+        return _OF[kind]
     if identity is Identity.FOLLOWER:
-        try:
-            return sorted({*whose, *await _ask_master_in_passing(site, credentials)})
-        except OBShellError:
-            if not whose:
-                raise
-    elif passwords.agent is None and _has_no_cluster_to_guard(site):
-        whose = whose or [ANYBODY]
-    if not whose:
-        raise errors.INCORRECT_OCEANBASE_PASSWORD()
-    return whose
+        return await _ask_master_in_passing(site, credentials)
+    if passwords.agent is None and _has_no_cluster_to_guard(site):
+        return ANYBODY
+    raise errors.INCORRECT_OCEANBASE_PASSWORD()
 
 
 async def accept(site: Site, credentials: Credentials) -> str:
@@ -232,21 +231,22 @@ def _concerns_obproxy(request: Request) -> bool:
 class Offered(BaseModel):
     """A password that a client has offered to a FOLLOWER, and as what.
 
-    ``client`` is the ip it came from, which pays for a wrong one. ``only_known`` asks whether it is
+    ``client`` is the ip it came from, which pays for a wrong one, and for which it has ``waited_s``
+    for its turn at the FOLLOWER. ``only_known`` asks whether it is
     one that the master knows, whatever it was offered for.
     """
 
     kind: Literal["root", "agent", "v1"]
     password: str
     client: str
+    waited_s: float = 0.0
     only_known: bool = False
 
 
 class Accepted(BaseModel):
-    """Whose it is: as whom it lets in, or (``only_known``) all whose it is."""
+    """As whom it lets in, or (``only_known``) whose it is."""
 
-    who: str = ""
-    whose: list[str] = []
+    who: str
 
 
 async def _ask_master(site: Site, credentials: Credentials) -> str:
@@ -259,13 +259,17 @@ async def _have_judged(
 ) -> Accepted:
     password = credentials.header.auth
     offered = Offered(
-        kind=credentials.kind, password=password, client=credentials.client, only_known=only_known
+        kind=credentials.kind,
+        password=password,
+        client=credentials.client,
+        waited_s=credentials.waited_s,
+        only_known=only_known,
     )
     patience = Deadline.after(_PATIENCE_S)
     return await site.peers.call(site.cluster.view.master, judge, offered, patience)
 
 
-async def _ask_master_in_passing(site: Site, credentials: Credentials) -> list[str]:
+async def _ask_master_in_passing(site: Site, credentials: Credentials) -> str:
     """Whose a password is, unless the master is asked too much already: anybody can have it asked.
 
     Raises ``Security.Authentication.IncorrectOceanbasePassword`` then, else as the master.
@@ -273,7 +277,7 @@ async def _ask_master_in_passing(site: Site, credentials: Credentials) -> list[s
     if site.in_passing.locked():
         raise errors.INCORRECT_OCEANBASE_PASSWORD()
     async with site.in_passing:
-        return (await _have_judged(site, credentials, only_known=True)).whose
+        return (await _have_judged(site, credentials, only_known=True)).who
 
 
 @procedure("api/judge")
@@ -284,8 +288,8 @@ async def judge(site: Site, caller: Caller, offered: Offered) -> Accepted:
     header = RequestHeader(auth=offered.password, ts="", uri="")
     credentials = Credentials(offered.kind, header, client=offered.client)
     if offered.only_known:
-        return Accepted(whose=await _recognise(site, credentials))
-    async with site.logins.judging(offered.client):
+        return Accepted(who=await _recognise(site, credentials))
+    async with site.logins.judging(offered.client, offered.waited_s):
         return Accepted(who=await accept(site, credentials))
 
 

@@ -90,9 +90,9 @@ class Doorway(Generic[Site]):
         one that speaks in the name of a member with another key than that member's, unless it
         proves as well that this is the successor of the member's.
         """
-        own = self._cluster.view.own
+        own, key = self._cluster.view.own, self._keyring.key
         session, caller, claimed, life = await self._crypto.run(
-            sender, 1, accept_hello, own, self._keyring.key, hello, time.time()
+            sender, 1, accept_hello, own, key, hello, time.time()
         )
         known = self._cluster.known_key(caller)
         if known is not None and known != claimed.text:
@@ -103,6 +103,8 @@ class Doorway(Generic[Site]):
                 raise errors.INCORRECT_TOKEN(cause=f"{caller} is a member with another key")
             await self._cluster.learn_key(caller, known, claimed.text)
             _log.info("has another key", action="key.learn", agent=str(caller))
+        if key is not self._keyring.key:
+            raise errors.INCORRECT_TOKEN(cause="this agent has another key by now")
         visitors, most = (
             (self._guests, _GUEST_SESSIONS)
             if self._cluster.view.member(caller) is None

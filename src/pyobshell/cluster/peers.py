@@ -65,14 +65,15 @@ _KEEPALIVE_S = 60.0
 _GRACE_S = 2.0  # an answer may be on its way when the peer's own deadline strikes
 _CONCURRENT_CALLS = 64
 _FIRST_PAUSE_S = 0.1
+_MOST_KEYS = 3  # that are changed while one session is opened
 
 
 def ignore(line: str) -> None:
     """Where lines go that nobody wants to read."""
 
 
-# A session, its scheme, and the key (its text) of the peer that it was opened for.
-_Opened = tuple[PeerSession, str, str]
+# A session, its scheme, and the keys (their texts) it was opened with: this agent's, the peer's.
+_Opened = tuple[PeerSession, str, str, str]
 
 
 class Peers(Generic[Site]):
@@ -310,7 +311,7 @@ class Peers(Generic[Site]):
     ) -> dict[str, Any]:
         binding = frame_binding("POST", path)
         for _ in range(2):
-            session, scheme, _ = opened = await self._session(peer)
+            session, scheme, *_ = opened = await self._session(peer)
             frame = session.seal(json.dumps(body).encode(), binding)
             headers = {SESSION_HEADER: session.id}
             if len(frame) > UNANNOUNCED:
@@ -336,10 +337,17 @@ class Peers(Generic[Site]):
 
     async def _session(self, peer: Address) -> _Opened:
         async with self._opening.setdefault(peer, asyncio.Lock()):
-            opened, member = self._sessions.get(peer), self._cluster.view.member(peer)
-            if opened is None or (member and member.public_key != opened[-1]):
-                opened = self._sessions[peer] = await self._open_session(peer)
-            return opened
+            for _ in range(_MOST_KEYS):
+                opened = self._sessions.get(peer)
+                if opened is not None and self._is_of_present_keys(peer, opened):
+                    return opened
+                self._sessions[peer] = await self._open_session(peer)
+        raise errors.RPC_REQUEST_FAILED(agent=peer, method=SESSION_PATH, cause="the keys change")
+
+    def _is_of_present_keys(self, peer: Address, opened: _Opened) -> bool:
+        member, (*_, own_key, peer_key) = self._cluster.view.member(peer), opened
+        known = member is None or member.public_key == peer_key
+        return known and own_key == self._keyring.public_text
 
     async def _open_session(self, peer: Address) -> _Opened:
         peer_key = await self.public_key(peer)
@@ -369,6 +377,7 @@ class Peers(Generic[Site]):
 
     async def _greet(self, peer: Address, peer_key: PublicKey) -> _Opened:
         own, keyring = self._cluster.view.own, self._keyring
+        own_key = keyring.public_text
         pending, hello = await asyncio.to_thread(
             make_hello, own, keyring.key, peer, peer_key, time.time(), keyring.life
         )
@@ -387,7 +396,7 @@ class Peers(Generic[Site]):
                 agent=peer, method=SESSION_PATH, cause=refusal_of(status, content)
             )
         session = pending.confirm(str(json.loads(content).get("session")))
-        return session, scheme, peer_key.text
+        return session, scheme, own_key, peer_key.text
 
 
 def _limit(scheme: str) -> aiohttp.ClientTimeout:

@@ -44,6 +44,7 @@ class _Debtor:
     paid_at: float = 0.0  # when nothing will be left of the debt
     due: dict[object, float] = field(default_factory=dict)  # of those who wait, in their order
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    judged: int = 0  # at this moment
 
     def pause(self, now: float, delay: float) -> float:
         """How long the first in the line waits, so that it and those behind have their turns."""
@@ -64,24 +65,25 @@ class LoginBackoff:
         self._debtors: OrderedDict[str, _Debtor] = OrderedDict()
 
     @asynccontextmanager
-    async def judging(self, address: str) -> AsyncIterator[None]:
+    async def judging(self, address: str, waited_s: float = 0.0) -> AsyncIterator[float]:
         """Judge a password of an address in the body of this, when it is the address's turn.
 
-        The error of a wrong password, raised there, is noted, and so is a cancellation. Raises
+        It has waited ``waited_s`` elsewhere before; yields how long in all. The error of a wrong
+        password, raised there, is noted, and so is a cancellation. Raises
         ``Security.Authentication.TooManyFailures`` if too many wait already.
         """
-        network = network_of(address)
+        network, came = network_of(address), self._clock() - waited_s
         debtor = self._debtors.get(network)
         if debtor is not None and (debtor.due or self._delay(debtor) > 0):
             if len(debtor.due) >= MOST_WAITING:
                 raise errors.TOO_MANY_FAILURES(address=address)
-            await self._wait(debtor)
+            await self._wait(debtor, came + LONGEST_S)
         with self._charged(network):
-            yield
+            yield self._clock() - came
 
-    async def _wait(self, debtor: _Debtor) -> None:
+    async def _wait(self, debtor: _Debtor, due: float) -> None:
         place = object()
-        debtor.due[place] = self._clock() + LONGEST_S
+        debtor.due[place] = due
         try:
             async with debtor.turn:
                 await self._sleep(debtor.pause(self._clock(), self._delay(debtor)))
@@ -95,6 +97,7 @@ class LoginBackoff:
         # More is not owed, or who comes last would wait for what others have done long before.
         debtor.paid_at = max(before, min(before + 1 / PER_S, now + FREE / PER_S))
         charged = debtor.paid_at - before
+        debtor.judged += 1
         if len(self._debtors) > _MOST_ADDRESSES:
             self._debtors.popitem(last=False)
         wrong = False
@@ -107,13 +110,15 @@ class LoginBackoff:
             wrong = error.code in _WRONG
             raise
         finally:
+            debtor.judged -= 1
             if wrong:
                 self._debtors[network] = debtor
                 self._debtors.move_to_end(network)
             else:
                 debtor.paid_at -= charged
-                if debtor.paid_at <= self._clock() and not debtor.due:
-                    self._debtors.pop(network, None)
+                free = not (debtor.due or debtor.judged) and debtor.paid_at <= self._clock()
+                if free and self._debtors.get(network) is debtor:
+                    del self._debtors[network]
 
     def _delay(self, debtor: _Debtor) -> float:
         """The seconds until one more wrong password is not too many."""

@@ -57,7 +57,7 @@ class Authority:
         try:
             certificate = x509.load_pem_x509_certificate(pair.certificate)
             key = serialization.load_pem_private_key(pair.key, password=None)
-        except (TypeError, UnsupportedAlgorithm) as error:
+        except (TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise ValueError(str(error)) from None
         if (
             not isinstance(key, ec.EllipticCurvePrivateKey)

@@ -91,17 +91,17 @@ class ReplayGuard:
         expiry: int,
         now: float,
         *,
-        who: str = "",
+        password: bytes = b"",
         of_anybody: str | None = None,
     ) -> None:
         """Take the sections of a header for used, which expires in that Unix second.
 
-        ``who`` is let in by it. ``of_anybody`` is the address it came from if anybody's would have
-        been let in. Raises
+        ``password`` (its fingerprint) is in it. ``of_anybody`` is the address it came from if
+        anybody's would have been let in. Raises
         ``Security.Authentication.Header.Replayed`` if one was used before,
         ``Security.Authentication.Header.TooMany`` if no more can be remembered.
         """
-        self._use(sections, expiry, now, of_anybody, seen_by=who, of="")
+        self._use(sections, expiry, now, of_anybody, seen_by=password, of=b"")
 
     def _use(
         self,
@@ -110,11 +110,11 @@ class ReplayGuard:
         now: float,
         of_anybody: str | None,
         *,
-        seen_by: str,
-        of: str,
+        seen_by: bytes,
+        of: bytes,
     ) -> None:
         self._forget(now - KEPT_S)
-        seen = [_digest(one, known) for one in sections for known in {"", seen_by}]
+        seen = [_digest(one, known) for one in sections for known in {b"", seen_by}]
         if any(one in self._expiries or one[:SHORT] in self._timeless for one in seen):
             raise errors.HEADER_REPLAYED()
         digests = [_digest(one, of) for one in sections]
@@ -141,16 +141,15 @@ class ReplayGuard:
         expiry: int,
         now: float,
         *,
-        whose: Iterable[str] = ("",),
+        password: bytes = b"",
         of_anybody: str | None = None,
     ) -> None:
         """As ``admit``, for a header that let nobody in; of one that is refused nothing is kept.
 
-        ``whose`` its password is: of others none is refused for it, unless it is everybody's ("").
+        No header with another ``password`` is refused for it; without one, any is.
         """
-        for one in whose:
-            with contextlib.suppress(OBShellError):
-                self._use(sections, expiry, now, of_anybody, seen_by=one, of=one)
+        with contextlib.suppress(OBShellError):
+            self._use(sections, expiry, now, of_anybody, seen_by=password, of=password)
 
     def forget_timeless(self) -> None:
         """Forget the sections that do not expire: the key they were made for has been given up."""
@@ -204,9 +203,8 @@ class ReplayGuard:
         self._is_behind = False
 
 
-def _digest(section: Section, of: str) -> bytes:
-    key = of.encode()
-    return hashlib.blake2b(section.ciphertext, digest_size=_DIGEST_BYTES, key=key).digest()
+def _digest(section: Section, of: bytes) -> bytes:
+    return hashlib.blake2b(section.ciphertext, digest_size=_DIGEST_BYTES, key=of).digest()
 
 
 def _read(file: Path) -> Iterable[tuple[bytes, int]]:

@@ -29,6 +29,7 @@ _CIPHERS_OF_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL"
 _PROTOCOLS = ["http/1.1"]
 _A_CERTIFICATE = re.compile(r"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----([^-]*)-----END ")
 _FOR_GROUP, _FOR_OTHERS = stat.S_IRWXG, stat.S_IRWXO
+_MOST_READINGS = 3
 _MOST_ROUNDS = 10  # of a handshake; it takes three
 _log = structlog.get_logger(__name__)
 _OUTSIDE_ITS_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
@@ -132,10 +133,15 @@ class Tls:
     def read(self) -> Loaded:
         """The files as they are now; takes a moment.
 
-        Raises ``TlsFileError`` if they cannot be used, or no other agent with the same ones would
-        accept the certificate.
+        Raises ``TlsFileError`` if they cannot be used, no other agent with the same ones would
+        accept the certificate, or they change again and again meanwhile.
         """
-        return self._load(expired_too=False)
+        for _ in range(_MOST_READINGS):
+            before = self._files()
+            loaded = self._load(expired_too=False)
+            if self._files() == before:
+                return loaded
+        raise TlsFileError("the files change while they are read; try again")
 
     def remind(self) -> None:
         """Log, once a day, that the certificate has to be renewed, if it has."""
@@ -150,6 +156,13 @@ class Tls:
         _log.info("speaks TLS", action="tls.certificate", until=f"{self.certificate.not_after}")
         self._told = None
         self.remind()
+
+    def _files(self) -> list[tuple[int, ...]]:
+        """What tells one state of the files from another."""
+        declared = self._settings
+        files = (declared.tls_cert, declared.tls_key, declared.tls_ca)
+        states = [_state(file) for file in files if file is not None]
+        return [(one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in states]
 
     def _load(self, *, expired_too: bool) -> Loaded:
         declared = self._settings
@@ -211,7 +224,7 @@ def read_certificate(file: Path) -> Certificate:
     try:
         found = x509.load_pem_x509_certificate(_read(file))
         told = (found.not_valid_before_utc, found.not_valid_after_utc)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise TlsFileError(f"{file} holds no certificate in PEM") from None
     return Certificate(*told, found.fingerprint(hashes.SHA256()).hex())
 

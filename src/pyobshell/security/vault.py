@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -16,6 +17,7 @@ from pyobshell.whole_file import sync_directory
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+_NAMING = b"fingerprint"  # so that nothing the key is used for besides has the same outcome
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -24,6 +26,7 @@ class Vault:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
+        self._keyed = hashlib.blake2b(key=key, digest_size=32, person=_NAMING)
 
     @classmethod
     def open(cls, path: Path) -> Vault:
@@ -44,6 +47,12 @@ class Vault:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), None)
         return base64.b64encode(nonce + sealed).decode("ascii")
+
+    def fingerprint(self, text: str) -> bytes:
+        """32 bytes by which ``text`` can be told from others, and guessed by nobody else."""
+        keyed = self._keyed.copy()
+        keyed.update(text.encode("utf-8", "surrogatepass"))
+        return keyed.digest()
 
     def open_text(self, sealed: str) -> str:
         """Decrypt what ``seal`` made; ``ValueError`` if it was altered or sealed elsewhere."""

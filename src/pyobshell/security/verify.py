@@ -27,13 +27,14 @@ class Credentials:
 
     ``root`` is ``X-OCS-Header``, ``agent`` is ``X-OCS-Agent-Header``, ``v1`` is ``X-OCS-Auth``
     (a root password as well). ``key`` is the public key it was made for, ``client`` the ip that
-    it came from.
+    it came from, ``waited_s`` how many seconds they waited for their turn to be judged.
     """
 
     kind: Literal["root", "agent", "v1"]
     header: RequestHeader
     key: str = ""
     client: str = ""
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

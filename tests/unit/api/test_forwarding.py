@@ -176,7 +176,7 @@ async def test_the_master_is_not_asked_for_strangers_more_than_it_can_bear(
     async def ask(site, credentials, **_):
         asked.append(credentials.header.uri)
         once.set()
-        return access.Accepted(whose=[access.ROOT])
+        return access.Accepted(who=access.ROOT)
 
     monkeypatch.setattr(access, "_have_judged", ask)
     for at_once, path in enumerate(("/time", "/info")):

@@ -184,6 +184,18 @@ async def test_a_password_of_both_is_used_up_for_both(start_member):
         assert again.refusal == REPLAYED
 
 
+@pytest.mark.parametrize("agent", ["same", "another"])
+async def test_a_password_that_becomes_another_one_s_too_is_used_up_for_that(start_member, agent):
+    host = await start_member(passwords=Passwords(root="roots", agent="same"))
+    headers, _ = await recorded(host, AGENTS, password="same")
+    refused = await host.api.plain("GET", PREFIX + AGENTS, headers=headers)
+    assert refused.refusal == (errors.INCORRECT_OCEANBASE_PASSWORD.name, 401)
+    view = host.site.cluster.view
+    await host.site.cluster.save(view, Passwords(root="same", agent=agent))
+    again = await host.api.plain("GET", PREFIX + AGENTS, headers=headers)
+    assert again.refusal == REPLAYED
+
+
 async def test_one_whose_time_has_not_come_is_used_up_until_then(start_member, monkeypatch):
     host = await start_member()
     key, soon = await host.api.public_key(), time.time() + 5000

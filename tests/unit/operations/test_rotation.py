@@ -16,6 +16,7 @@ from obshell.service.client_v1 import OBShellHandleError
 from pyobshell import errors
 from pyobshell.client import Client
 from pyobshell.cluster.model import Identity
+from pyobshell.cluster.peers import Peers
 from pyobshell.deadline import Deadline
 from pyobshell.errors import OBShellError
 from pyobshell.operations import invited, release, rotation
@@ -46,7 +47,7 @@ from support.rotations import (
     two_members,
 )
 from support.undertakings import a_stop_that_hangs, locked, logs_of, servers, wait_end
-from support.waiting import PATIENCE_S, soon
+from support.waiting import PATIENCE_S, Gate, soon
 
 __all__ = ["listen", "made_before", "pair", "two_members"]
 pytestmark = pytest.mark.anyio
@@ -106,6 +107,33 @@ async def test_the_old_key_and_what_it_had_signed_open_nothing_any_more(pair, ke
         with pytest.raises(OBShellError, match="another key"):
             await second.site.doorway.welcome(hello, Sender())
     assert key_of(second, first) == new
+
+
+async def test_a_session_that_is_being_opened_with_the_old_key_is_not_used(pair, monkeypatch):
+    first, second = pair
+    peers, greet, gate, changed = first.site.peers, Peers._greet, Gate(), asyncio.Event()
+    peers.forget_all()
+
+    async def slow(self, *peer):
+        opened = await greet(self, *peer)
+        if self is peers and not changed.is_set():
+            await gate.pass_through()
+        return opened
+
+    def forget_all():
+        Peers.forget_all(peers)
+        changed.set()
+
+    monkeypatch.setattr(Peers, "_greet", slow)
+    monkeypatch.setattr(peers, "forget_all", forget_all)
+    asking = asyncio.create_task(ask(first, second))
+    await gate.reached()
+    rotating = asyncio.create_task(rotate(first))
+    await soon(changed.wait())
+    gate.open()
+    assert (await soon(rotating))["unreachable"] == []
+    await asking
+    assert key_of(second, first) == first.site.keyring.public_text
 
 
 async def test_nobody_takes_the_place_of_a_member_with_a_succession_of_his_own(pair, keys):

@@ -102,6 +102,30 @@ async def test_right_passwords_and_other_failures_cost_nothing(logins, time):
     assert not logins._debtors
 
 
+async def test_a_debt_is_kept_as_long_as_one_is_judged_that_may_be_wrong(logins, time):
+    answered = asyncio.Event()
+    slow = asyncio.create_task(offer(logins, judge=answered.wait))
+    await turns(2)
+    time.now += FREE
+    assert await offer(logins, error=None) is None
+    for _ in range(FREE):
+        await offer(logins)
+    assert time.slept == []
+    answered.set()
+    assert await slow is errors.INCORRECT_OCEANBASE_PASSWORD
+    await offer(logins)
+    assert len(time.slept) == 1
+
+
+async def test_who_has_waited_elsewhere_waits_no_longer_in_all(logins, time):
+    for _ in range(FREE):
+        await offer(logins)
+    async with logins.judging(HERE, LONGEST_S) as waited_s:
+        assert (waited_s, time.slept) == (LONGEST_S, [0])
+    async with logins.judging(HERE, 2.0) as waited_s:
+        assert (waited_s, time.slept) == (3.0, [0, 1])
+
+
 async def test_of_many_at_once_only_some_are_judged_before_they_are_known_to_be_wrong(logins, time):
     judged, answered = [], asyncio.Event()
 

@@ -61,6 +61,13 @@ def spoil(file, content=b"spoilt"):
     file.write_bytes(content)
 
 
+def of_no_version(cert):
+    der = ssl.PEM_cert_to_DER_cert(cert.read_text())
+    return ssl.DER_cert_to_PEM_cert(
+        der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09")
+    ).encode()
+
+
 def encrypt(file):
     key = serialization.load_pem_private_key(file.read_bytes(), None)
     secret = serialization.BestAvailableEncryption(b"secret")
@@ -75,6 +82,7 @@ def encrypt(file):
         (lambda cert, key, ca: key.unlink(), "{key}: no such file"),
         (lambda cert, key, ca: ca.unlink(), "{ca}: no such file"),
         (lambda cert, key, ca: spoil(cert), "{cert} holds no certificate in PEM"),
+        (lambda cert, key, ca: spoil(cert, of_no_version(cert)), "{cert} holds no certificate"),
         (lambda cert, key, ca: spoil(key), "{key} holds no private key in PEM"),
         (lambda cert, key, ca: spoil(ca), "{ca} holds no certificates in PEM"),
         (lambda cert, key, ca: spoil(ca, b""), "{ca} holds no certificates in PEM"),
@@ -109,6 +117,22 @@ def test_new_connections_get_the_new_certificate(settings, certified):
     settings()
     running.renew(running.read())
     assert shown_by(running, client) != before
+
+
+def test_files_that_change_while_they_are_read_are_read_again(settings, monkeypatch):
+    running, load, readings = Tls(settings()), Tls._load, []
+
+    def changing(self, **more):
+        readings.append(load(self, **more))
+        if len(readings) not in (2, 6):
+            settings()
+        return readings[-1]
+
+    monkeypatch.setattr(Tls, "_load", changing)
+    assert running.read() is readings[1]
+    with pytest.raises(TlsFileError, match="change while they are read"):
+        running.read()
+    assert running.read() is readings[5]
 
 
 def test_a_client_of_a_new_ca_is_let_in_and_one_of_the_old_no_longer(settings, certified):
