@@ -146,6 +146,17 @@ async def test_it_does_not_lie_where_everybody_can_replace_it(hosts, open_to_all
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+async def test_nor_where_a_group_of_several_can(hosts):
+    settings = hosts.settings(free_address())
+    settings.base_dir.mkdir(parents=True)
+    settings.base_dir.chmod(0o770)
+    await started(settings)  # its own user is all there is of this group
+    os.chown(settings.base_dir, -1, 65534)
+    with pytest.raises(PermissionError, match=r"take the place .* \(chmod g-w\)"):
+        await started(settings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 async def test_nor_with_keys_that_another_user_has_put_there(hosts):
     settings = hosts.settings(free_address())
     settings.paths.state_dir.mkdir(parents=True)

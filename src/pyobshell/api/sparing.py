@@ -14,6 +14,10 @@ FREE: Final = 20
 PER_S: Final = 1.0
 """How many it may cause a second after that."""
 
+FREE_OF_ALL: Final = 200
+PER_S_OF_ALL: Final = 5.0
+"""As many, of all addresses together."""
+
 _MOST_ADDRESSES = 1000
 
 
@@ -23,6 +27,11 @@ class _Known:
     since: float
     left_out: int = 0
 
+    def earn(self, now: float, free: float, per_s: float) -> None:
+        """May cause so many more by now."""
+        self.lines = min(free, self.lines + (now - self.since) * per_s)
+        self.since = now
+
 
 class Sparing:
     """Decides which lines are written; the last addresses are remembered."""
@@ -30,6 +39,7 @@ class Sparing:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._all = _Known(FREE_OF_ALL, clock())
 
     def left_out(self, address: str) -> int | None:
         """How many lines about an address were left out before this one; None: this is too."""
@@ -38,11 +48,12 @@ class Sparing:
         self._known.move_to_end(address)
         if len(self._known) > _MOST_ADDRESSES:
             self._known.popitem(last=False)
-        known.lines = min(FREE, known.lines + (now - known.since) * PER_S)
-        known.since = now
-        if known.lines < 1:
+        known.earn(now, FREE, PER_S)
+        self._all.earn(now, FREE_OF_ALL, PER_S_OF_ALL)
+        if min(known.lines, self._all.lines) < 1:
             known.left_out += 1
             return None
         known.lines -= 1
+        self._all.lines -= 1
         left_out, known.left_out = known.left_out, 0
         return left_out

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
+import pwd
 import socket
 import stat
 from collections.abc import Iterator
@@ -24,11 +26,30 @@ def require_own(base_dir: Path, *inside: Path) -> None:
     owners = (0, os.geteuid(), base_dir.stat().st_uid)
     for place in (base_dir, *inside, *(one.resolve() for one in inside)):
         found = place.lstat()
-        for_all = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
-        if found.st_uid not in owners or (for_all and not stat.S_ISLNK(found.st_mode)):
-            remedy = "take that from others (chmod o-w)" if for_all else "it is another user's"
+        remedy = _open_to(found) if found.st_uid in owners else "it is another user's"
+        if remedy:
             why = f"another user can change it, and so take the place of the agent's own; {remedy}"
             raise PermissionError(errno.EPERM, why, str(place))
+
+
+def _open_to(found: os.stat_result) -> str:
+    """How a directory is closed to others who could replace what is in it; empty: to none."""
+    mode = found.st_mode
+    if stat.S_ISLNK(mode) or mode & stat.S_ISVTX:
+        return ""
+    if mode & stat.S_IWOTH:
+        return "take that from others (chmod o-w)"
+    shared = mode & stat.S_IWGRP and not _is_private(found.st_gid, found.st_uid)
+    return "take that from its group (chmod g-w)" if shared else ""
+
+
+def _is_private(group: int, user: int) -> bool:
+    """Whether a group is that of one user, as many systems make one for each."""
+    try:
+        found, name = grp.getgrgid(group), pwd.getpwuid(user).pw_name
+    except KeyError:
+        return group == user
+    return found.gr_name == name and set(found.gr_mem) <= {name}
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from pyobshell.api import sparing
-from pyobshell.api.sparing import FREE, Sparing
+from pyobshell.api.sparing import FREE, FREE_OF_ALL, PER_S_OF_ALL, Sparing
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 
@@ -29,6 +29,15 @@ def test_after_some_lines_one_a_second_is_written_and_says_how_many_were_not(clo
     assert [refusals.left_out(HERE) for _ in range(3)] == [5, None, None]
     clock.now = 1000
     assert [refusals.left_out(HERE) for _ in range(FREE + 1)] == [2] + [0] * (FREE - 1) + [None]
+
+
+def test_all_addresses_together_cause_only_so_many(clock: Clock) -> None:
+    refusals = Sparing(clock)
+    addresses = [f"10.0.{number // 250}.{number % 250}" for number in range(FREE_OF_ALL)]
+    assert [refusals.left_out(address) for address in addresses] == [0] * FREE_OF_ALL
+    assert [refusals.left_out(address) for address in (HERE, THERE)] == [None, None]
+    clock.now = 1 / PER_S_OF_ALL
+    assert [refusals.left_out(address) for address in (HERE, THERE)] == [1, None]
 
 
 def test_only_so_many_addresses_are_remembered(
