@@ -59,7 +59,7 @@ class CryptoTurns:
 
     Thus no flood keeps who was let in waiting, and no network's flood another's; and of his own
     network who comes anew waits for few. What costs much has one thread at the most, and seldom.
-    While some wait the event loop comes before these threads.
+    While strangers wait the event loop comes before what is done for them.
     """
 
     def __init__(self) -> None:
@@ -78,13 +78,14 @@ class CryptoTurns:
         Raises ``Common.BadRequest`` if its sender is gone before that.
         """
         loop = asyncio.get_running_loop()
-        is_large = cost > _SMALL and sender.standing is not Standing.LET_IN
-        if self._free and not (is_large and self._has_large):
-            threads = self._prompt
+        let_in = sender.standing is Standing.LET_IN
+        is_large = cost > _SMALL and not let_in
+        at_once = self._free > 0 and not (is_large and self._has_large)
+        threads = self._prompt if at_once or let_in else self._patient
+        if at_once:
             self._free -= 1
             self._has_large |= is_large
         else:
-            threads = self._patient
             await self._come(_Turn(sender, cost, loop.create_future()), is_large)
         sender.standing = Standing.UNPROVEN
         try:
