@@ -204,6 +204,7 @@ class Agent:
         await site.tasks.stop()
         for one in servers:
             one.should_exit = True
+        self._crypto.go_down()
         await asyncio.gather(*serving)
         if site.ocs is not None:
             await site.ocs.close()

@@ -19,6 +19,7 @@ from pyobshell import errors
 T = TypeVar("T")
 
 HUNG_UP: Final = "whoever asked has hung up"
+_GOES_DOWN = "the agent goes down"
 
 _AT_ONCE = 2
 _SMALL = 8  # sections; what clients really send costs no more
@@ -51,7 +52,7 @@ class _Turn:
 
     sender: Sender
     cost: int
-    come: asyncio.Future[bool]  # whether, or else its sender is gone
+    come: asyncio.Future[str]  # why it does not come; empty: it has
 
 
 class CryptoTurns:
@@ -71,11 +72,12 @@ class CryptoTurns:
         self._let_in, self._small, self._large = _Queue(), _Queue(), _Queue()
         self._has_large = False  # under way
         self._small_in_a_row = 0
+        self._goes_down = False
 
     async def run(self, sender: Sender, cost: int, work: Callable[..., T], *arguments: object) -> T:
         """Do it when it is its turn; ``cost`` counts RSA operations.
 
-        Raises ``Common.BadRequest`` if its sender is gone before that.
+        Raises ``Common.BadRequest`` if its sender is gone before that, or the agent goes down.
         """
         loop = asyncio.get_running_loop()
         let_in = sender.standing is Standing.LET_IN
@@ -93,6 +95,13 @@ class CryptoTurns:
         finally:
             self._pass_on(is_large)
 
+    def go_down(self) -> None:
+        """Have nobody wait any more."""
+        self._goes_down = True
+        for queue in (self._let_in, self._small, self._large):
+            while (turn := queue.take()) is not None:
+                turn.come.set_result(_GOES_DOWN)
+
     def close(self) -> None:
         """End the threads."""
         self._prompt.shutdown()
@@ -100,21 +109,23 @@ class CryptoTurns:
 
     async def _come(self, turn: _Turn, is_large: bool) -> None:
         """Wait for its turn."""
+        if self._goes_down:
+            raise errors.BAD_REQUEST(cause=_GOES_DOWN)
         come, gone = turn.come, turn.sender.gone
         let_in = turn.sender.standing is Standing.LET_IN
         (self._let_in if let_in else self._large if is_large else self._small).put(turn)
 
         def leave(_: object) -> None:
             if not come.done():
-                come.set_result(False)
+                come.set_result(HUNG_UP)
 
         if gone is not None:
             gone.add_done_callback(leave)
         try:
-            if not await come:
-                raise errors.BAD_REQUEST(cause=HUNG_UP)
+            if cause := await come:
+                raise errors.BAD_REQUEST(cause=cause)
         except asyncio.CancelledError:
-            if come.done() and not come.cancelled() and come.result():  # it had just come
+            if come.done() and not come.cancelled() and not come.result():  # it had just come
                 self._pass_on(is_large)
             raise
         finally:
@@ -129,7 +140,7 @@ class CryptoTurns:
         if turn is None:
             self._free += 1
         else:
-            turn.come.set_result(True)
+            turn.come.set_result("")
 
     def _next_of_strangers(self) -> _Turn | None:
         if self._small_in_a_row < _SMALL_IN_A_ROW and (small := self._small.take()) is not None:

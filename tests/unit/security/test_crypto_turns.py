@@ -211,6 +211,17 @@ async def test_those_who_have_hung_up_do_not_add_up_while_others_go_first(turns,
     assert len(turns._large._order) == len(kept)
 
 
+async def test_when_the_agent_goes_down_nobody_waits_any_more(turns, blocked):
+    waiting = [asyncio.create_task(turns.run(Sender(HOST), cost, abs, -1)) for cost in (1, 20)]
+    await loop_turns(3)
+    turns.go_down()
+    waiting.append(asyncio.create_task(turns.run(Sender(HOST), 1, abs, -1)))
+    for one in waiting:
+        with pytest.raises(errors.OBShellError, match="goes down"):
+            await soon(one)
+    blocked.set()
+
+
 async def test_a_turn_that_has_just_come_to_who_gives_up_goes_to_the_next(turns, blocked):
     first, second = (asyncio.create_task(turns.run(Sender(HOST), 1, abs, n)) for n in (-1, -2))
     await loop_turns(3)
