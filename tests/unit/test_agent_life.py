@@ -10,11 +10,13 @@ import stat
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pyobshell.agent import AddressChangedError, Agent, BaseDirInUseError
 from pyobshell.cluster.model import Identity
+from pyobshell.home import presence
 from pyobshell.security.verify import Passwords
 from support.agents import a_member, a_view, free_address
 from support.fake_engine import FakeEngine
@@ -154,6 +156,16 @@ async def test_nor_where_a_group_of_several_can(hosts):
     os.chown(settings.base_dir, -1, 65534)
     with pytest.raises(PermissionError, match=r"take the place .* \(chmod g-w\)"):
         await started(settings)
+
+
+def test_in_a_group_are_its_members_and_those_whose_own_it_is(monkeypatch):
+    users = [("admin", 7, 70), ("bob", 8, 70), ("carol", 9, 90), ("dave", 10, 100)]
+    entries = [SimpleNamespace(pw_name=n, pw_uid=u, pw_gid=g) for n, u, g in users]
+    monkeypatch.setattr(presence.pwd, "getpwall", lambda: entries)
+    group = SimpleNamespace(gr_mem=["carol", "gone"])
+    monkeypatch.setattr(presence.grp, "getgrgid", {70: group}.__getitem__)
+    assert presence._users_of(70) == {7, 8, 9}
+    assert presence._users_of(100) == {10}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")

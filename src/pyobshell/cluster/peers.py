@@ -346,8 +346,9 @@ class Peers(Generic[Site]):
 
     def _is_of_present_keys(self, peer: Address, opened: _Opened) -> bool:
         member, (*_, own_key, peer_key) = self._cluster.view.member(peer), opened
-        known = member is None or member.public_key == peer_key
-        return known and own_key == self._keyring.public_text
+        met = self._met[peer].text if peer in self._met else peer_key
+        present_key = met if member is None else member.public_key
+        return (own_key, peer_key) == (self._keyring.public_text, present_key)
 
     async def _open_session(self, peer: Address) -> _Opened:
         peer_key = await self.public_key(peer)

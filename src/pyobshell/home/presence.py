@@ -9,7 +9,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pyobshell.socket_name import short_name
@@ -26,30 +26,30 @@ def require_own(base_dir: Path, *inside: Path) -> None:
     owners = (0, os.geteuid(), base_dir.stat().st_uid)
     for place in (base_dir, *inside, *(one.resolve() for one in inside)):
         found = place.lstat()
-        remedy = _open_to(found) if found.st_uid in owners else "it is another user's"
+        remedy = _open_to(found, owners) if found.st_uid in owners else "it is another user's"
         if remedy:
             why = f"another user can change it, and so take the place of the agent's own; {remedy}"
             raise PermissionError(errno.EPERM, why, str(place))
 
 
-def _open_to(found: os.stat_result) -> str:
-    """How a directory is closed to others who could replace what is in it; empty: to none."""
+def _open_to(found: os.stat_result, owners: Collection[int]) -> str:
+    """How a directory is closed to others who could replace what is in it; empty: it is."""
     mode = found.st_mode
     if stat.S_ISLNK(mode) or mode & stat.S_ISVTX:
         return ""
     if mode & stat.S_IWOTH:
         return "take that from others (chmod o-w)"
-    shared = mode & stat.S_IWGRP and not _is_private(found.st_gid, found.st_uid)
+    shared = mode & stat.S_IWGRP and not _users_of(found.st_gid) <= set(owners)
     return "take that from its group (chmod g-w)" if shared else ""
 
 
-def _is_private(group: int, user: int) -> bool:
-    """Whether a group is that of one user, as many systems make one for each."""
+def _users_of(group: int) -> set[int]:
+    """The users in a group, as far as the system tells."""
     try:
-        found, name = grp.getgrgid(group), pwd.getpwuid(user).pw_name
+        names = set(grp.getgrgid(group).gr_mem)
     except KeyError:
-        return group == user
-    return found.gr_name == name and set(found.gr_mem) <= {name}
+        names = set()
+    return {one.pw_uid for one in pwd.getpwall() if one.pw_gid == group or one.pw_name in names}
 
 
 @contextlib.contextmanager

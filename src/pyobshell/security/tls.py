@@ -138,7 +138,12 @@ class Tls:
         """
         for _ in range(_MOST_READINGS):
             before = self._files()
-            loaded = self._load(expired_too=False)
+            try:
+                loaded = self._load(expired_too=False)
+            except TlsFileError:
+                if self._files() == before:
+                    raise
+                continue
             if self._files() == before:
                 return loaded
         raise TlsFileError("the files change while they are read; try again")
