@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import pwd
 import socket
 import stat
 import sys
@@ -151,9 +152,10 @@ async def test_it_does_not_lie_where_everybody_can_replace_it(hosts, open_to_all
 async def test_nor_where_a_group_of_several_can(hosts):
     settings = hosts.settings(free_address())
     settings.base_dir.mkdir(parents=True)
+    os.chown(settings.base_dir, -1, 54321)
     settings.base_dir.chmod(0o770)
-    await started(settings)  # its own user is all there is of this group
-    os.chown(settings.base_dir, -1, 65534)
+    await started(settings)  # in this group is nobody
+    os.chown(settings.base_dir, -1, next(one.pw_gid for one in pwd.getpwall() if one.pw_uid))
     with pytest.raises(PermissionError, match=r"take the place .* \(chmod g-w\)"):
         await started(settings)
 

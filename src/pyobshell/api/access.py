@@ -27,7 +27,7 @@ from pyobshell.security.hybrid import RequestHeader
 from pyobshell.security.verify import (
     Credentials,
     check_binding,
-    same_as,
+    known_as,
     stated_expiry,
     verify,
     verify_for_itself,
@@ -180,7 +180,8 @@ async def _recognise(site: Site, credentials: Credentials) -> str:
     No database is asked. Raises an error of credentials if it is nobody's.
     """
     identity, passwords = site.cluster.view.identity, site.cluster.passwords
-    for kind in same_as(credentials.header.auth, passwords):
+    kind = known_as(credentials.header.auth, passwords)
+    if kind is not None:
         return _OF[kind]
     if identity is Identity.FOLLOWER:
         return await _ask_master_in_passing(site, credentials)
@@ -231,9 +232,9 @@ def _concerns_obproxy(request: Request) -> bool:
 class Offered(BaseModel):
     """A password that a client has offered to a FOLLOWER, and as what.
 
-    ``client`` is the ip it came from, which pays for a wrong one, and for which it has ``waited_s``
-    for its turn at the FOLLOWER. ``only_known`` asks whether it is
-    one that the master knows, whatever it was offered for.
+    ``client`` is the ip it came from, which pays for a wrong one; it has waited ``waited_s`` at the
+    FOLLOWER for its turn. ``only_known`` asks whether it is one that the master knows, whatever it
+    was offered for.
     """
 
     kind: Literal["root", "agent", "v1"]

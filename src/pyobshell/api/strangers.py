@@ -62,7 +62,9 @@ class Strangers:
 
     def enter(self, connection: Connection) -> bool:
         """Take a new connection in, if there is room or room can be made."""
-        own = self._groups.get(connection.address, _Group())
+        own = self._groups.get(connection.address)
+        if own is None:
+            own = _Group()
         if len(own) >= self._most_of_one and not _drop(own.idle(self._clock())):
             return False
         if self._count >= self._most and not self._make_room(len(own)):

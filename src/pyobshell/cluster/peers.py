@@ -96,7 +96,7 @@ class Peers(Generic[Site]):
         self._site = site
         self._sessions: dict[Address, _Opened] = {}
         self._opening: dict[Address, asyncio.Lock] = {}
-        self._met: dict[Address, PublicKey] = {}
+        self._met: dict[Address, str] = {}  # the key of each, as text
         self._bound = asyncio.Semaphore(_CONCURRENT_CALLS)
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -242,21 +242,22 @@ class Peers(Generic[Site]):
 
     async def public_key(self, peer: Address) -> PublicKey:
         """A member's key from the member table, else as it was met with, or as it gives itself."""
+        known = self._known_key(peer)
+        if known is None:
+            known = (await self.ask(peer, f"{API_PREFIX}/secret"))["public_key"]
+        return PublicKey.from_text(known)
+
+    def _known_key(self, peer: Address) -> str | None:
         member = self._cluster.view.member(peer)
-        if member is not None:
-            return PublicKey.from_text(member.public_key)
-        if peer in self._met:
-            return self._met[peer]
-        secret = await self.ask(peer, f"{API_PREFIX}/secret")
-        return PublicKey.from_text(secret["public_key"])
+        return self._met.get(peer) if member is None else member.public_key
 
     def meet(self, peer: Address, public_key: str) -> None:
         """Take an agent that is no member for no other than the one with that key.
 
         It may be spoken to; to be listened to it must be a member.
         """
-        known = PublicKey.from_text(public_key)
-        if peer not in self._met or self._met[peer].text != known.text:
+        known = PublicKey.from_text(public_key).text
+        if self._met.get(peer) != known:
             self._met[peer] = known
             if self._cluster.view.member(peer) is None:
                 self.forget(peer)
@@ -338,17 +339,13 @@ class Peers(Generic[Site]):
     async def _session(self, peer: Address) -> _Opened:
         async with self._opening.setdefault(peer, asyncio.Lock()):
             for _ in range(_MOST_KEYS):
-                opened = self._sessions.get(peer)
-                if opened is not None and self._is_of_present_keys(peer, opened):
-                    return opened
+                opened, known = self._sessions.get(peer), self._known_key(peer)
+                if opened is not None:
+                    *_, own_key, peer_key = opened
+                    if own_key == self._keyring.public_text and known in (None, peer_key):
+                        return opened
                 self._sessions[peer] = await self._open_session(peer)
         raise errors.RPC_REQUEST_FAILED(agent=peer, method=SESSION_PATH, cause="the keys change")
-
-    def _is_of_present_keys(self, peer: Address, opened: _Opened) -> bool:
-        member, (*_, own_key, peer_key) = self._cluster.view.member(peer), opened
-        met = self._met[peer].text if peer in self._met else peer_key
-        present_key = met if member is None else member.public_key
-        return (own_key, peer_key) == (self._keyring.public_text, present_key)
 
     async def _open_session(self, peer: Address) -> _Opened:
         peer_key = await self.public_key(peer)
@@ -361,7 +358,7 @@ class Peers(Generic[Site]):
                 raise
         await self._cluster.learn_key(peer, peer_key.text, successor.text)
         if peer in self._met:
-            self._met[peer] = successor
+            self._met[peer] = successor.text
         return await self._greet(peer, successor)
 
     async def _successor(self, peer: Address, known: PublicKey) -> PublicKey | None:

@@ -88,7 +88,8 @@ class CryptoTurns:
             self._free -= 1
             self._has_large |= is_large
         else:
-            await self._come(_Turn(sender, cost, loop.create_future()), is_large)
+            queue = self._let_in if let_in else self._large if is_large else self._small
+            await self._come(_Turn(sender, cost, loop.create_future()), queue, is_large)
         sender.standing = Standing.UNPROVEN
         try:
             return await loop.run_in_executor(threads, work, *arguments)
@@ -107,13 +108,12 @@ class CryptoTurns:
         self._prompt.shutdown()
         self._patient.shutdown()
 
-    async def _come(self, turn: _Turn, is_large: bool) -> None:
+    async def _come(self, turn: _Turn, queue: _Queue, is_large: bool) -> None:
         """Wait for its turn."""
         if self._goes_down:
             raise errors.BAD_REQUEST(cause=_GOES_DOWN)
         come, gone = turn.come, turn.sender.gone
-        let_in = turn.sender.standing is Standing.LET_IN
-        (self._let_in if let_in else self._large if is_large else self._small).put(turn)
+        queue.put(turn)
 
         def leave(_: object) -> None:
             if not come.done():
@@ -154,12 +154,15 @@ class CryptoTurns:
 
 @dataclass(slots=True, eq=False)
 class _Share:
-    """What waits of one network, by the standing of who has asked for it."""
+    """What waits of one network: of who comes anew, and of others."""
 
-    lines: dict[Standing, deque[_Turn]] = field(
-        default_factory=lambda: {one: deque() for one in Standing}
-    )
+    new: deque[_Turn] = field(default_factory=deque)
+    others: deque[_Turn] = field(default_factory=deque)
     round: int = -1
+
+    def put(self, turn: _Turn) -> None:
+        """Have it wait."""
+        (self.new if turn.sender.standing is Standing.NEW else self.others).append(turn)
 
     def take(self) -> _Turn | None:
         """Whose turn it is of those who still wait."""
@@ -170,24 +173,21 @@ class _Share:
 
     def tidy(self) -> int:
         """Forget those who have given up; returns how many wait."""
-        for standing, line in self.lines.items():
-            self.lines[standing] = deque(one for one in line if not one.come.done())
-        return sum(map(len, self.lines.values()))
+        self.new = deque(one for one in self.new if not one.come.done())
+        self.others = deque(one for one in self.others if not one.come.done())
+        return len(self.new) + len(self.others)
 
     def _next(self) -> _Turn | None:
-        """After who was let in: the first new one, an unproven one, the first new, the newest.
+        """The first new one, one of the others, the first new one, the newest, and so on.
 
         The newest, for who has just come is seldom one of many hundred who came a moment ago.
         """
-        let_in, new, unproven = self.lines.values()
-        if let_in:
-            return let_in.popleft()
         self.round = (self.round + 1) % 4
-        if unproven and (self.round == 1 or not new):
-            return unproven.popleft()
-        if not new:
+        if self.others and (self.round == 1 or not self.new):
+            return self.others.popleft()
+        if not self.new:
             return None
-        return new.pop() if self.round == 3 else new.popleft()
+        return self.new.pop() if self.round == 3 else self.new.popleft()
 
 
 class _Queue:
@@ -211,7 +211,7 @@ class _Queue:
         if share is None:
             share = self._shares[network] = _Share()
             self._line_up(network, self._now + max(1, turn.cost))
-        share.lines[turn.sender.standing].append(turn)
+        share.put(turn)
 
     def take(self) -> _Turn | None:
         """Whose turn it is; None if nobody waits any more."""

@@ -132,14 +132,13 @@ def verify_with_agent_password(credentials: Credentials, passwords: Passwords) -
     _compare_agent_password(credentials.header.auth, passwords.agent)
 
 
-def same_as(offered: str, passwords: Passwords) -> list[Literal["root", "agent"]]:
+def known_as(offered: str, passwords: Passwords) -> Literal["root", "agent"] | None:
     """Which of the passwords that this agent knows this one is, whatever it was offered for."""
-    same: list[Literal["root", "agent"]] = []
     if passwords.root is not None and _same(offered, passwords.root):
-        same.append("root")
+        return "root"
     if passwords.agent is not None and _same(offered, passwords.agent):
-        same.append("agent")
-    return same
+        return "agent"
+    return None
 
 
 def _verify_unguarded(credentials: Credentials, passwords: Passwords) -> None:

@@ -207,7 +207,7 @@ async def test_those_who_have_hung_up_do_not_add_up_while_others_go_first(turns,
         with pytest.raises(errors.OBShellError, match="hung up"):
             await soon(waiting)
     kept = turns._large._shares.values()
-    assert sum(len(line) for share in kept for line in share.lines.values()) <= 300
+    assert sum(len(share.new) + len(share.others) for share in kept) <= 300
     assert len(turns._large._order) == len(kept)
 
 

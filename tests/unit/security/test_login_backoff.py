@@ -117,7 +117,7 @@ async def test_a_debt_is_kept_as_long_as_one_is_judged_that_may_be_wrong(logins,
     assert len(time.slept) == 1
 
 
-async def test_who_has_waited_elsewhere_waits_no_longer_in_all(logins, time):
+async def test_who_has_waited_elsewhere_hardly_waits_again(logins, time):
     for _ in range(FREE):
         await offer(logins)
     async with logins.judging(HERE, LONGEST_S) as waited_s:
