@@ -53,6 +53,7 @@ async def agent(anyio_backend, hosts, certified):
         patched.setattr(whole, "_KEEP_ALIVE_S", 0.2)
         async with hosts.serving(1, passwords=known, own=certified.files) as (host,):
             host.api.password = ROOT_PASSWORD
+            host.api.http.headers["connection"] = "close"  # lest a request meet its being ended
             yield host
 
 
