@@ -81,11 +81,6 @@ class Server:
             assert await process.until(so_many, Deadline.after(30))
 
 
-@pytest.fixture(scope="module")
-def anyio_backend():
-    return ("asyncio", {"use_uvloop": True})
-
-
 @pytest.fixture(scope="session")
 def free_port():
     """Ports below those that the kernel gives to clients."""

@@ -35,12 +35,6 @@ TRACES = ("Traceback", "Error:", "crash", "handler is closed", "never retrieved"
 
 
 @pytest.fixture(scope="module")
-def anyio_backend():
-    """As an agent runs; its transports raise where those of asyncio are silent."""
-    return ("asyncio", {"use_uvloop": True})
-
-
-@pytest.fixture(scope="module")
 def certified(tmp_path_factory):
     return Certified(tmp_path_factory.mktemp("certified"))
 

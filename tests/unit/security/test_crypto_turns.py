@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import threading
@@ -23,15 +24,31 @@ def turns():
     made.close()
 
 
+@contextlib.asynccontextmanager
+async def occupied(turns, ends):
+    """The threads have work until these are set."""
+    working = [asyncio.create_task(turns.run(Sender(HOST), 1, end.wait)) for end in ends]
+    await loop_turns(3)
+    yield
+    for end in ends:
+        end.set()
+    await asyncio.gather(*working)
+
+
 @pytest.fixture
 async def blocked(turns):
     """Both threads have work until this is set."""
     end = threading.Event()
-    working = [asyncio.create_task(turns.run(Sender(HOST), 1, end.wait)) for _ in range(2)]
-    await loop_turns(3)
-    yield end
-    end.set()
-    await asyncio.gather(*working)
+    async with occupied(turns, [end, end]):
+        yield end
+
+
+@pytest.fixture
+async def one_by_one(turns):
+    """Both threads have work; one of them until this is set, and does all that is done then."""
+    end = threading.Event()
+    async with occupied(turns, [end, threading.Event()]):
+        yield end
 
 
 async def test_what_it_does_is_the_callers(turns):
@@ -40,19 +57,19 @@ async def test_what_it_does_is_the_callers(turns):
         await soon(turns.run(Sender(HOST), 1, divmod, 7, 0))
 
 
-async def test_what_costs_little_goes_first_and_then_who_came_first(turns, blocked):
+async def test_what_costs_little_goes_first_and_then_who_came_first(turns, one_by_one):
     done = []
     waiting = []
     for name, cost in (("huge", 48), ("large", 20), ("one", 3), ("two", 8), ("three", 1)):
         waiting.append(asyncio.create_task(turns.run(Sender(HOST), cost, done.append, name)))
         await loop_turns(3)
     assert done == []
-    blocked.set()
+    one_by_one.set()
     await soon(asyncio.wait(waiting))
     assert done == ["one", "two", "three", "huge", "large"]
 
 
-async def test_who_asks_for_much_does_not_keep_others_waiting(turns, blocked):
+async def test_who_asks_for_much_does_not_keep_others_waiting(turns, one_by_one):
     done = []
     waiting = []
     senders = ["flood"] * 4 + ["other", "flood", "other", "third"]
@@ -61,14 +78,14 @@ async def test_who_asks_for_much_does_not_keep_others_waiting(turns, blocked):
         unproven = Sender(sender, standing=Standing.UNPROVEN)
         waiting.append(asyncio.create_task(turns.run(unproven, 3, done.append, name)))
         await loop_turns(3)
-    blocked.set()
+    one_by_one.set()
     await soon(asyncio.wait(waiting))
     firsts = ["flood 0", "other 4", "third 7"]
     assert done == [*firsts, "flood 1", "other 6", "flood 2", "flood 3", "flood 5"]
 
 
 async def test_who_comes_anew_or_was_let_in_does_not_wait_for_all_others_of_his_network(
-    turns, blocked
+    turns, one_by_one
 ):
     done = []
     waiting = []
@@ -79,7 +96,7 @@ async def test_who_comes_anew_or_was_let_in_does_not_wait_for_all_others_of_his_
         name = f"{sender.standing.name} {number}"
         waiting.append(asyncio.create_task(turns.run(sender, 3, done.append, name)))
         await loop_turns(3)
-    blocked.set()
+    one_by_one.set()
     await soon(asyncio.wait(waiting))
     assert done == [
         *("LET_IN 7", "LET_IN 8"),
@@ -90,7 +107,7 @@ async def test_who_comes_anew_or_was_let_in_does_not_wait_for_all_others_of_his_
 
 
 async def test_who_was_let_in_waits_for_no_stranger_wherever_he_is_and_whatever_he_asks(
-    turns, blocked
+    turns, one_by_one
 ):
     done = []
     senders = [Sender(f"network {number}") for number in range(5)]
@@ -99,7 +116,7 @@ async def test_who_was_let_in_waits_for_no_stranger_wherever_he_is_and_whatever_
     for sender, cost in zip(senders, [1] * 5 + [20], strict=True):
         waiting.append(asyncio.create_task(turns.run(sender, cost, done.append, sender.network)))
         await loop_turns(3)
-    blocked.set()
+    one_by_one.set()
     await soon(asyncio.wait(waiting))
     assert done == [HOST, *(f"network {number}" for number in range(5))]
 
@@ -167,14 +184,14 @@ async def test_while_some_wait_the_event_loop_comes_first(turns, blocked):
     assert await soon(turns.run(Sender(HOST), 1, niceness)) == own
 
 
-async def test_who_has_given_up_takes_nobodys_turn(turns, blocked):
+async def test_who_has_given_up_takes_nobodys_turn(turns, one_by_one):
     done = []
     given_up = asyncio.create_task(turns.run(Sender(HOST), 1, done.append, "given up"))
     await loop_turns(3)
     last = asyncio.create_task(turns.run(Sender(HOST), 1, done.append, "last"))
     await loop_turns(3)
     given_up.cancel()
-    blocked.set()
+    one_by_one.set()
     await soon(last)
     assert done == ["last"]
     assert (
@@ -183,14 +200,14 @@ async def test_who_has_given_up_takes_nobodys_turn(turns, blocked):
     )
 
 
-async def test_for_who_has_hung_up_before_his_turn_nothing_is_done(turns, blocked):
+async def test_for_who_has_hung_up_before_his_turn_nothing_is_done(turns, one_by_one):
     done, gone = [], asyncio.get_running_loop().create_future()
     waiting = asyncio.create_task(turns.run(Sender(HOST, gone), 1, done.append, "gone"))
     await loop_turns(3)
     gone.set_result(None)
     with pytest.raises(errors.OBShellError, match="hung up"):
         await soon(waiting)
-    blocked.set()
+    one_by_one.set()
     await soon(turns.run(Sender(HOST), 1, done.append, "last"))
     assert done == ["last"]
     assert turns._small._shares == {}
