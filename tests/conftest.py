@@ -57,9 +57,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_collection_finish() -> None:
-    """Look no more for circles in what is loaded, which nothing ever lets go of."""
+    """Look for circles as seldom as an agent does, and not in what is loaded and never goes."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @pytest.fixture(scope="session")

@@ -68,13 +68,12 @@ def test_a_restart_that_cannot_succeed_is_refused_while_the_agent_runs(obshell, 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for words, exit_code in (
             (("--port", taken.getsockname()[1]), 21),
-            (("--ip", "192.0.2.1"), 21),
             (("--ip", "0.0.0.0"), 18),
             (("--observer", "/nonexistent"), 2),
             (("--engine", "mysql"), 20),
         ):
             obshell("agent", "restart", *at, *words, exit_code=exit_code)
-            assert obshell.json("agent", "status", *at)["pid"] == pid
+    assert obshell.json("agent", "status", *at)["pid"] == pid
 
 
 @pytest.mark.parametrize("lost", ["obshell.pid", "obshell.sock"])

@@ -64,7 +64,9 @@ def test_a_server_is_started_though_its_zone_stays_stopped(cluster: SixServers) 
     assert (server.server_pid() is None, cluster.stopped()) == (False, (set(), {"zone3"}))
 
 
-@pytest.mark.parametrize("scope", ["SERVER", "ZONE", "GLOBAL"])
+@pytest.mark.parametrize(
+    "scope", ["SERVER", pytest.param("ZONE", marks=pytest.mark.long), "GLOBAL"]
+)
 def test_terminate_flushes_and_then_kills(cluster: SixServers, scope: str) -> None:
     targets = {"SERVER": [cluster.members[4]], "ZONE": cluster.in_zone("zone2")}
     ended = targets.get(scope, cluster.members)

@@ -97,17 +97,18 @@ async def came_to_its_end(agents, order: str, made: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "victims"),
+    ("order", "victims", "when", "commit"),
     [
-        ("force", "all"),
-        ("terminate", "the coordinator"),
-        ("gently", "a member"),
-        ("start", "all"),
+        ("force", "all", "before", 9),
+        ("terminate", "the coordinator", "after", 3),
+        ("gently", "a member", "before", 9),
+        ("start", "all", "after", 3),
     ],
 )
-async def test_whoever_is_killed_at_some_commits_comes_back_and_it_is_done(agents, order, victims):
-    for when, commit in (("after", 3), ("before", 9)):
-        assert await survives(agents, order, VICTIMS[victims], when, commit)
+async def test_whoever_is_killed_at_some_commit_comes_back_and_it_is_done(
+    agents, order, victims, when, commit
+):
+    assert await survives(agents, order, VICTIMS[victims], when, commit)
 
 
 @pytest.mark.long
