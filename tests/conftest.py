@@ -27,29 +27,17 @@ structlog.configure(
 )
 
 
-# The files that share a cluster, which takes ten seconds to come up, for each worker.
-_ONE_CLUSTER = {
-    "tests/integration/agents/test_chaos_of_seekdbs.py": "three",
-    "tests/integration/agents/test_modes.py": "three",
-    "tests/integration/agents/test_sdk_flows.py": "three",
-    "tests/integration/clusters/test_chaos.py": "six",
-    "tests/integration/clusters/test_emergencies.py": "six",
-    "tests/integration/clusters/test_every_stop.py": "six",
-    "tests/integration/clusters/test_parameters.py": "six",
-    "tests/integration/clusters/test_rolling_restart_of_agents.py": "six",
-    "tests/integration/clusters/test_scaling.py": "six",
-    "tests/integration/clusters/test_scaling_faults.py": "six",
-    "tests/integration/clusters/test_stops_given_up.py": "six",
-    "tests/integration/clusters/test_stops_that_are_refused.py": "six",
-}
+# Their tests share servers, which take seconds to come up, and end with the last of them.
+_SHARING = {f"tests/integration/{name}" for name in ("agents", "clusters", "store")}
 
 
 class _Together(LoadScopeScheduling):
-    """Leave the tests of a file to one worker, and those that share a cluster too."""
+    """Leave the tests of a file to one worker, and those that share servers too."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return _ONE_CLUSTER.get(file, file)
+        directory = file.rpartition("/")[0]
+        return directory if directory in _SHARING else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:

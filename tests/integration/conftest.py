@@ -35,7 +35,7 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_cluster(tmp_path_factory):
     """Make clusters of servers in these zones, neither started nor bootstrapped."""
     made: list[Cluster] = []
@@ -52,7 +52,7 @@ def make_cluster(tmp_path_factory):
         cluster.destroy()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_running(make_cluster):
     """Make clusters that serve."""
 
@@ -66,9 +66,9 @@ def make_running(make_cluster):
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def six(make_running):
-    """Six servers in three zones, which the tests of a worker share."""
+    """Six servers in three zones, which the tests of a module share."""
     return make_running("zone1", "zone2", "zone3", "zone1", "zone2", "zone3")
 
 

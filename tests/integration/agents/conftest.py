@@ -1,4 +1,4 @@
-"""A real cluster of three agents, which all tests of a worker share."""
+"""A real cluster of three agents, which all tests here share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.running import LOOPBACK, RunningCluster, running_cluster
 _HELD = "dag_hold_ms=10000"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[RunningCluster]:
     """Three agents in three zones, each with its server."""
     with running_cluster(3, LOOPBACK, _HELD) as made:

@@ -76,7 +76,9 @@ def test_a_restart_that_cannot_succeed_is_refused_while_the_agent_runs(obshell, 
     assert obshell.json("agent", "status", *at)["pid"] == pid
 
 
-@pytest.mark.parametrize("lost", ["obshell.pid", "obshell.sock"])
+@pytest.mark.parametrize(
+    "lost", [pytest.param("obshell.pid", marks=pytest.mark.long), "obshell.sock"]
+)
 def test_an_agent_that_has_lost_a_file_can_still_be_stopped(obshell, home, port, ended, lost):
     at = ("--base-dir", home)
     pid = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)["pid"]
@@ -157,7 +159,10 @@ def test_agents_make_a_cluster_by_commands_here_and_over_http(obshell, home, tmp
         (("--ip", "127.0.0.1", "--port", 80), 18, "not a port"),
         (("--ip", "127.0.0.1", "--log-level", "LOUD"), 2, "use DEBUG, INFO"),
         (("--ip", "127.0.0.1", "--set", "no_such=1"), 2, "no_such"),
-        (("--ip", "127.0.0.1", "--engine", "mysql"), 20, "'mysql' is unknown"),
+        pytest.param(
+            *(("--ip", "127.0.0.1", "--engine", "mysql"), 20, "'mysql' is unknown"),
+            marks=pytest.mark.long,
+        ),
         (("--ip", "192.0.2.1"), 21, "cannot listen on 192.0.2.1"),
     ],
 )

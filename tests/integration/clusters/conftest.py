@@ -1,4 +1,4 @@
-"""A cluster of six stand-in observers in three zones, with their agents, for each worker."""
+"""A cluster of six stand-in observers in three zones, with their agents, for all tests here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from support.scaling import Spare, ended, servers
 from support.standin_clusters import Node, eventually, free_ports
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SixServers]:
-    """Six servers, two in each of three zones, which all tests of a worker share."""
+    """Six servers, two in each of three zones."""
     made = bring_up(tmp_path_factory.mktemp("six") / "box", 6, 3)
     yield made
     take_down(made)
@@ -27,7 +27,7 @@ def cluster(six: SixServers) -> Iterator[SixServers]:
     six.restore()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def newcomer(six: SixServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spare]:
     """An agent, started once for all tests."""
     home = tmp_path_factory.mktemp("spare")

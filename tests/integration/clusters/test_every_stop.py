@@ -65,7 +65,7 @@ def test_a_server_is_started_though_its_zone_stays_stopped(cluster: SixServers) 
 
 
 @pytest.mark.parametrize(
-    "scope", ["SERVER", pytest.param("ZONE", marks=pytest.mark.long), "GLOBAL"]
+    "scope", ["SERVER", "ZONE", pytest.param("GLOBAL", marks=pytest.mark.long)]
 )
 def test_terminate_flushes_and_then_kills(cluster: SixServers, scope: str) -> None:
     targets = {"SERVER": [cluster.members[4]], "ZONE": cluster.in_zone("zone2")}

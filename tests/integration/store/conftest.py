@@ -1,4 +1,4 @@
-"""One real database for the tests of a worker, empty before each; agents that share it."""
+"""One real database for all tests here, empty before each; agents that share it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.sharing import maintainer_of, sharing
 __all__ = ["hosts", "keys"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def seekdb(tmp_path_factory):
     home = tmp_path_factory.mktemp("ocs")
     with running_seekdb(home / "seekdb") as seekdb:
