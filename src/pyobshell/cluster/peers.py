@@ -113,14 +113,17 @@ class Peers(Generic[Site]):
         log: Log = ignore,
         *,
         again: bool = False,
+        until_met: bool = False,
         if_there: bool = False,
     ) -> Res:
         """Have ``peer`` run a procedure; this agent's own procedures run in place.
 
         ``log`` takes the lines that the procedure logs, as they come. ``again`` is for what may be
         asked twice: for a few seconds it is, if the peer is out of reach, for it may be starting.
-        ``if_there`` is for what goes on without the peer: it is given up as soon as it is silent,
-        and asked only once if it was out of reach a moment ago.
+        ``until_met`` is for a peer that may be joining: for as long it is asked again if this agent
+        is a stranger to it, and not its master yet. ``if_there`` is for what goes on without the
+        peer: it is given up as soon as it is silent, and asked only once if it was out of reach a
+        moment ago.
 
         Raises what the procedure raised, or ``Agent.RPC.RequestFailed`` when the peer cannot be
         reached or does not answer by the deadline.
@@ -130,18 +133,18 @@ class Peers(Generic[Site]):
             caller = Caller(*who, deadline, log, claimed_life=self._keyring.life)
             return await carry_out(procedure, self._site, peer, caller, request)
         begun = time.monotonic()
-        retry = deadline.within(self._retry_s if again else 0.0)
+        retry = deadline.within(self._retry_s)
         pause = _FIRST_PAUSE_S
         while True:
             try:
                 return await self._call(peer, procedure, request, deadline, log, if_there)
             except errors.OBShellError as error:
-                if error.code is not errors.RPC_REQUEST_FAILED:
-                    raise
-                if if_there and self._silence.lasts(peer):
+                is_away = error.code is errors.RPC_REQUEST_FAILED
+                wanted = again if is_away else until_met and error.code is errors.INCORRECT_TOKEN
+                if not wanted or (if_there and self._silence.lasts(peer)):
                     raise
                 if retry.passed():
-                    if again:
+                    if is_away:
                         self._silence.missed(peer, begun)
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the calls

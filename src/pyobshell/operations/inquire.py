@@ -314,8 +314,14 @@ async def _ask(
     try:
         if where.agent is None:
             return await _ask_in_turn(site, asked, request, extra_s)
-        if_there = isinstance(request, Question)
-        return await site.peers.call(where.agent, asked, request, patience, if_there=if_there)
+        return await site.peers.call(
+            where.agent,
+            asked,
+            request,
+            patience,
+            if_there=isinstance(request, Question),
+            until_met=site.cluster.view.identity is Identity.MASTER,
+        )
     except OBShellError as error:
         if error.code is errors.TASK_NOT_FOUND:
             raise errors.TASK_NOT_FOUND(reason=f"no such task {where}") from None

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from pyobshell import errors
 from pyobshell.cluster.model import Identity
+from pyobshell.operations.join import admit
 from pyobshell.security.verify import Passwords
-from support.agents import a_view, free_address
+from support.agents import a_member, a_view, free_address
 from support.asking import AGENT_HEADER
+from support.listening import listen
 from support.undertakings import a_waiting_sub_dag, locked, logs_of, outline, wait_end
+from support.waiting import PATIENCE_S, soon
+
+__all__ = ["listen"]
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +69,35 @@ async def test_an_agent_that_joins_another_follows_it(hosts):
         assert await agents_known_to(master) == expected
         assert await agents_known_to(third) == expected
         assert await locked([master, second, third]) == [False] * 3
+
+
+async def test_a_master_may_ask_for_the_task_of_an_agent_that_has_not_joined_it_yet(
+    listen, keys, monkeypatch
+):
+    own, host = free_address(), await listen(0)
+    master = await listen(1, MASTER, [a_member(own, keys[1], "zone1", MASTER)], address=own)
+    call, ask, refused = host.site.peers.call, master.site.peers._call, asyncio.Event()
+
+    async def call_when_refused(peer, procedure, *arguments, **more):
+        if procedure is admit:
+            await soon(refused.wait())
+        return await call(peer, procedure, *arguments, **more)
+
+    async def ask_and_tell(*arguments):
+        try:
+            return await ask(*arguments)
+        except errors.OBShellError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(master.site.peers, "_retry_s", PATIENCE_S)
+    monkeypatch.setattr(host.site.peers, "call", call_when_refused)
+    monkeypatch.setattr(master.site.peers, "_call", ask_and_tell)
+    body = {"agentInfo": master.address.wire, "zoneName": "zone2"}
+    begun = (await host.local.post("/agent/join", body)).data["id"]
+    assert (await master.local.get(f"/task/dag/{begun}")).data["name"] == "Join to master"
+    assert refused.is_set()
+    assert (await wait_end(host, begun))["state"] == "SUCCEED"
 
 
 async def test_a_join_is_taken_at_the_other_path_as_well(start_host):
