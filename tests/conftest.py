@@ -12,6 +12,7 @@ import structlog
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from pyobshell.cli.serve import COLLECT_AFTER
 from pyobshell.store.database import Database, sqlite_engine
 from pyobshell.store.migrate import migrate
 
@@ -27,17 +28,13 @@ structlog.configure(
 )
 
 
-# Their tests share servers, which take seconds to come up, and end with the last of them.
-_SHARING = {f"tests/integration/{name}" for name in ("agents", "clusters", "store")}
-
-
 class _Together(LoadScopeScheduling):
-    """Leave the tests of a file to one worker, and those that share servers too."""
+    """Leave the tests of a file to one worker, and those of a package, which share servers."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        directory = file.rpartition("/")[0]
-        return directory if directory in _SHARING else file
+        file = Path(nodeid.partition("::")[0])
+        shares = (self.config.rootpath / file).with_name("__init__.py").exists()
+        return str(file.parent if shares else file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
@@ -48,7 +45,7 @@ def pytest_collection_finish() -> None:
     """Look for circles as seldom as an agent does, and not in what is loaded and never goes."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000)
+    gc.set_threshold(COLLECT_AFTER)
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ class FirstByte(asyncio.Protocol):
         self._failed = False
         self._unopened = 0  # bytes of TLS since the last that said anything
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a stream
         """Let it in, before it is known what it speaks."""
         self._line = Line(transport)
         self._http.connection_made(self._line)

@@ -29,7 +29,7 @@ class LocalCaller:
 class LocalHttp(StrictHttp):
     """HTTP on the local socket; what is asked there says by whom in its ASGI state."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a stream
         """Ask the kernel who has connected."""
         super().connection_made(transport)
         peer = transport.get_extra_info("socket")

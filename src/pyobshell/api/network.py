@@ -50,7 +50,7 @@ class NetworkHttp(StrictHttp):
         self._sender: Sender
         self.address = ""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # of a stream
         """Let it in, or not."""
         super().connection_made(transport)
         self.address = network_of(self.client[0]) if self.client else ""

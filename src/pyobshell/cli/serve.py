@@ -45,7 +45,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SWITCH_INTERVAL_S = 0.0005
 # With Python's own 700 hundreds of connections that come at once, none of whose objects is garbage,
 # are looked through time and again; what the agent drops is in few circles.
-_COLLECT_AFTER = 10_000
+COLLECT_AFTER = 10_000
 _UMASK = 0o027
 _FILES = 65536
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -69,7 +69,7 @@ Report = Callable[[Word], None]
 def settle_in() -> None:
     """Make this process one that an agent can live in; before any file is made."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(COLLECT_AFTER)
     os.umask(os.umask(0) | _UMASK)
     _have_files()
     cores.give_up()

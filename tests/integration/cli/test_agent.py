@@ -62,17 +62,19 @@ def test_an_agent_that_is_a_member_of_nothing_can_move(obshell, home):
         assert moved["address"] == f"127.0.0.1:{second}"
 
 
-def test_a_restart_that_cannot_succeed_is_refused_while_the_agent_runs(obshell, home, port):
+def test_a_restart_that_cannot_succeed_is_refused_while_the_agent_runs(obshell, home, port, ended):
     at = ("--base-dir", home)
     pid = obshell.json("agent", "start", *at, "--ip", "127.0.0.1", "--port", port)["pid"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for words, exit_code in (
             (("--port", taken.getsockname()[1]), 21),
+            (("--ip", "192.0.2.1"), 21),
             (("--ip", "0.0.0.0"), 18),
             (("--observer", "/nonexistent"), 2),
             (("--engine", "mysql"), 20),
         ):
             obshell("agent", "restart", *at, *words, exit_code=exit_code)
+            assert not ended(pid, 0)
     assert obshell.json("agent", "status", *at)["pid"] == pid
 
 

@@ -174,7 +174,13 @@ async def test_who_was_answered_over_tls_and_vanishes_is_not_said_farewell(
 
 
 @pytest.mark.parametrize(
-    ("secure", "times"), [(False, 1), (False, 2), (True, 1)], ids=["plain", "at once", "TLS"]
+    ("secure", "times"),
+    [
+        pytest.param(False, 1, id="plain"),
+        pytest.param(False, 2, id="plain, at once"),
+        pytest.param(True, 1, id="TLS"),
+        pytest.param(True, 2, id="TLS, at once", marks=pytest.mark.long),
+    ],
 )
 async def test_many_that_never_read_what_they_are_answered_are_ended(
     agent, certified, monkeypatch, secure, times

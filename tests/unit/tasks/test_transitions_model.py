@@ -375,5 +375,5 @@ def tasks_in(dag: Dag, *, but_current: bool = False) -> list[SubTask]:
     return [task for node in nodes for task in node.sub_tasks]
 
 
-Life.TestCase.settings = settings(max_examples=20, stateful_step_count=40)
+Life.TestCase.settings = settings(max_examples=30, stateful_step_count=40)
 test_dags_live_by_the_rules = Life.TestCase
