@@ -278,7 +278,12 @@ class TaskEngine(TaskWatcher, Generic[Site]):
                 task.cancel()
 
     def _cancel_running(self, dag_id: int) -> None:
-        """Cancel what a DAG runs, and what a transition just under way may still launch for it."""
+        """Cancel what a DAG runs, and what a transition just under way may still launch for it.
+
+        Once: what is asked for again must not cut short what is cleaned up.
+        """
+        if dag_id in self._cancelling:
+            return
         self._cancelling.add(dag_id)
         for task in list(self._running.get(dag_id, {}).values()):
             task.cancel()

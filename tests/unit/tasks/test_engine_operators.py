@@ -54,6 +54,29 @@ async def test_cancel_ends_what_runs_and_says_so(start_engine):
     assert only(dag, 2).logs == ("Cancelled by an operator",)
 
 
+async def test_cancel_that_is_repeated_does_not_cut_short_what_is_cleaned_up(start_engine):
+    gate, cleaning, cleaned_up = Gate(), Gate(), []
+
+    async def act(run):
+        try:
+            await gate.pass_through()
+        finally:
+            await cleaning.pass_through()
+            cleaned_up.append(run.agent)
+
+    one = acts("one", act)
+    engine = await start_engine(one)
+    dag_id = (await engine.submit(plan(one))).id
+    await gate.reached()
+    await engine.operate(dag_id, Operator.CANCEL)
+    await cleaning.reached()
+    await engine.operate(dag_id, Operator.CANCEL)
+    cleaning.open()
+    dag = await ended(engine, dag_id)
+    assert cleaned_up == [OWN]
+    assert states(dag) == [("FAILED", "CANCEL")]
+
+
 async def test_cancel_leaves_alone_what_of_a_parallel_stage_has_succeeded(start_engine):
     gate = Gate()
 
